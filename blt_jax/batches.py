@@ -1,0 +1,136 @@
+"""Brings the images of a data set to the devices, in the order of the plan."""
+
+from collections.abc import Iterator
+import dataclasses
+from typing import TYPE_CHECKING
+
+import ml_collections
+import numpy as np
+
+from blt_jax.build import Stage
+from blt_jax.data import pipeline, sampling
+from blt_jax.data.sources import Dataset, Split
+from blt_jax.train_step import Batch
+
+if TYPE_CHECKING:
+  from blt_jax.static_images import Pool
+
+# Evaluation images up to this size are decoded once and kept, bytes.
+_KEEP_BELOW = 512 * 2**20
+
+
+class Feeder:
+  """Batches for the steps of one configuration, dealt to the devices."""
+
+  def __init__(
+    self, config: ml_collections.ConfigDict, dataset: Dataset, *, devices: int
+  ):
+    """Feeds so many devices with the images of a data set."""
+    self.config = config
+    self.dataset = dataset
+    self.devices = devices
+    self._kept: dict[int, list[Batch]] = {}
+
+  def plan(self, stage: Stage, epoch: int) -> sampling.EpochPlan:
+    """Which images the batches and slots of an epoch hold."""
+    perturb = self.config.perturb
+    slots = sampling.HallucinationPlan(
+      tail=stage.tail,
+      p=perturb.p if epoch >= perturb.start_epoch else 0.0,
+      capacity=stage.capacity,
+      rounding=perturb.rounding,
+    )
+    return sampling.epoch_plan(
+      self.dataset.train.labels,
+      seed=self.config.seed,
+      stage=stage.number,
+      epoch=epoch,
+      batch_size=stage.batch_size,
+      gamma=stage.gamma,
+      hallucinate=slots if stage.capacity else None,
+    )
+
+  def training(
+    self, plan: sampling.EpochPlan, *, pool: "Pool | None" = None
+  ) -> Iterator[Batch]:
+    """The device batches of a plan.
+
+    Args:
+      plan: from `plan`.
+      pool: static images to fill the slots with, in place of fresh ones.
+
+    Yields:
+      What `train_step` takes, each array with a leading device axis.
+    """
+    if pool is None:
+      yield from self._read(plan, self.config.dataset.crop_scale)
+      return
+    slots = zip(plan.sources, plan.used, strict=True)
+    plain = self._read(without_slots(plan), self.config.dataset.crop_scale)
+    for batch, (sources, used) in zip(plain, slots, strict=True):
+      yield {**batch, **self._deal(pool.fill(sources, used))}
+
+  def sources(self, plan: sampling.EpochPlan) -> Iterator[Batch]:
+    """Like `training`, with the crops of source images."""
+    yield from self._read(plan, self.config.perturb.crop_scale)
+
+  def evaluation(self, split: Split) -> Iterator[Batch]:
+    """Device batches of a whole split, the last one padded.
+
+    Yields:
+      What `eval_step` takes, each array with a leading device axis. A split that
+      fits into memory is read only once.
+    """
+    if id(split) not in self._kept:
+      size = self.config.dataset.image_size
+      batches = self._read_evaluation(split)
+      if len(split) * size * size * 3 > _KEEP_BELOW:
+        yield from batches
+        return
+      self._kept[id(split)] = list(batches)
+    yield from self._kept[id(split)]
+
+  def _read(self, plan, crop_scale) -> Iterator[Batch]:
+    dataset = self.config.dataset
+    batches = pipeline.train_batches(
+      self.dataset.train,
+      plan,
+      image_size=dataset.image_size,
+      crop_scale=crop_scale,
+      source_crop_scale=self.config.perturb.crop_scale,
+      crop_ratio=dataset.crop_ratio,
+    )
+    for batch in batches:
+      yield self._deal(batch)
+
+  def _read_evaluation(self, split: Split) -> Iterator[Batch]:
+    config = self.config
+    largest = max(config.stage1.batch_size, config.stage2.batch_size)
+    batches = pipeline.eval_batches(
+      split,
+      batch_size=-(-largest // self.devices) * self.devices,
+      image_size=config.dataset.image_size,
+      resize_size=config.dataset.resize_size,
+    )
+    for batch in batches:
+      yield self._deal(batch)
+
+  def _deal(self, batch: Batch) -> Batch:
+    """Splits [n, ...] into [devices, n / devices, ...].
+
+    Images go to the devices in blocks, slots in turn (`slot_numbers`).
+    """
+
+    def deal(name: str, array: np.ndarray) -> np.ndarray:
+      if name.startswith("source_"):
+        dealt = array.reshape((-1, self.devices, *array.shape[1:]))
+        return dealt.swapaxes(0, 1)
+      return array.reshape((self.devices, -1, *array.shape[1:]))
+
+    return {name: deal(name, array) for name, array in batch.items()}
+
+
+def without_slots(plan: sampling.EpochPlan) -> sampling.EpochPlan:
+  """The plan with the same batches and no slots."""
+  none = plan.indices[:, :0]
+  return dataclasses.replace(plan, sources=none, used=none.astype(bool))

@@ -1,0 +1,356 @@
+"""From a configuration to the parts of a run; the library takes plain arguments."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import os
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from blt_jax import hallucinate, optimizer, train_step
+from blt_jax.data import augment, image_files, longtail, sampling, sources
+from blt_jax.models import create_model
+from blt_jax.train_step import TrainState
+
+AXIS = "batch"
+
+
+def build_dataset(config: ml_collections.ConfigDict) -> sources.Dataset:
+  """Finds the images of a configuration and splits them.
+
+  Raises:
+    ValueError: when something is missing or malformed; names it.
+  """
+  dataset = config.dataset
+  options = {
+    "profile": dataset.profile,
+    "max_per_class": dataset.max_per_class,
+    "imbalance": dataset.imbalance,
+    "validation_per_class": dataset.validation_per_class,
+    "split_seed": dataset.split_seed,
+  }
+  if dataset.source == "tfds":
+    return sources.load_tfds(
+      dataset.name, data_dir=dataset.root or None, **options
+    )
+  if dataset.source == "digits":
+    return sources.load_digits_lt(**options)
+  options["name"] = dataset.name
+  if dataset.source == "npz":
+    return sources.load_npz(dataset.root, **options)
+  if dataset.source == "image_folder":
+    return image_files.load_image_folder(
+      dataset.root, test_per_class=dataset.test_per_class, **options
+    )
+  return image_files.load_image_lists(
+    dataset.root,
+    _list_path(dataset, "train_list"),
+    validation_list=_list_path(dataset, "validation_list"),
+    test_list=_list_path(dataset, "test_list"),
+    class_names_file=_list_path(dataset, "class_names"),
+    drop_below=dataset.drop_below,
+    **options,
+  )
+
+
+def _list_path(dataset: ml_collections.ConfigDict, field: str) -> str:
+  """A list's path: as it is given, or else under the root."""
+  path = dataset[field]
+  under_root = os.path.join(dataset.root, path)
+  if path and not os.path.exists(path) and os.path.exists(under_root):
+    return under_root
+  return path
+
+
+def build_model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
+  """The network of a configuration."""
+  model = config.model
+  return create_model(
+    model.backbone,
+    num_classes,
+    classifier=model.classifier,
+    alpha=model.alpha,
+    beta=model.beta,
+    hidden=model.hidden,
+    dtype=jnp.dtype(model.dtype),
+    axis_name=AXIS,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A training stage with everything that is derived from the configuration.
+
+  Attributes:
+    number: 1 or 2.
+    epochs: epochs to train.
+    steps: training steps of an epoch.
+    batch_size: real images of a step, over all devices.
+    gamma: of the balanced sampler, None for natural sampling.
+    tail: bool [C], the classes to hallucinate for.
+    capacity: hallucinated slots of a step, over all devices; 0 for none.
+    config: the stage's section of the configuration.
+  """
+
+  number: int
+  epochs: int
+  steps: int
+  batch_size: int
+  gamma: float | None
+  tail: np.ndarray
+  capacity: int
+  config: ml_collections.ConfigDict
+
+
+def build_stages(
+  config: ml_collections.ConfigDict, class_counts: np.ndarray, *, devices: int
+) -> list[Stage]:
+  """Both stages, without those of 0 epochs.
+
+  Args:
+    config: the configuration.
+    class_counts: int [C], training images of each class.
+    devices: number of devices over all processes.
+
+  Raises:
+    ValueError: when a batch can't be dealt to the devices or is larger than the
+      training set.
+  """
+  sections = {1: config.stage1, 2: config.stage2}
+  return [
+    _build_stage(config, number, section, class_counts, devices)
+    for number, section in sections.items()
+    if section.epochs
+  ]
+
+
+def _build_stage(config, number, section, class_counts, devices) -> Stage:
+  batch_size, images = section.batch_size, int(class_counts.sum())
+  field = f"config.stage{number}.batch_size"
+  if batch_size % devices:
+    raise ValueError(
+      f"{field} is {batch_size}; expected a multiple of the {devices} devices."
+    )
+  if batch_size > images:
+    raise ValueError(
+      f"{field} is {batch_size}; expected at most the {images} training images."
+    )
+  gamma = section.gamma if section.balanced else None
+  tail = tail_classes(config, class_counts)
+  perturb = config.perturb
+  slots = 0
+  if section.perturb:
+    slots = sampling.capacity(
+      class_counts,
+      tail,
+      gamma=gamma,
+      p=perturb.p,
+      batch_size=batch_size,
+      devices=devices,
+      rounding=perturb.rounding,
+    )
+  return Stage(
+    number=number,
+    epochs=section.epochs,
+    steps=images // batch_size,
+    batch_size=batch_size,
+    gamma=gamma,
+    tail=tail,
+    capacity=slots,
+    config=section,
+  )
+
+
+def tail_classes(
+  config: ml_collections.ConfigDict, class_counts: np.ndarray
+) -> np.ndarray:
+  """bool [C], the classes to hallucinate for."""
+  if config.perturb.classes == "all":
+    return np.ones(len(class_counts), bool)
+  return shot_groups(config, class_counts)["few"]
+
+
+def shot_groups(
+  config: ml_collections.ConfigDict, class_counts: np.ndarray
+) -> dict[str, np.ndarray]:
+  """The shot groups under the configuration's limits."""
+  return longtail.shot_groups(class_counts, **shot_limits(config))
+
+
+def shot_limits(config: ml_collections.ConfigDict) -> dict[str, int]:
+  """The limits of the shot groups, as keyword arguments."""
+  return {
+    "many_above": config.dataset.many_above,
+    "few_up_to": config.dataset.few_up_to,
+  }
+
+
+def init_state(
+  config: ml_collections.ConfigDict,
+  model: nn.Module,
+  num_classes: int,
+  *,
+  draw: int = 0,
+) -> TrainState:
+  """A fresh state: initialised variables, an optimizer that is yet to be set.
+
+  Args:
+    config: the configuration.
+    model: from `build_model`.
+    num_classes: C.
+    draw: another number gives another initialisation of the same seed.
+
+  Returns:
+    A state at step 0 with an empty confusion matrix.
+  """
+  rng = jax.random.fold_in(jax.random.key(config.seed), draw)
+  init_rng, run_rng = jax.random.split(rng)
+  size = config.dataset.image_size
+  images = jnp.zeros((1, size, size, 3), jnp.float32)
+  variables = jax.jit(functools.partial(model.init, train=False))(
+    init_rng, images
+  )
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=variables["params"],
+    batch_stats=variables["batch_stats"],
+    opt_state=(),
+    confusion=jnp.zeros((num_classes, num_classes), jnp.int32),
+    rng=run_rng,
+    apply_fn=model.apply,
+    tx=optimizer.sgd(lambda _: 0.0, lambda _: 0.0),
+  )
+
+
+def with_optimizer(
+  config: ml_collections.ConfigDict, state: TrainState, stage: Stage
+) -> TrainState:
+  """The state with a fresh optimizer and the learning rates of a stage."""
+  schedules = (
+    optimizer.step_schedule(
+      rate, stage.config.drop_epochs, steps_per_epoch=stage.steps
+    )
+    for rate in (stage.config.backbone_rate, stage.config.classifier_rate)
+  )
+  tx = optimizer.sgd(
+    *schedules,
+    momentum=config.optimizer.momentum,
+    weight_decay=config.optimizer.weight_decay,
+  )
+  return state.replace(tx=tx, opt_state=tx.init(state.params))
+
+
+def build_train_step(config: ml_collections.ConfigDict) -> Callable:
+  """`train_step` mapped over the devices: (state, batch) -> (state, metrics)."""
+  hallucinate_fn = (
+    hallucinate.reuse if config.perturb.static else build_hallucinate(config)
+  )
+  step = functools.partial(
+    train_step.train_step,
+    preprocess_fn=build_preprocess(config),
+    hallucinate_fn=hallucinate_fn,
+    margin=config.model.margin,
+    axis_name=AXIS,
+  )
+  return over_devices(step, config, donate_argnums=(0,))
+
+
+def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
+  """`hallucinate` with the settings of a configuration."""
+  perturb = config.perturb
+  return functools.partial(
+    hallucinate.hallucinate,
+    preprocess_fn=build_preprocess(config),
+    confidence=perturb.confidence,
+    confidence_choices=perturb.confidence_choices,
+    targets=perturb.targets,
+    ascent={
+      "step_size": perturb.step_size,
+      "max_steps": perturb.max_steps,
+      "momentum": perturb.momentum,
+    },
+  )
+
+
+def build_eval_step(config: ml_collections.ConfigDict) -> Callable:
+  """`eval_step` mapped over the devices: (state, batch) -> outputs."""
+  step = functools.partial(
+    train_step.eval_step, normalize_fn=build_normalize(config), axis_name=AXIS
+  )
+  return over_devices(step, config)
+
+
+def over_devices(step: Callable, config, **options: Any) -> Callable:
+  """Maps step(state, batch) over the devices, the state without a device axis."""
+  return jax.pmap(
+    step,
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    out_axes=None,
+    devices=devices_of(config),
+    **options,
+  )
+
+
+def place(tree: Any, config: ml_collections.ConfigDict) -> Any:
+  """Puts arrays on every device, whole, where the steps leave their results.
+
+  A step compiles anew for arguments that lie elsewhere.
+  """
+  mesh = jax.sharding.Mesh(np.array(devices_of(config)), (AXIS,))
+  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  return jax.device_put(tree, everywhere)
+
+
+def devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
+  """The devices that a run uses, over all processes.
+
+  Raises:
+    ValueError: when the configuration asks for more than there are.
+  """
+  devices = jax.devices()
+  wanted = config.num_devices or len(devices)
+  if wanted > len(devices):
+    raise ValueError(
+      f"config.num_devices is {wanted}; expected at most the {len(devices)} "
+      "devices of this machine, or 0 for all of them."
+    )
+  return devices[:wanted]
+
+
+def build_preprocess(config: ml_collections.ConfigDict) -> Callable:
+  """(rngs [n], uint8 images) -> augmented, normalised float32 images."""
+  dataset = config.dataset
+  normalize_fn = functools.partial(
+    augment.normalize, mean=dataset.mean, std=dataset.std
+  )
+
+  def augment_one(rng: jax.Array, image: jax.Array) -> jax.Array:
+    augmented = augment.augment(
+      rng,
+      image[None],
+      flip=dataset.flip,
+      rotation=dataset.rotation,
+      brightness=dataset.brightness,
+      contrast=dataset.contrast,
+      saturation=dataset.saturation,
+    )
+    return augmented[0]
+
+  def preprocess(rngs: jax.Array, images: jax.Array) -> jax.Array:
+    return normalize_fn(jax.vmap(augment_one)(rngs, images))
+
+  return preprocess
+
+
+def build_normalize(config: ml_collections.ConfigDict) -> Callable:
+  """uint8 images -> normalised float32 images, for evaluation."""
+  dataset = config.dataset
+  return lambda images: augment.normalize(
+    images.astype(jnp.float32) / 255.0, mean=dataset.mean, std=dataset.std
+  )

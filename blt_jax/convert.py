@@ -1,0 +1,160 @@
+"""Backbones from and to torchvision's names and layouts."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from blt_jax import models
+
+_LEAVES = {
+  "kernel": "weight",
+  "scale": "weight",
+  "bias": "bias",
+  "mean": "running_mean",
+  "var": "running_var",
+}
+_TRACKED = "num_batches_tracked"
+_TO_HWIO = (2, 3, 1, 0)
+_TO_OIHW = (3, 2, 0, 1)
+
+# ("params" or "batch_stats", module, ..., leaf)
+_Path = tuple[str, ...]
+
+
+def backbone_from_torchvision(
+  name: str, state_dict: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Variables of a backbone from a torchvision state dict.
+
+  The last layer ("fc.*") and "*.num_batches_tracked" are left out.
+
+  Args:
+    name: one of blt_jax.models.BACKBONES.
+    state_dict: arrays by torchvision's names, convolutions as OIHW.
+
+  Returns:
+    {"params": ..., "batch_stats": ...} of float32 numpy arrays, for
+    `models.create_backbone(name).apply`; what a model of
+    `models.create_model` holds under "backbone" in each of the two.
+
+  Raises:
+    ValueError: if the backbone is unknown; if a tensor is missing, unexpected
+      or of another shape than the backbone's.
+  """
+  paths = _paths(name)
+  used = [
+    key
+    for key in state_dict
+    if not key.startswith("fc.") and not key.endswith(_TRACKED)
+  ]
+  expected = {_torch_name(path): _torch_shape(paths[path]) for path in paths}
+  _check_names(f"{name}, state dict", used, expected)
+  flat = {}
+  for path in paths:
+    key = _torch_name(path)
+    value = np.asarray(state_dict[key])
+    _check_shape(f"{name}, state dict: {key!r}", value.shape, expected[key])
+    if value.ndim == 4:
+      value = value.transpose(_TO_HWIO)
+    flat[path] = np.array(value, np.float32, order="C")
+  return traverse_util.unflatten_dict(flat)
+
+
+def backbone_to_torchvision(
+  name: str, variables: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """The torchvision state dict, without "fc.*", of a backbone's variables.
+
+  Args:
+    name: one of blt_jax.models.BACKBONES.
+    variables: {"params": ..., "batch_stats": ...} of the backbone alone, as
+      from `backbone_from_torchvision`.
+
+  Returns:
+    float32 arrays (and an int64 zero for each "num_batches_tracked") by
+    torchvision's names, in its order, convolutions as OIHW.
+
+  Raises:
+    ValueError: if the backbone is unknown; if a variable is missing,
+      unexpected or of another shape than the backbone's.
+  """
+  paths = _paths(name)
+  flat = traverse_util.flatten_dict(dict(variables))
+  expected = {"/".join(path): shape for path, shape in paths.items()}
+  _check_names(f"{name}, variables", map("/".join, flat), expected)
+  state_dict: dict[str, np.ndarray] = {}
+  for path, shape in paths.items():
+    value = np.asarray(flat[path], np.float32)
+    _check_shape(f"{name}, variables: {'/'.join(path)!r}", value.shape, shape)
+    if value.ndim == 4:
+      value = value.transpose(_TO_OIHW)
+    key = _torch_name(path)
+    state_dict[key] = np.array(value, order="C")
+    if path[-1] == "var":
+      key = key.removesuffix(_LEAVES["var"]) + _TRACKED
+      state_dict[key] = np.zeros((), np.int64)
+  return state_dict
+
+
+@functools.cache
+def _paths(name: str) -> dict[_Path, tuple[int, ...]]:
+  """Shapes of a backbone's variables by path, in torchvision's order."""
+  backbone = models.create_backbone(name)
+  shapes: dict[_Path, tuple[int, ...]] = {}
+
+  def init(rng: jax.Array) -> None:
+    # Read while tracing: eval_shape would sort the modules by name, init
+    # returns them as the backbone calls them, which is torchvision's order.
+    images = jnp.zeros((1, 32, 32, 3))
+    variables = backbone.init(rng, images, train=False)
+    for path, value in traverse_util.flatten_dict(variables).items():
+      shapes[path] = value.shape
+
+  jax.eval_shape(init, jax.random.key(0))
+  ordered = []
+  for path in shapes:
+    if path[0] == "params":
+      ordered.append(path)
+      mean = ("batch_stats", *path[1:-1], "mean")
+      if path[-1] == "bias" and mean in shapes:
+        ordered += [mean, (*mean[:-1], "var")]
+  return {path: shapes[path] for path in ordered}
+
+
+def _torch_name(path: _Path) -> str:
+  module = ".".join(path[1:-1]).replace("_", ".")
+  return f"{module}.{_LEAVES[path[-1]]}"
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+  if len(shape) == 4:
+    return tuple(shape[i] for i in _TO_OIHW)
+  return shape
+
+
+def _check_names(
+  what: str, found: Iterable[str], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+  """Raises unless the names found are those expected."""
+  found = dict.fromkeys(found)
+  for name, shape in expected.items():
+    if name not in found:
+      raise ValueError(f"{what}: {name!r} is missing, expected shape {shape}")
+  for name in found:
+    if name not in expected:
+      raise ValueError(
+        f"{what}: {name!r} is unexpected; the {len(expected)} expected names "
+        f"begin with {', '.join(map(repr, list(expected)[:3]))}"
+      )
+
+
+def _check_shape(
+  what: str, shape: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+  if shape != expected:
+    raise ValueError(f"{what} has shape {shape}, expected {expected}")

@@ -1,0 +1,277 @@
+"""Augmentation on the device: flip, rotation, colour jitter, normalisation.
+
+Each operation means what it means in torchvision on Pillow images, the
+reference of this field, but for one thing: results are not rounded to 1/255
+between operations. Everything is pure and has static shapes, so it compiles
+into the train step; no two images of a batch share their draws.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# ITU-R 601-2, the weights of Pillow's conversion to grey.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def augment(
+  rng: jax.Array,
+  images: jax.Array,
+  *,
+  flip: float = 0.5,
+  rotation: float = 10.0,
+  brightness: float = 0.4,
+  contrast: float = 0.4,
+  saturation: float = 0.4,
+) -> jax.Array:
+  """Flips, rotates and jitters every image by draws of its own.
+
+  The training augmentation of algorithm.md without its crop: horizontal flip,
+  rotation by U(-rotation, rotation), then brightness, contrast and saturation
+  in random order, each by a factor of U(max(0, 1 - strength), 1 + strength).
+  An operation of strength 0 is left out of the program.
+
+  Args:
+    rng: PRNG key; the same key and images give the same result.
+    images: uint8 [n, h, w, 3], 0..255.
+    flip: probability of the horizontal flip, 0..1.
+    rotation: largest angle in degrees, 0..180, to either side.
+    brightness: strength, 0 or more.
+    contrast: strength, 0 or more.
+    saturation: strength, 0 or more.
+
+  Returns:
+    float32 [n, h, w, 3], 0..1.
+
+  Raises:
+    ValueError: if images are not uint8 [n, h, w, 3].
+  """
+  if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[3] != 3:
+    raise ValueError(
+      "images must be uint8 [n, h, w, 3], got "
+      f"{images.dtype} {list(images.shape)}"
+    )
+  geometry_rng, jitter_rng = jax.random.split(rng)
+  images = _random_geometry(geometry_rng, images, flip=flip, rotation=rotation)
+  images = images.astype(jnp.float32) / 255.0
+  strengths = {
+    "brightness": brightness,
+    "contrast": contrast,
+    "saturation": saturation,
+  }
+  return _random_jitter(jitter_rng, images, strengths=strengths)
+
+
+def normalize(
+  images: jax.Array,
+  *,
+  mean: Sequence[float] = IMAGENET_MEAN,
+  std: Sequence[float] = IMAGENET_STD,
+) -> jax.Array:
+  """Normalises each channel: (images - mean) / std.
+
+  Args:
+    images: float32 [n, h, w, c], 0..1.
+    mean: c values, in the images' unit.
+    std: c values above 0, in the images' unit.
+
+  Returns:
+    float32 [n, h, w, c].
+  """
+  mean_row = jnp.asarray(mean, images.dtype).reshape(1, 1, 1, -1)
+  std_row = jnp.asarray(std, images.dtype).reshape(1, 1, 1, -1)
+  return (images - mean_row) / std_row
+
+
+def hflip(images: jax.Array, flips: jax.Array) -> jax.Array:
+  """Mirrors left and right where flips says so.
+
+  Args:
+    images: [n, h, w, c], of any dtype.
+    flips: bool [n].
+
+  Returns:
+    [n, h, w, c] of the images' dtype.
+  """
+  return jnp.where(_per_image(flips), images[:, :, ::-1], images)
+
+
+def rotate(images: jax.Array, degrees: jax.Array) -> jax.Array:
+  """Rotates each image around its centre, counter-clockwise.
+
+  Pillow's `Image.rotate` with NEAREST and fill 0: the centre of each pixel is
+  rotated back, the pixel it falls into is taken, and 0 outside of the image.
+
+  Args:
+    images: [n, h, w, c], of any dtype.
+    degrees: float32 [n], angles in degrees.
+
+  Returns:
+    [n, h, w, c] of the images' dtype.
+  """
+  height, width = images.shape[1:3]
+  angles = jnp.deg2rad(degrees)[:, None, None]
+  cos, sin = jnp.cos(angles), jnp.sin(angles)
+  x = (jnp.arange(width) + 0.5 - width / 2)[None, None, :]
+  y = (jnp.arange(height) + 0.5 - height / 2)[None, :, None]
+  source_x = jnp.floor(cos * x - sin * y + width / 2).astype(jnp.int32)
+  source_y = jnp.floor(sin * x + cos * y + height / 2).astype(jnp.int32)
+  inside = (source_x >= 0) & (source_x < width)
+  inside &= (source_y >= 0) & (source_y < height)
+  # Past the last pixel is what the gather fills with 0.
+  source = jnp.where(inside, source_y * width + source_x, height * width)
+  pixels = images.reshape(len(images), height * width, -1)
+  take = jax.vmap(lambda p, i: p.at[i].get(mode="fill", fill_value=0))
+  return take(pixels, source.reshape(len(images), -1)).reshape(images.shape)
+
+
+def adjust_brightness(images: jax.Array, factors: jax.Array) -> jax.Array:
+  """Blends with black: clip(factor * image, 0, 1).
+
+  Args:
+    images: float32 [n, h, w, 3], 0..1.
+    factors: float32 [n], 0 or more; 0 gives black, 1 the image.
+
+  Returns:
+    float32 [n, h, w, 3], 0..1.
+  """
+  return _blend(images, _black(images), _per_image(factors))
+
+
+def adjust_contrast(images: jax.Array, factors: jax.Array) -> jax.Array:
+  """Blends with the mean of the grey image.
+
+  clip(factor * image + (1 - factor) * mean(grey), 0, 1)
+
+  Args:
+    images: float32 [n, h, w, 3], 0..1.
+    factors: float32 [n], 0 or more; 0 gives flat grey, 1 the image.
+
+  Returns:
+    float32 [n, h, w, 3], 0..1.
+  """
+  return _blend(images, _mean_grey(images), _per_image(factors))
+
+
+def adjust_saturation(images: jax.Array, factors: jax.Array) -> jax.Array:
+  """Blends with the grey image.
+
+  clip(factor * image + (1 - factor) * grey, 0, 1)
+
+  Args:
+    images: float32 [n, h, w, 3], 0..1.
+    factors: float32 [n], 0 or more; 0 gives the grey image, 1 the image.
+
+  Returns:
+    float32 [n, h, w, 3], 0..1.
+  """
+  return _blend(images, _grey(images), _per_image(factors))
+
+
+def color_jitter(
+  images: jax.Array,
+  operations: Sequence[str],
+  *,
+  factors: jax.Array,
+  order: jax.Array,
+) -> jax.Array:
+  """Adjusts each image by every operation, in an order of its own.
+
+  All operations blend with a reference of their own, so each round is one
+  blend whose reference is selected image by image, whatever the order.
+
+  Args:
+    images: float32 [n, h, w, 3], 0..1.
+    operations: k names out of "brightness", "contrast" and "saturation".
+    factors: float32 [n, k], the factor of operations[j] in column j.
+    order: int [n, k], the index of the operation that each round applies.
+
+  Returns:
+    float32 [n, h, w, 3], 0..1.
+  """
+
+  def adjust(images: jax.Array, drawn: tuple[jax.Array, jax.Array]):
+    chosen, factor = (_per_image(values) for values in drawn)
+    references = (
+      jnp.where(chosen == i, _REFERENCES[name](images), 0.0)
+      for i, name in enumerate(operations)
+    )
+    return _blend(images, sum(references), factor), None
+
+  ordered_factors = jnp.take_along_axis(factors, order, axis=1)
+  # A loop, since XLA would repeat an inlined round inside of each later one.
+  return jax.lax.scan(adjust, images, (order.T, ordered_factors.T))[0]
+
+
+def _random_geometry(
+  rng: jax.Array, images: jax.Array, *, flip: float, rotation: float
+) -> jax.Array:
+  """Flips and rotates at random, on uint8, a quarter of the bytes."""
+  flip_rng, rotation_rng = jax.random.split(rng)
+  shape = images.shape[:1]
+  if flip:
+    images = hflip(images, jax.random.bernoulli(flip_rng, flip, shape))
+  if rotation:
+    degrees = jax.random.uniform(
+      rotation_rng, shape, minval=-rotation, maxval=rotation
+    )
+    images = rotate(images, degrees)
+  return images
+
+
+def _random_jitter(
+  rng: jax.Array, images: jax.Array, *, strengths: dict[str, float]
+) -> jax.Array:
+  """Draws factors and an order for each image, and applies them."""
+  strengths = {name: s for name, s in strengths.items() if s}
+  if not strengths:
+    return images
+  factor_rng, order_rng = jax.random.split(rng)
+  shape = (len(images), len(strengths))
+  strength = jnp.asarray([list(strengths.values())], jnp.float32)
+  factors = jax.random.uniform(
+    factor_rng,
+    shape,
+    minval=jnp.maximum(0.0, 1.0 - strength),
+    maxval=1.0 + strength,
+  )
+  order = jnp.argsort(jax.random.uniform(order_rng, shape), axis=1)
+  return color_jitter(images, list(strengths), factors=factors, order=order)
+
+
+def _per_image(values: jax.Array) -> jax.Array:
+  """[n] -> [n, 1, 1, 1]."""
+  return values[:, None, None, None]
+
+
+def _blend(
+  images: jax.Array, reference: jax.Array, factor: jax.Array
+) -> jax.Array:
+  """The images for factor 1, the reference for factor 0, clipped to 0..1."""
+  return jnp.clip(factor * images + (1.0 - factor) * reference, 0.0, 1.0)
+
+
+def _black(images: jax.Array) -> jax.Array:
+  return jnp.zeros((len(images), 1, 1, 1), images.dtype)
+
+
+def _grey(images: jax.Array) -> jax.Array:
+  """[n, h, w, 3] -> [n, h, w, 1]."""
+  red, green, blue = (images[..., i : i + 1] for i in range(3))
+  return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+
+
+def _mean_grey(images: jax.Array) -> jax.Array:
+  """[n, h, w, 3] -> [n, 1, 1, 1]."""
+  return jnp.mean(_grey(images), axis=(1, 2, 3), keepdims=True)
+
+
+_REFERENCES: dict[str, Callable[[jax.Array], jax.Array]] = {
+  "brightness": _black,
+  "contrast": _mean_grey,
+  "saturation": _grey,
+}

@@ -1,0 +1,209 @@
+"""What every source returns, and how a pool of images is cut into splits."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from blt_jax.data import longtail
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+  """Labelled images, in memory or in files (exactly one of the two).
+
+  Attributes:
+    labels: int32 [n].
+    images: uint8 [n, h, w, 3], RGB.
+    paths: [n] file names, any sequence of them; kept as a numpy array of
+      variable-width strings, so that millions of them stay small.
+  """
+
+  labels: np.ndarray
+  images: np.ndarray | None = None
+  paths: np.ndarray | None = None
+
+  def __post_init__(self):
+    if (self.images is None) == (self.paths is None):
+      raise ValueError("Split: exactly one of images and paths is allowed")
+    object.__setattr__(self, "labels", np.asarray(self.labels, np.int32))
+    if self.paths is not None:
+      object.__setattr__(self, "paths", string_array(self.paths))
+    held = self.paths if self.images is None else self.images
+    if held is not None and len(held) != len(self.labels):
+      raise ValueError(
+        f"Split: {len(self.labels)} labels for {len(held)} images;"
+        " allowed: as many labels as images"
+      )
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  def take(self, indices: np.ndarray) -> "Split":
+    """The images at the given positions, in that order."""
+    return Split(
+      self.labels[indices],
+      None if self.images is None else self.images[indices],
+      None if self.paths is None else self.paths[indices],
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+  """A long-tailed training split with its validation and test splits."""
+
+  name: str
+  class_names: tuple[str, ...]
+  train: Split
+  validation: Split
+  test: Split
+
+  @property
+  def num_classes(self) -> int:
+    """C."""
+    return len(self.class_names)
+
+  @property
+  def class_counts(self) -> np.ndarray:
+    """Training images of each class, int64 [C]."""
+    return np.bincount(self.train.labels, minlength=self.num_classes)
+
+
+def string_array(strings) -> np.ndarray:
+  """An array of variable-width strings."""
+  return np.asarray(strings, dtype=np.dtypes.StringDType())
+
+
+def assemble(
+  name: str,
+  class_names: Sequence[str],
+  *,
+  train: Split,
+  validation: Split | None,
+  test: Split | None,
+  profile: str,
+  max_per_class: int,
+  imbalance: float,
+  validation_per_class: int,
+  split_seed: int,
+) -> Dataset:
+  """Makes the training pool long-tailed and fills in the missing splits.
+
+  Args:
+    name: of the data set.
+    class_names: [C].
+    train: the pool that training (and held-out validation) images come from.
+    validation: None: validation_per_class images of each class are taken from
+      what training leaves over.
+    test: None: the validation split is the test split as well.
+    profile: of the class counts, see longtail.profile_counts.
+    max_per_class: size of the largest class; 0 means as large as possible.
+    imbalance: largest over smallest class, >= 1; unused by "natural".
+    validation_per_class: 0 if and only if validation is given.
+    split_seed: of the choice of images.
+
+  Returns:
+    The Dataset.
+
+  Raises:
+    ValueError: a class lacks images, or there is no validation, or two.
+  """
+  if (validation is None) != (validation_per_class > 0):
+    given = (
+      "no validation split" if validation is None else "a validation split"
+    )
+    raise ValueError(
+      f"validation_per_class = {validation_per_class} with {given} given;"
+      " allowed: a validation split and 0, or no validation split and 1 or more"
+    )
+  check_every_class(train.labels, class_names)
+  available = np.bincount(train.labels) - validation_per_class
+  if profile == "natural" and not max_per_class:
+    remaining, held = longtail.hold_out(
+      train.labels,
+      validation_per_class,
+      seed=split_seed,
+      class_names=class_names,
+    )
+  else:
+    counts = longtail.profile_counts(
+      np.maximum(available, 1),
+      profile=profile,
+      max_per_class=max_per_class,
+      imbalance=imbalance,
+    )
+    remaining, held = longtail.long_tail_split(
+      train.labels,
+      counts,
+      validation_per_class=validation_per_class,
+      seed=split_seed,
+      class_names=class_names,
+    )
+  validation = train.take(held) if validation is None else validation
+  test = validation if test is None else test
+  return Dataset(
+    name, tuple(class_names), train.take(remaining), validation, test
+  )
+
+
+def check_every_class(labels: np.ndarray, class_names: Sequence[str]) -> None:
+  """Raises ValueError if a class has no image; the message names it."""
+  counts = np.bincount(labels, minlength=len(class_names))
+  empty = np.flatnonzero(counts == 0)
+  if len(empty):
+    c = int(empty[0])
+    raise ValueError(
+      f"class {c} ({class_names[c]}) has no training image; allowed: 1 or more."
+      f" {len(empty)} such classes of {len(class_names)}"
+    )
+
+
+def drop_small_classes(
+  class_names: Sequence[str],
+  train: Split,
+  *,
+  others: Sequence[Split | None],
+  minimum: int,
+) -> tuple[tuple[str, ...], Split, list[Split | None]]:
+  """Drops classes with few training images from every split.
+
+  The classes that stay are numbered anew in their order; what is dropped is
+  logged. (iNaturalist 2018: algorithm.md, Where the sources disagree.)
+
+  Args:
+    class_names: [C].
+    train: the pool of training images.
+    others: further splits; None entries stay None.
+    minimum: images that a class needs in the pool to stay.
+
+  Returns:
+    (class_names, train, others) of the classes that stay.
+
+  Raises:
+    ValueError: no class stays.
+  """
+  counts = np.bincount(train.labels, minlength=len(class_names))
+  keep = counts >= minimum
+  if not np.any(keep):
+    raise ValueError(
+      f"no class has the {minimum} training images that it needs to stay; the"
+      f" largest has {np.max(counts)}"
+    )
+  _log.info(
+    "dropped %d of %d classes with fewer than %d training images (%d images)",
+    np.sum(~keep),
+    len(keep),
+    minimum,
+    np.sum(counts[~keep]),
+  )
+  names = tuple(np.asarray(class_names, object)[keep])
+  kept = [split and _keep_classes(split, keep) for split in others]
+  return names, _keep_classes(train, keep), kept
+
+
+def _keep_classes(split: Split, keep: np.ndarray) -> Split:
+  renumbered = np.cumsum(keep) - 1
+  stays = split.take(np.flatnonzero(keep[split.labels]))
+  return dataclasses.replace(stays, labels=renumbered[stays.labels])

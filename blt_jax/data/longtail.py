@@ -1,0 +1,232 @@
+"""Long-tailed class counts, shot groups and splits (algorithm.md)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def exponential_counts(
+  max_count: int, imbalance: float, num_classes: int
+) -> np.ndarray:
+  """Class counts that fall exponentially from the first class to the last.
+
+  n_c = floor(max_count * (1 / imbalance)^(c / (C - 1))), LDAM's convention.
+  A product that is whole up to rounding counts as whole (49 * (1 / 49) is 1).
+
+  Args:
+    max_count: images of the first class, >= 1.
+    imbalance: largest over smallest class, >= 1.
+    num_classes: C >= 1.
+
+  Returns:
+    int64 [C].
+
+  Raises:
+    ValueError: an argument is out of its range.
+  """
+  _check_profile(max_count, imbalance, num_classes)
+  exponents = np.arange(num_classes) / max(num_classes - 1, 1)
+  return _floor(max_count * (1.0 / imbalance) ** exponents)
+
+
+def step_counts(
+  max_count: int, imbalance: float, num_classes: int
+) -> np.ndarray:
+  """Class counts with one step: large classes first, then small ones.
+
+  n_c = max_count for c < C // 2, else floor(max_count / imbalance).
+
+  Args:
+    max_count: images of a large class, >= 1.
+    imbalance: large over small, >= 1.
+    num_classes: C >= 1.
+
+  Returns:
+    int64 [C].
+
+  Raises:
+    ValueError: an argument is out of its range.
+  """
+  _check_profile(max_count, imbalance, num_classes)
+  counts = np.full(num_classes, max_count, np.int64)
+  counts[num_classes // 2 :] = _floor(np.array(max_count / imbalance))
+  return counts
+
+
+def profile_counts(
+  available: np.ndarray,
+  *,
+  profile: str,
+  max_per_class: int = 0,
+  imbalance: float = 100.0,
+) -> np.ndarray:
+  """Class counts of a named profile.
+
+  Args:
+    available: int [C], images that each class has to give.
+    profile: "natural" (all of them), "exponential" or "step".
+    max_per_class: size of the largest class; 0 means as large as possible: no
+      limit for "natural", else what the smallest class of `available` has.
+    imbalance: largest over smallest class, >= 1; unused by "natural".
+
+  Returns:
+    int64 [C]. A profile may ask for more than is available: the split checks.
+
+  Raises:
+    ValueError: unknown profile, or an argument is out of its range.
+  """
+  if max_per_class < 0:
+    raise ValueError(
+      f"max_per_class = {max_per_class};"
+      " allowed: 0 (as many as there are) or more"
+    )
+  if profile == "natural":
+    limit = max_per_class or np.iinfo(np.int64).max
+    return np.minimum(available, limit).astype(np.int64)
+  shapes = {"exponential": exponential_counts, "step": step_counts}
+  if profile not in shapes:
+    raise ValueError(
+      f"profile = {profile!r}; allowed: 'natural', 'exponential', 'step'"
+    )
+  largest = max_per_class or int(np.min(available))
+  return shapes[profile](largest, imbalance, len(available))
+
+
+def shot_groups(
+  class_counts: np.ndarray, *, many_above: int = 100, few_up_to: int = 20
+) -> dict[str, np.ndarray]:
+  """Groups classes by their number of training images.
+
+  many: n_c > many_above; few: n_c <= few_up_to; medium: the rest.
+
+  Args:
+    class_counts: int [C].
+    many_above: largest count of a medium class.
+    few_up_to: largest count of a few-shot class, <= many_above.
+
+  Returns:
+    {"many", "medium", "few"}: bool [C] each; every class is in exactly one.
+
+  Raises:
+    ValueError: few_up_to exceeds many_above, or is negative.
+  """
+  if not 0 <= few_up_to <= many_above:
+    raise ValueError(
+      f"few_up_to = {few_up_to}; allowed: 0 to many_above = {many_above}"
+    )
+  counts = np.asarray(class_counts)
+  many, few = counts > many_above, counts <= few_up_to
+  return {"many": many, "medium": ~many & ~few, "few": few}
+
+
+def hold_out(
+  labels: np.ndarray,
+  per_class: int,
+  *,
+  seed: int,
+  class_names: Sequence[str] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Takes the same number of images of each class out of a labelled pool.
+
+  Args:
+    labels: int [n], 0 <= label.
+    per_class: images of each class to hold out, >= 0.
+    seed: the choice is a pure function of labels and seed.
+    class_names: [C] names for error messages.
+
+  Returns:
+    (remaining, held_out): int64 indices into labels, each ascending.
+
+  Raises:
+    ValueError: a class would keep no image.
+  """
+  counts = np.bincount(labels)
+  needed = np.full(len(counts), per_class + 1)
+  _check_enough(counts, needed, f"{per_class} held out and 1 left", class_names)
+  held = _rank_in_class(labels, seed) >= counts[labels] - per_class
+  return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def long_tail_split(
+  labels: np.ndarray,
+  counts: np.ndarray,
+  *,
+  validation_per_class: int,
+  seed: int,
+  class_names: Sequence[str] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Cuts a long-tailed training set and a balanced validation set from a pool.
+
+  Validation holds the images that `hold_out` takes with the same seed, whatever
+  the profile is, so runs with different profiles are validated on the same
+  images; a smaller profile is a subset of a larger one.
+
+  Args:
+    labels: int [n], 0 <= label < C, the pool.
+    counts: int [C], training images of each class, >= 1.
+    validation_per_class: validation images of each class, >= 0.
+    seed: the choice is a pure function of labels and seed.
+    class_names: [C] names for error messages.
+
+  Returns:
+    (train, validation): int64 indices into labels, each ascending; disjoint.
+
+  Raises:
+    ValueError: a class gets no training image, or has fewer images than
+      counts[c] + validation_per_class.
+  """
+  counts = np.asarray(counts, np.int64)
+  if np.any(counts < 1):
+    c = int(np.argmax(counts < 1))
+    raise ValueError(
+      f"{_class_title(c, class_names)} gets {counts[c]} training images from"
+      " the profile; allowed: 1 or more (raise max_per_class or lower"
+      " imbalance)"
+    )
+  pool = np.bincount(labels, minlength=len(counts))
+  wanted = f"the profile's count + {validation_per_class} for validation"
+  _check_enough(pool, counts + validation_per_class, wanted, class_names)
+  rank = _rank_in_class(labels, seed)
+  held = rank >= pool[labels] - validation_per_class
+  return np.flatnonzero(rank < counts[labels]), np.flatnonzero(held)
+
+
+def _check_profile(max_count, imbalance, num_classes) -> None:
+  if max_count < 1:
+    raise ValueError(f"max_count = {max_count}; allowed: 1 or more")
+  if not 1 <= imbalance < np.inf:
+    raise ValueError(f"imbalance = {imbalance}; allowed: 1 or more, finite")
+  if num_classes < 1:
+    raise ValueError(f"num_classes = {num_classes}; allowed: 1 or more")
+
+
+def _floor(values: np.ndarray) -> np.ndarray:
+  return np.floor(values * (1 + 1e-12)).astype(np.int64)
+
+
+def _rank_in_class(labels: np.ndarray, seed: int) -> np.ndarray:
+  """Position of each image in a random order of its class, int64 [n]."""
+  rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+  shuffled = rng.permutation(len(labels))
+  by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+  counts = np.bincount(labels)
+  rank = np.empty(len(labels), np.int64)
+  first = np.cumsum(counts) - counts
+  rank[by_class] = np.arange(len(labels)) - first[labels[by_class]]
+  return rank
+
+
+def _check_enough(available, needed, wanted, class_names) -> None:
+  short = available < needed
+  if np.any(short):
+    c = int(np.argmax(short))
+    raise ValueError(
+      f"{_class_title(c, class_names)} has {available[c]} images;"
+      f" needed: {needed[c]} ({wanted}). {int(np.sum(short))} such classes"
+    )
+
+
+def _class_title(c: int, class_names: Sequence[str] | None) -> str:
+  return (
+    f"class {c}" if class_names is None else f"class {c} ({class_names[c]})"
+  )

@@ -1,0 +1,361 @@
+"""Which images each batch holds: pure functions of (seed, stage, epoch)."""
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+
+CROP_UNIFORMS = 22
+"""Random numbers a crop needs: 10 tries of area and ratio, then y and x."""
+
+# One number a purpose, so no two draws of an epoch share a stream.
+_BATCH, _CHOICE, _SOURCE, _FILLER, _CROP = range(5)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HallucinationPlan:
+  """How many images to hallucinate, and for which classes.
+
+  Attributes:
+    tail: bool [C], classes to hallucinate for.
+    p: share of a batch's tail draws to hallucinate for, 0..1.
+    capacity: H, slots a batch has; what exceeds it is dropped and counted.
+    rounding: "ceil" (the text) or "floor" (the release) of p times tail draws.
+  """
+
+  tail: np.ndarray
+  p: float
+  capacity: int
+  rounding: str = "ceil"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EpochPlan:
+  """Index streams of (a part of) an epoch.
+
+  Attributes:
+    indices: int64 [steps, B], images of each batch.
+    sources: int64 [steps, H], images to hallucinate from. An unused slot holds
+      an ordinary training image.
+    used: bool [steps, H], which slots are hallucinations.
+    dropped: int64 [steps], hallucinations of the whole batch beyond H.
+    seed, stage, epoch: the key that the plan was drawn with.
+    position: number in the epoch of the plan's first step.
+    process: (index, count), the share of each batch's columns this plan holds.
+  """
+
+  indices: np.ndarray
+  sources: np.ndarray
+  used: np.ndarray
+  dropped: np.ndarray
+  seed: int
+  stage: int
+  epoch: int
+  position: int = 0
+  process: tuple[int, int] = (0, 1)
+
+  def __len__(self) -> int:
+    return len(self.indices)
+
+  @property
+  def overflow(self) -> int:
+    """Hallucinations dropped for lack of capacity, over all processes."""
+    return int(np.sum(self.dropped))
+
+  def shard(self, process_index: int, process_count: int) -> "EpochPlan":
+    """The contiguous columns of one process.
+
+    Args:
+      process_index: 0 <= process_index < process_count.
+      process_count: number of equal shares; divides B and H.
+
+    Returns:
+      An EpochPlan; the processes' plans side by side are this one.
+
+    Raises:
+      ValueError: B or H is not divisible by process_count.
+    """
+    if self.process != (0, 1):
+      raise ValueError(f"the plan is already shard {self.process} of a plan")
+    batch = _columns("batch_size", self.indices, process_index, process_count)
+    slots = _columns("capacity", self.sources, process_index, process_count)
+    return dataclasses.replace(
+      self,
+      indices=self.indices[:, batch],
+      sources=self.sources[:, slots],
+      used=self.used[:, slots],
+      process=(process_index, process_count),
+    )
+
+  def tail(self, first_step: int) -> "EpochPlan":
+    """What is left of the plan from a step on, to resume in mid-epoch.
+
+    Args:
+      first_step: steps to skip, 0 <= first_step <= len(self).
+
+    Returns:
+      An EpochPlan whose batches equal this plan's, crops included.
+
+    Raises:
+      ValueError: first_step is out of range.
+    """
+    if not 0 <= first_step <= len(self):
+      raise ValueError(f"first_step = {first_step}; allowed: 0 to {len(self)}")
+    return dataclasses.replace(
+      self,
+      indices=self.indices[first_step:],
+      sources=self.sources[first_step:],
+      used=self.used[first_step:],
+      dropped=self.dropped[first_step:],
+      position=self.position + first_step,
+    )
+
+  def crop_uniforms(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random numbers for one step's crops; only the global position matters.
+
+    Args:
+      step: row of this plan.
+
+    Returns:
+      (batch [B, 22], sources [H, 22]): float64 in [0, 1).
+    """
+    index, count = self.process
+    batch, slots = self.indices.shape[1], self.sources.shape[1]
+    key = (self.seed, self.stage, self.epoch, _CROP, self.position + step)
+    draws = _rng(*key).random(((batch + slots) * count, CROP_UNIFORMS))
+    images, sources = draws[: batch * count], draws[batch * count :]
+    return (
+      images[index * batch : (index + 1) * batch],
+      sources[index * slots : (index + 1) * slots],
+    )
+
+
+def class_probabilities(class_counts: np.ndarray, gamma: float) -> np.ndarray:
+  """Probability that a draw of the gamma-balanced sampler is of each class.
+
+  p_c = n_c^(1 - gamma) / sum_k n_k^(1 - gamma): image i is drawn with
+  probability proportional to n_{y_i}^(-gamma) (algorithm.md, The balancer).
+
+  Args:
+    class_counts: int [C], >= 0; a class without images has probability 0.
+    gamma: finite; 0 is the natural distribution, 1 class-balanced.
+
+  Returns:
+    float64 [C], sums to 1.
+
+  Raises:
+    ValueError: gamma is not finite, a count is negative, or all are 0.
+  """
+  counts = np.asarray(class_counts, np.float64)
+  if not np.isfinite(gamma):
+    raise ValueError(f"gamma = {gamma}; allowed: any finite number")
+  if np.any(counts < 0) or not np.any(counts > 0):
+    raise ValueError("class_counts: allowed: 0 or more each, not all 0")
+  logs = (1 - gamma) * np.log(np.where(counts > 0, counts, 1))
+  logs = np.where(counts > 0, logs, -np.inf)
+  weights = np.exp(logs - np.max(logs))
+  return weights / np.sum(weights)
+
+
+def num_hallucinations(
+  tail_draws: np.ndarray, p: float, *, rounding: str = "ceil"
+) -> np.ndarray:
+  """Hallucinations for a number of tail draws.
+
+  n_T = ceil(p * |l|), or floor as in the authors' release. p counts as the
+  decimal number it is written as, so 0.1 * 30 is 3 and not a little more.
+
+  Args:
+    tail_draws: int array, |l| >= 0.
+    p: 0..1.
+    rounding: "ceil" or "floor".
+
+  Returns:
+    int64, the shape of tail_draws.
+
+  Raises:
+    ValueError: p or rounding is not allowed.
+  """
+  if not 0 <= p <= 1:
+    raise ValueError(f"p = {p}; allowed: 0 to 1")
+  if rounding not in ("ceil", "floor"):
+    raise ValueError(f"rounding = {rounding!r}; allowed: 'ceil', 'floor'")
+  share = Fraction(str(float(p)))
+  shares, whole = share.numerator, share.denominator
+  extra = whole - 1 if rounding == "ceil" else 0
+  draws = np.asarray(tail_draws, np.int64)
+  largest = int(np.max(draws, initial=0))
+  # Python's whole numbers don't overflow, whatever p's denominator is.
+  table = [(n * shares + extra) // whole for n in range(largest + 1)]
+  return np.asarray(table, np.int64)[draws]
+
+
+def capacity(
+  class_counts: np.ndarray,
+  tail: np.ndarray,
+  *,
+  gamma: float | None,
+  p: float,
+  batch_size: int,
+  devices: int = 1,
+  rounding: str = "ceil",
+) -> int:
+  """Slots for hallucinations that a batch needs.
+
+  The smallest H with P(n_T(L) > H) < 0.1 %, L ~ Binomial(B, sum of tail p_c),
+  rounded up to a multiple of the devices. Natural sampling is without
+  replacement, so its L spreads less than this binomial.
+
+  Args:
+    class_counts: int [C].
+    tail: bool [C], classes to hallucinate for.
+    gamma: of the sampler; None for natural sampling.
+    p: share of the tail draws to hallucinate for, 0..1.
+    batch_size: B >= 1, over all devices.
+    devices: H is a multiple of it, >= 1.
+    rounding: "ceil" or "floor", see num_hallucinations.
+
+  Returns:
+    H; 0 without tail classes or with p = 0.
+  """
+  from scipy.special import bdtrc  # scipy takes long to import.
+
+  probabilities = class_probabilities(class_counts, gamma or 0.0)
+  tail_share = min(float(np.sum(probabilities[np.asarray(tail)])), 1.0)
+  exceeded = bdtrc(np.arange(batch_size + 1.0), batch_size, tail_share)
+  enough = int(np.argmax(exceeded < 1e-3))
+  needed = int(num_hallucinations(np.array(enough), p, rounding=rounding))
+  return -(-needed // devices) * devices
+
+
+def epoch_plan(
+  labels: np.ndarray,
+  *,
+  seed: int,
+  stage: int,
+  epoch: int,
+  batch_size: int,
+  gamma: float | None = None,
+  hallucinate: HallucinationPlan | None = None,
+) -> EpochPlan:
+  """Draws an epoch: floor(N / B) batches and their hallucination slots.
+
+  Every epoch is drawn from its own key, so none depends on another, and the
+  batches are the same with and without hallucination (algorithm.md, One BLT
+  batch, steps 1, 2 and 4).
+
+  Args:
+    labels: int [N], 0 <= label, of the training images.
+    seed: >= 0, of the run.
+    stage: >= 0, of the run.
+    epoch: >= 0, of the stage.
+    batch_size: B, 1..N.
+    gamma: of the balanced sampler, with replacement; None draws naturally:
+      shuffled, without replacement.
+    hallucinate: None for no slots (H = 0).
+
+  Returns:
+    The EpochPlan.
+
+  Raises:
+    ValueError: batch_size or a field of hallucinate is out of range.
+  """
+  labels = np.asarray(labels)
+  if not 1 <= batch_size <= len(labels):
+    raise ValueError(
+      f"batch_size = {batch_size}; allowed: 1 to {len(labels)}, the number of"
+      " training images"
+    )
+  key = (seed, stage, epoch)
+  shape = (len(labels) // batch_size, batch_size)
+  pool = _Pool(labels)
+  if gamma is None:
+    order = _rng(*key, _BATCH).permutation(len(labels))
+    indices = order[: shape[0] * shape[1]].reshape(shape)
+  else:
+    indices = pool.draw_balanced(_rng(*key, _BATCH), gamma, shape)
+  if hallucinate is None:
+    hallucinate = HallucinationPlan(np.zeros(len(pool.counts), bool), 0.0, 0)
+  sources, used, dropped = _draw_slots(pool, indices, key, hallucinate)
+  return EpochPlan(indices, sources, used, dropped, seed, stage, epoch)
+
+
+class _Pool:
+  """Training images in the order of their classes."""
+
+  def __init__(self, labels: np.ndarray):
+    self.labels = labels
+    self.counts = np.bincount(labels)
+    self.first = np.cumsum(self.counts) - self.counts
+    self.by_class = np.argsort(labels, kind="stable")
+    self.rank = np.empty(len(labels), np.int64)
+    self.rank[self.by_class] = (
+      np.arange(len(labels)) - self.first[labels[self.by_class]]
+    )
+
+  def draw_balanced(self, rng, gamma: float, shape) -> np.ndarray:
+    """First the class, then one of its images: the same law, quickly."""
+    cumulative = np.cumsum(class_probabilities(self.counts, gamma))
+    uniforms = rng.random(shape) * cumulative[-1]
+    classes = np.searchsorted(cumulative, uniforms, side="right")
+    classes = np.minimum(classes, len(self.counts) - 1)
+    within = _below(rng.random(shape), self.counts[classes])
+    return self.by_class[self.first[classes] + within]
+
+  def draw_other(self, images: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """Another image of each image's class; the same if it has only one."""
+    classes = self.labels[images]
+    others = self.counts[classes] - 1
+    within = _below(uniforms, np.maximum(others, 1))
+    within += (others > 0) & (within >= self.rank[images])
+    return self.by_class[self.first[classes] + within]
+
+
+def _draw_slots(pool, indices, key, hallucinate):
+  """(sources [steps, H], used [steps, H], dropped [steps]) of an epoch.
+
+  The streams are drawn slot by slot: a larger H leaves the first slots alone.
+  """
+  steps, batch_size = indices.shape
+  slots, tail = hallucinate.capacity, np.asarray(hallucinate.tail)
+  if not 0 <= slots <= batch_size:
+    raise ValueError(
+      f"capacity = {slots}; allowed: 0 to batch_size = {batch_size}"
+    )
+  if len(tail) < len(pool.counts):
+    raise ValueError(
+      f"tail: {len(tail)} classes; allowed: {len(pool.counts)} or more, as many"
+      " as the labels have"
+    )
+  is_tail = tail[pool.labels[indices]]
+  wanted = num_hallucinations(
+    np.sum(is_tail, axis=1), hallucinate.p, rounding=hallucinate.rounding
+  )
+  priority = _rng(*key, _CHOICE).random(indices.shape)
+  chosen = np.argsort(np.where(is_tail, priority, 2.0), axis=1)[:, :slots]
+  used = np.arange(slots) < wanted[:, None]
+  uniforms = _rng(*key, _SOURCE).random((slots, steps)).T
+  fillers = _rng(*key, _FILLER).integers(len(pool.labels), size=(slots, steps))
+  others = pool.draw_other(np.take_along_axis(indices, chosen, 1), uniforms)
+  sources = np.where(used, others, fillers.T)
+  return sources, used, np.maximum(wanted - slots, 0)
+
+
+def _rng(seed: int, *key: int) -> np.random.Generator:
+  sequence = np.random.SeedSequence(seed, spawn_key=key)
+  return np.random.Generator(np.random.Philox(sequence))
+
+
+def _below(uniforms: np.ndarray, limits: np.ndarray) -> np.ndarray:
+  """Whole numbers 0..limit - 1 from uniforms in [0, 1)."""
+  return np.minimum((uniforms * limits).astype(np.int64), limits - 1)
+
+
+def _columns(name: str, array, process_index: int, process_count: int) -> slice:
+  width, rest = divmod(array.shape[1], process_count)
+  if rest or not 0 <= process_index < process_count:
+    raise ValueError(
+      f"{name} = {array.shape[1]}; allowed: a multiple of the number of"
+      f" processes, {process_count} (this one has number {process_index})"
+    )
+  return slice(process_index * width, (process_index + 1) * width)

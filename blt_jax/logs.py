@@ -1,0 +1,174 @@
+"""What a run tells its user: lines, progress bars, tables, TensorBoard events."""
+
+from collections.abc import Iterable, Iterator, Mapping
+import math
+import pathlib
+import sys
+import time
+from typing import Any
+
+from absl import logging
+import tqdm
+
+from blt_jax.metrics import GROUPS
+
+# How often progress is printed where no terminal redraws the line, seconds.
+_LOG_INTERVAL = 30.0
+
+
+def say(text: str) -> None:
+  """Prints a line at once."""
+  print(text, flush=True)
+
+
+def progress(steps: Iterable, title: str, *, total: int) -> Iterator:
+  """Passes steps on while showing how many are done and the time left.
+
+  Args:
+    steps: what to iterate over.
+    title: stands in front of the bar.
+    total: number of steps.
+
+  Returns:
+    Iterator over `steps`.
+  """
+  terminal = sys.stderr.isatty()
+  interval = 0.2 if terminal else _LOG_INTERVAL
+  return iter(
+    tqdm.tqdm(
+      steps,
+      desc=title,
+      total=total,
+      unit="step",
+      leave=False,
+      delay=interval,
+      mininterval=interval,
+      maxinterval=interval,
+      dynamic_ncols=True,
+    )
+  )
+
+
+class Clock:
+  """Estimates the time left of a run from the epochs that it made."""
+
+  def __init__(self, images_left: int):
+    """Starts the clock with so many training images to go."""
+    self._left = images_left
+    self._seen = 0
+    self._start = time.monotonic()
+
+  def after(self, images: int) -> str:
+    """Counts images as trained on; returns the time left as h:mm:ss."""
+    self._seen += images
+    self._left -= images
+    seconds = (time.monotonic() - self._start) * self._left / self._seen
+    return duration(seconds)
+
+
+def duration(seconds: float) -> str:
+  """Seconds as h:mm:ss."""
+  whole = round(seconds)
+  return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def epoch_line(row: Mapping[str, Any], *, epochs: int, left: str) -> str:
+  """One finished epoch in one line.
+
+  Args:
+    row: the epoch's row of metrics.csv.
+    epochs: epochs of the stage.
+    left: time left of the run.
+  """
+  validation = accuracies({group: row[f"val_{group}"] for group in GROUPS})
+  line = (
+    f"stage {row['stage']} epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  "
+    f"loss {row['loss']:.3f}  val {validation}  "
+    f"{row['images_per_second']:.0f} images/s"
+  )
+  if row["hallucinated_share"] > 0:
+    line += f"  hallucinated {100 * row['hallucinated_share']:.1f} %"
+    if row["mean_updates"] > 0 or row["reached_share"] > 0:
+      line += (
+        f" ({row['mean_updates']:.1f} updates, "
+        f"{100 * row['reached_share']:.0f} % reached)"
+      )
+  return f"{line}  left {left}"
+
+
+def accuracies(values: Mapping[str, float]) -> str:
+  """Accuracies by shot group in a line: overall 43.1 many 45.0 ..."""
+  return " ".join(f"{group} {_percent(values[group])}" for group in GROUPS)
+
+
+def dataset_lines(
+  name: str,
+  class_counts,
+  groups: Mapping[str, Any],
+  *,
+  validation: int,
+  test: int,
+) -> str:
+  """What a data set holds: images a split, classes a shot group."""
+  sizes = ", ".join(f"{group} {int(mask.sum())}" for group, mask in groups.items())
+  return (
+    f"{name}: {int(class_counts.sum())} training images in "
+    f"{len(class_counts)} classes, {int(class_counts.max())} ... "
+    f"{int(class_counts.min())} a class ({sizes}); {validation} validation and "
+    f"{test} test images"
+  )
+
+
+def results_table(results: Mapping[str, Any]) -> str:
+  """The final table: top-1 by shot group of the best and the last epoch."""
+  lines = [
+    f"{results['method']} on {results['dataset']}, seed {results['seed']}: top-1 "
+    "in percent, mean of per-class accuracies",
+    f"{'':>28}" + "".join(f"{group:>9}" for group in GROUPS),
+  ]
+  for which in ("best", "last"):
+    for split in ("validation", "test"):
+      name = f"{which} epoch ({results[which]['epoch']}) {split}"
+      values = (results[which][split][group] for group in GROUPS)
+      lines.append(f"{name:>28}" + "".join(f"{_percent(v):>9}" for v in values))
+  return "\n".join(lines)
+
+
+class Events:
+  """TensorBoard events of a run; left out, and said so, without TensorFlow."""
+
+  def __init__(self, workdir: pathlib.Path):
+    """Opens an event file in the work directory."""
+    self._writer = None
+    try:
+      from clu import metric_writers
+    except ImportError as error:
+      say(f"no TensorBoard events: {error.name} is not installed")
+      return
+    logging.set_verbosity(logging.WARNING)
+    self._writer = metric_writers.SummaryWriter(str(workdir))
+
+  def __enter__(self) -> "Events":
+    return self
+
+  def __exit__(self, *exception) -> None:
+    if self._writer:
+      self._writer.close()
+
+  def write(self, row: Mapping[str, Any]) -> None:
+    """Writes the numbers of an epoch's row at its step."""
+    if not self._writer:
+      return
+    scalars = {
+      name: value
+      for name, value in row.items()
+      if name not in ("stage", "epoch", "step") and math.isfinite(value)
+    }
+    self._writer.write_scalars(row["step"], scalars)
+    self._writer.flush()
+
+
+def _percent(value: float | None) -> str:
+  if value is None or not math.isfinite(value):
+    return "-"
+  return f"{value:.1f}"

@@ -1,0 +1,118 @@
+"""Models by name: backbone, hidden layer and classifier."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from blt_jax.models import classifiers, resnet
+
+BACKBONES: tuple[str, ...] = tuple(resnet.CONFIGS)
+CLASSIFIERS: tuple[str, ...] = ("squashing_cosine", "linear")
+
+
+class Network(nn.Module):
+  """Backbone -> global average pool -> Dense -> ReLU -> classifier.
+
+  Attributes:
+    backbone: images to pooled features: (images, train=, mask=).
+    hidden: the layer between features and classifier.
+    classifier: outputs of the hidden layer to logits.
+  """
+
+  backbone: nn.Module
+  hidden: nn.Module
+  classifier: nn.Module
+
+  def __call__(
+    self, images: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """Logits of the images.
+
+    Args:
+      images: float [n, h, w, 3], normalised.
+      train: normalise by the batch and update the running statistics
+        (collection "batch_stats", to be passed as mutable).
+      mask: bool or float [n]; 0 keeps an image out of the batch statistics.
+
+    Returns:
+      float32 [n, num_classes].
+    """
+    features = self.features(images, train=train, mask=mask)
+    return self.classifier(nn.relu(self.hidden(features)))
+
+  def features(
+    self, images: jax.Array, *, train: bool, mask: jax.Array | None = None
+  ) -> jax.Array:
+    """The backbone's pooled features, float32 [n, d]; as `__call__`."""
+    return self.backbone(images, train=train, mask=mask)
+
+
+def create_model(
+  name: str,
+  num_classes: int,
+  *,
+  classifier: str = "squashing_cosine",
+  alpha: float = 20.0,
+  beta: float = 0.5,
+  hidden: int = 512,
+  dtype: jnp.dtype = jnp.float32,
+  axis_name: str | None = None,
+) -> nn.Module:
+  """A model whose parameters are "backbone", "hidden" and "classifier".
+
+  Args:
+    name: one of BACKBONES.
+    num_classes: 1 or more.
+    classifier: one of CLASSIFIERS.
+    alpha: scale of the squashing-cosine logits, above 0.
+    beta: squashing of the squashing-cosine classifier, above 0.
+    hidden: width of the layer before the classifier, 1 or more.
+    dtype: what backbone and hidden layer compute in; parameters, batch
+      statistics, pooled features and logits are float32 in any case.
+    axis_name: the mapped axis to sum batch statistics over, or None.
+
+  Returns:
+    A module to be called with (images, train=, mask=None); see Network.
+
+  Raises:
+    ValueError: if the backbone or the classifier is unknown.
+  """
+  if classifier not in CLASSIFIERS:
+    raise ValueError(
+      f"classifier is {classifier!r}, allowed: {', '.join(CLASSIFIERS)}"
+    )
+  head: nn.Module
+  if classifier == "linear":
+    head = classifiers.Linear(num_classes)
+  else:
+    head = classifiers.SquashingCosine(num_classes, alpha=alpha, beta=beta)
+  return Network(
+    backbone=create_backbone(name, dtype=dtype, axis_name=axis_name),
+    hidden=classifiers.Linear(hidden, dtype=dtype),
+    classifier=head,
+  )
+
+
+def create_backbone(
+  name: str,
+  *,
+  dtype: jnp.dtype = jnp.float32,
+  axis_name: str | None = None,
+) -> nn.Module:
+  """The backbone alone: (images, train=, mask=None) -> features [n, d].
+
+  Args:
+    name: one of BACKBONES.
+    dtype: what it computes in; the features are float32.
+    axis_name: the mapped axis to sum batch statistics over, or None.
+
+  Returns:
+    A module.
+
+  Raises:
+    ValueError: if the name is unknown.
+  """
+  if name not in BACKBONES:
+    raise ValueError(f"backbone is {name!r}, allowed: {', '.join(BACKBONES)}")
+  config = resnet.CONFIGS[name]
+  return resnet.ResNet(**config, dtype=dtype, axis_name=axis_name)

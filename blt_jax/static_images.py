@@ -1,0 +1,137 @@
+"""Images hallucinated once, for static_targeted and static_random (Fig. 5c)."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import os
+import pathlib
+
+import jax
+import numpy as np
+
+from blt_jax import build, logs
+from blt_jax.batches import Feeder
+from blt_jax.data import sampling
+from blt_jax.train_step import Batch, TrainState
+
+FILE = "static_images.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """One hallucinated image for each training image of the tail.
+
+  Attributes:
+    images: float32 [m, h, w, 3], perturbed and normalised.
+    usable: bool [m], False where the image's class was never confused.
+    members: int64 [m], rising; the training images that they were made from.
+    labels: int32 [m], their classes.
+  """
+
+  images: np.ndarray
+  usable: np.ndarray
+  members: np.ndarray
+  labels: np.ndarray
+
+  def fill(self, sources: np.ndarray, used: np.ndarray) -> Batch:
+    """The slots of a step.
+
+    Args:
+      sources: int64 [H], training images from the plan.
+      used: bool [H], which of them are to be hallucinated.
+
+    Returns:
+      "source_image" float32, "source_label", "source_used" of H slots.
+    """
+    rows = np.searchsorted(self.members, np.where(used, sources, 0))
+    rows = np.where(used, rows, 0)
+    return {
+      "source_image": self.images[rows],
+      "source_label": self.labels[rows],
+      "source_used": used & self.usable[rows],
+    }
+
+
+def load_or_make(
+  path: pathlib.Path, feeder: Feeder, state: TrainState, stage: build.Stage
+) -> Pool:
+  """The pool of a run: from its file, or made with the state and written.
+
+  Args:
+    path: .npz file in the work directory.
+    feeder: reads the images.
+    state: network and confusion matrix at the end of stage 1.
+    stage: the stage that will use the pool.
+
+  Returns:
+    The same pool every time.
+  """
+  if not path.exists():
+    pool = _make(feeder, state, stage)
+    temporary = path.with_name(path.name + ".tmp.npz")
+    np.savez(temporary, **dataclasses.asdict(pool))
+    os.replace(temporary, path)
+    logs.say(f"hallucinated {int(pool.usable.sum())} static images")
+  with np.load(path, allow_pickle=False) as content:
+    return Pool(**content)
+
+
+def _make(feeder: Feeder, state: TrainState, stage: build.Stage) -> Pool:
+  """Hallucinates one image from each training image of the tail."""
+  labels = feeder.dataset.train.labels
+  members = np.flatnonzero(stage.tail[labels])
+  plan = _plan(members, stage.batch_size, seed=feeder.config.seed)
+  step = _static_step(feeder.config)
+  images, usable = [], []
+  for batch in feeder.sources(plan):
+    numbers = len(images) * stage.batch_size + np.arange(stage.batch_size)
+    batch["number"] = numbers.astype(np.int32).reshape(feeder.devices, -1)
+    made = jax.device_get(step(state, batch))
+    images.append(made.images)
+    usable.append(made.weight > 0)
+  return Pool(
+    images=np.concatenate(images)[: len(members)],
+    usable=np.concatenate(usable)[: len(members)],
+    members=members,
+    labels=labels[members],
+  )
+
+
+def _plan(
+  members: np.ndarray, batch_size: int, *, seed: int
+) -> sampling.EpochPlan:
+  """All members once, in order, the last batch filled up with the first ones."""
+  steps = -(-len(members) // batch_size)
+  indices = np.resize(members, (steps, batch_size))
+  none = indices[:, :0]
+  return sampling.EpochPlan(
+    indices=indices,
+    sources=none,
+    used=none.astype(bool),
+    dropped=np.zeros(steps, np.int64),
+    seed=seed,
+    stage=2,
+    epoch=0,
+  )
+
+
+def _static_step(config) -> Callable:
+  """(state, batch with "number") -> Hallucinations of its images."""
+  hallucinate_fn = build.build_hallucinate(config)
+
+  def step(state: TrainState, batch: Batch):
+    rngs = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+      state.rng, batch["number"]
+    )
+    sources = {
+      "source_image": batch["image"],
+      "source_label": batch["label"],
+      "source_used": np.ones(batch["label"].shape, bool),
+    }
+    made = hallucinate_fn(rngs, state, sources)
+    gather = functools.partial(
+      jax.lax.all_gather, axis_name=build.AXIS, tiled=True
+    )
+    return jax.tree.map(gather, made)
+
+  return build.over_devices(step, config)

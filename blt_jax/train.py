@@ -1,0 +1,405 @@
+"""The two stages of training, epoch by epoch."""
+
+from collections.abc import Iterator
+import dataclasses
+import math
+import pathlib
+import time
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from blt_jax import build, logs, static_images, workdir as workdirs
+from blt_jax.batches import Feeder
+from blt_jax.checkpoint import Checkpoints, Progress
+from blt_jax.config_check import check_config
+from blt_jax.data.sources import Dataset, Split
+from blt_jax.evaluate import Evaluation, evaluate
+from blt_jax.train_step import Batch, TrainState
+
+
+def train(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> dict[str, Any]:
+  """Trains both stages, or what is left of them, and tests the result.
+
+  Every epoch ends with a validation pass and a checkpoint. The same call again
+  continues where the last one stopped and ends with the same bits as a run that
+  was never interrupted (on CPU); after the end it returns the results at once.
+
+  Args:
+    config: a configuration as `configs/common.py` defines it.
+    workdir: directory of the run, made when it does not exist.
+
+  Returns:
+    What results.json holds.
+
+  Raises:
+    ValueError: for a configuration, data set or work directory that can't work.
+    FloatingPointError: when the loss is no longer finite.
+  """
+  check_config(config)
+  run = Run(config)
+  workdirs.claim(workdir, config)
+  results = workdirs.read_results(workdir)
+  if results:
+    logs.say(f"{workdir} is finished.")
+    logs.say(logs.results_table(results))
+    return results
+  run.announce()
+  with run.open_checkpoints(workdir) as checkpoints:
+    state, progress = begin_or_resume(run, checkpoints, workdir)
+    with logs.Events(workdir) as events:
+      state, progress = train_stages(
+        run, state, progress, checkpoints, workdir, events
+      )
+    results = test_best_and_last(run, state, progress, checkpoints)
+  workdirs.write_json(workdir / workdirs.RESULTS, results)
+  logs.say(logs.results_table(results))
+  return results
+
+
+class Run:
+  """What a configuration amounts to: the data, the model, the compiled steps."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    """Reads the data set's lists; raises ValueError for what can't work."""
+    self.config = config
+    self.devices = build.devices_of(config)
+    self.dataset: Dataset = build.build_dataset(config)
+    self.class_counts = self.dataset.class_counts
+    self.stages = build.build_stages(
+      config, self.class_counts, devices=len(self.devices)
+    )
+    self.model = build.build_model(config, self.dataset.num_classes)
+    self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
+    self.train_fn = build.build_train_step(config)
+    self.eval_fn = build.build_eval_step(config)
+
+  def announce(self) -> None:
+    """Says what is going to be trained on what."""
+    logs.say(
+      logs.dataset_lines(
+        self.config.dataset.name,
+        self.class_counts,
+        build.shot_groups(self.config, self.class_counts),
+        validation=len(self.dataset.validation),
+        test=len(self.dataset.test),
+      )
+    )
+    logs.say(
+      f"{self.config.method} with {self.config.model.backbone} on "
+      f"{len(self.devices)} x {self.devices[0].device_kind}, seed "
+      f"{self.config.seed}"
+    )
+
+  def open_checkpoints(
+    self, workdir: pathlib.Path, *, read_only: bool = False
+  ) -> Checkpoints:
+    """The checkpoints of the run; keeps the end of stage 1 for others' reuse."""
+    first = self.stages[0]
+    return Checkpoints(
+      workdir / "checkpoints",
+      last_stage=self.stages[-1].number,
+      keep_steps=(first.epochs * first.steps,),
+      read_only=read_only,
+    )
+
+  def evaluate(self, state: TrainState, split: Split) -> Evaluation:
+    """Evaluates the state on a split."""
+    return evaluate(state, self.feeder.evaluation(split), self.eval_fn)
+
+  def summary(self, evaluation: Evaluation) -> dict[str, Any]:
+    """Accuracies of an evaluation under the data set's shot groups."""
+    return evaluation.summary(
+      self.class_counts, **build.shot_limits(self.config)
+    )
+
+  def images_left(self, progress: Progress) -> int:
+    """Real training images between a point of the run and its end."""
+    left = sum(s.epochs * s.steps * s.batch_size for s in self.stages)
+    for stage in self.stages:
+      done = min(stage.epochs, epochs_done(stage, progress))
+      left -= done * stage.steps * stage.batch_size
+    return left
+
+
+def epochs_done(stage: build.Stage, progress: Progress) -> int:
+  """Finished epochs of a stage."""
+  if progress.stage > stage.number:
+    return stage.epochs
+  return progress.epoch if progress.stage == stage.number else 0
+
+
+def begin_or_resume(
+  run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
+) -> tuple[TrainState, Progress]:
+  """The newest checkpoint's state, or a fresh one."""
+  state = build.init_state(run.config, run.model, run.dataset.num_classes)
+  if checkpoints.latest_step() is None:
+    if run.config.stage1.reuse:
+      return reuse_stage1(run, state)
+    return state, Progress()
+  template = build.with_optimizer(run.config, state, run.stages[0])
+  state, progress = checkpoints.restore(template)
+  workdirs.write_metrics(workdir, progress.rows)
+  logs.say(
+    f"continuing {workdir} after stage {progress.stage} epoch {progress.epoch}"
+  )
+  return state, progress
+
+
+def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
+  """Takes stage 1 from another run that trained it with the same settings.
+
+  Raises:
+    ValueError: when that run's stage 1 is not what this run would train.
+  """
+  config, folder = run.config, pathlib.Path(run.config.stage1.reuse)
+  theirs = workdirs.flatten(workdirs.read_config(folder))
+  ours = workdirs.flatten(config)
+  shared = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
+  different = [
+    name
+    for name in sorted(ours)
+    if name.startswith(shared)
+    and name != "stage1.reuse"
+    and ours[name] != theirs.get(name)
+  ]
+  if different or not config.stage1.epochs or config.stage1.perturb:
+    reason = f"differs in {', '.join(different)}" if different else "is not plain"
+    raise ValueError(
+      f"config.stage1.reuse is {folder}, whose stage 1 {reason}; expected a run "
+      "with the same seed, data set, model and stage 1 without perturbation."
+    )
+  first = run.stages[0]
+  template = build.with_optimizer(config, state, first)
+  with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+    state, progress = checkpoints.restore(
+      template, step=first.epochs * first.steps
+    )
+  logs.say(f"stage 1 is taken over from {folder}")
+  return state, progress
+
+
+def train_stages(
+  run: Run,
+  state: TrainState,
+  progress: Progress,
+  checkpoints: Checkpoints,
+  workdir: pathlib.Path,
+  events: logs.Events,
+) -> tuple[TrainState, Progress]:
+  """Trains every epoch that is not finished yet."""
+  clock = logs.Clock(run.images_left(progress))
+  for stage in run.stages:
+    done = epochs_done(stage, progress)
+    if done == stage.epochs:
+      continue
+    state, pool = begin_stage(run, state, stage, workdir, done=done)
+    for epoch in range(done + 1, stage.epochs + 1):
+      state, sums = train_epoch(run, state, stage, epoch, pool)
+      evaluation = run.evaluate(state, run.dataset.validation)
+      state = state.replace(
+        confusion=build.place(evaluation.confusion, run.config)
+      )
+      row = epoch_row(stage, epoch, state, sums, run.summary(evaluation))
+      progress = progress.after(row)
+      checkpoints.save(state, progress)
+      workdirs.write_metrics(workdir, progress.rows)
+      events.write(row)
+      left = clock.after(stage.steps * stage.batch_size)
+      logs.say(logs.epoch_line(row, epochs=stage.epochs, left=left))
+  return state, progress
+
+
+def begin_stage(
+  run: Run,
+  state: TrainState,
+  stage: build.Stage,
+  workdir: pathlib.Path,
+  *,
+  done: int,
+) -> tuple[TrainState, static_images.Pool | None]:
+  """The state, and the static images if any, that a stage goes on with."""
+  pool = None
+  if stage.capacity and run.config.perturb.static:
+    pool = static_images.load_or_make(
+      workdir / static_images.FILE, run.feeder, state, stage
+    )
+  if done:
+    template = build.with_optimizer(run.config, state, stage)
+    state = template.replace(opt_state=state.opt_state)
+    return build.place(state, run.config), pool
+  if stage.number == 2 and stage.config.new_classifier:
+    fresh = build.init_state(
+      run.config, run.model, run.dataset.num_classes, draw=1
+    )
+    params = {**state.params, "classifier": fresh.params["classifier"]}
+    state = state.replace(params=params)
+  state = build.with_optimizer(run.config, state, stage)
+  return build.place(state, run.config), pool
+
+
+def train_epoch(
+  run: Run,
+  state: TrainState,
+  stage: build.Stage,
+  epoch: int,
+  pool: static_images.Pool | None,
+) -> tuple[TrainState, dict[str, float]]:
+  """One pass of `stage.steps` steps.
+
+  Returns:
+    (the state after it, sums over the epoch: those of `train_step`, "overflow",
+    and the seconds "seconds" and "waited" for data).
+
+  Raises:
+    FloatingPointError: when the loss is not finite.
+  """
+  plan = run.feeder.plan(stage, epoch)
+  batches = Timed(run.feeder.training(plan, pool=pool))
+  title = f"stage {stage.number} epoch {epoch}/{stage.epochs}"
+  start, outputs = time.monotonic(), []
+  for batch in logs.progress(batches, title, total=stage.steps):
+    state, metrics = run.train_fn(state, batch)
+    outputs.append(metrics)
+    _bound_queue(outputs)
+  sums = _sum(jax.device_get(outputs))
+  if not math.isfinite(sums["loss"]):
+    raise FloatingPointError(
+      f"the loss is {sums['loss']} in stage {stage.number} epoch {epoch}: try "
+      "lower learning rates. The last checkpoint is intact."
+    )
+  sums["overflow"] = plan.overflow
+  sums["waited"] = batches.waited
+  sums["seconds"] = time.monotonic() - start
+  return state, sums
+
+
+def epoch_row(
+  stage: build.Stage,
+  epoch: int,
+  state: TrainState,
+  sums: dict[str, float],
+  validation: dict[str, Any],
+) -> dict[str, Any]:
+  """The epoch's row of metrics.csv; shares are in 0..1, accuracies in percent."""
+  real = stage.steps * stage.batch_size
+  hallucinated = sums.get("hallucinated", 0.0)
+  top5 = validation["top5"]
+  return {
+    "stage": stage.number,
+    "epoch": epoch,
+    "step": int(state.step),
+    "loss": sums["loss"] / sums["weight"],
+    **{f"val_{group}": validation[group] for group in top5},
+    **{f"val_top5_{group}": top5[group] for group in top5},
+    "hallucinated_share": hallucinated / (real + hallucinated),
+    "mean_updates": sums.get("updates", 0.0) / max(hallucinated, 1.0),
+    "reached_share": sums.get("reached", 0.0) / max(hallucinated, 1.0),
+    "overflow": sums["overflow"],
+    "seconds": round(sums["seconds"], 3),
+    "data_wait_share": round(sums["waited"] / sums["seconds"], 4),
+    "images_per_second": round(real / sums["seconds"], 1),
+  }
+
+
+def test_best_and_last(
+  run: Run, state: TrainState, progress: Progress, checkpoints: Checkpoints
+) -> dict[str, Any]:
+  """Evaluates the best and the last epoch on validation and test images."""
+  results = {
+    "method": run.config.method,
+    "dataset": run.config.dataset.name,
+    "seed": run.config.seed,
+    "class_counts": [int(count) for count in run.class_counts],
+    "class_names": list(run.dataset.class_names),
+  }
+  best_state, best = state, dataclasses.asdict(progress)["best"]
+  if best["step"] != int(state.step):
+    best_state, _ = checkpoints.restore(state, step=best["step"])
+    best_state = build.place(best_state, run.config)
+  for which, epoch, tested in (
+    ("best", best["epoch"], best_state),
+    ("last", progress.epoch, state),
+  ):
+    results[which] = {
+      "stage": progress.stage,
+      "epoch": epoch,
+      "validation": run.summary(run.evaluate(tested, run.dataset.validation)),
+      "test": run.summary(run.evaluate(tested, run.dataset.test)),
+    }
+  return results
+
+
+def evaluate_run(workdir: pathlib.Path) -> dict[str, Any]:
+  """Tests the best epoch of a run and prints its accuracies.
+
+  Args:
+    workdir: work directory of a run with at least one finished epoch.
+
+  Returns:
+    {"overall", "many", "medium", "few", "top5"} on the test images, percent.
+
+  Raises:
+    ValueError: when the directory holds no run, or no checkpoint.
+  """
+  config = workdirs.read_config(workdir)
+  check_config(config)
+  run = Run(config)
+  state = build.with_optimizer(
+    config,
+    build.init_state(config, run.model, run.dataset.num_classes),
+    run.stages[0],
+  )
+  with run.open_checkpoints(workdir, read_only=True) as checkpoints:
+    if checkpoints.latest_step() is None:
+      raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
+    _, progress = checkpoints.restore(state)
+    best = dataclasses.asdict(progress)["best"]
+    state, _ = checkpoints.restore(state, step=best["step"])
+  tested = run.summary(run.evaluate(state, run.dataset.test))
+  logs.say(f"stage {best['stage']} epoch {best['epoch']}, the best so far, test:")
+  for title, values in (("top-1", tested), ("top-5", tested["top5"])):
+    logs.say(f"{title}  {logs.accuracies(values)}")
+  return tested
+
+
+class Timed:
+  """Passes batches on and adds up the time spent waiting for them."""
+
+  def __init__(self, batches: Iterator[Batch]):
+    """Wraps an iterator."""
+    self._batches = batches
+    self.waited = 0.0
+
+  def __iter__(self) -> Iterator[Batch]:
+    return self
+
+  def __next__(self) -> Batch:
+    start = time.monotonic()
+    try:
+      return next(self._batches)
+    finally:
+      self.waited += time.monotonic() - start
+
+
+def _bound_queue(outputs: list) -> None:
+  """Lets the host run at most two steps ahead of the devices.
+
+  They never idle, the progress bar tells the truth, and the batches in flight
+  don't fill the memory.
+  """
+  if len(outputs) > 2:
+    jax.block_until_ready(outputs[-3])
+
+
+def _sum(outputs: list[dict[str, np.ndarray]]) -> dict[str, float]:
+  """Sums each metric over the steps."""
+  return {
+    name: float(np.sum([output[name] for output in outputs], dtype=np.float64))
+    for name in outputs[0]
+  }

@@ -1,0 +1,209 @@
+"""One step of training and one of evaluation, as pure functions.
+
+Both run on one device's share of a batch and know the other devices only by the
+name of an axis, so that `jax.pmap` (or any other mapping with named axes) spreads
+them over all devices. Random numbers are keyed by an image's place in the global
+batch: the number of devices changes nothing but rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from blt_jax import losses
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """Everything that training changes, and nothing else.
+
+  Attributes:
+    step: int32 scalar, steps made so far over both stages.
+    params: the network's parameters.
+    batch_stats: running statistics of batch normalisation.
+    opt_state: state of `tx`.
+    confusion: int32 [C, C], [true, predicted] counts of the latest validation.
+    rng: PRNG key of the run; each step folds its number into it.
+    apply_fn: `model.apply`.
+    tx: the optimizer of the current stage.
+  """
+
+  step: jax.Array
+  params: Any
+  batch_stats: Any
+  opt_state: optax.OptState
+  confusion: jax.Array
+  rng: jax.Array
+  apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)
+  tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """Parameters and running statistics, as `apply_fn` takes them."""
+    return {"params": self.params, "batch_stats": self.batch_stats}
+
+  def logits(self, images: jax.Array) -> jax.Array:
+    """The network in inference mode: float [n, h, w, c] -> float32 [n, C]."""
+    return self.apply_fn(self.variables, images, train=False)
+
+
+class Hallucinations(flax.struct.PyTreeNode):
+  """Extra training images and how they came about.
+
+  Attributes:
+    images: float32 [H, h, w, 3], normalised.
+    weight: float32 [H], 1 for an image that counts and 0 for an unused slot.
+    num_updates: int32 [H], updates of the gradient ascent, 0 for unused slots.
+    reached: bool [H], whether the ascent reached its confidence.
+  """
+
+  images: jax.Array
+  weight: jax.Array
+  num_updates: jax.Array
+  reached: jax.Array
+
+
+def train_step(
+  state: TrainState,
+  batch: Batch,
+  *,
+  preprocess_fn: Callable[[jax.Array, jax.Array], jax.Array],
+  hallucinate_fn: Callable[..., Hallucinations],
+  margin: float = 0.0,
+  axis_name: str = "batch",
+) -> tuple[TrainState, Metrics]:
+  """Hallucinates where the batch has slots for it, then makes one update.
+
+  Batch statistics, loss and gradients are those of the whole batch over all
+  devices; unused slots have no part in them.
+
+  Args:
+    state: the state before the step.
+    batch: this device's share: "image" uint8 [b, h, w, 3] and "label" int32 [b];
+      with hallucination also "source_image" [k, h, w, 3], "source_label" int32
+      [k] and "source_used" bool [k], the slots of `sampling.EpochPlan`.
+    preprocess_fn: (rngs [n], uint8 [n, h, w, 3]) -> float32 [n, h, w, 3],
+      augments and normalises.
+    hallucinate_fn: (rngs [k], state, batch) -> Hallucinations; called for a batch
+      with slots only.
+    margin: additive margin of the loss.
+    axis_name: axis over which devices are mapped.
+
+  Returns:
+    (state after the step, metrics summed over the whole batch: "loss" (times
+    weight), "weight", "hallucinated", "updates" and "reached").
+  """
+  image_rng, slot_rng = jax.random.split(jax.random.fold_in(state.rng, state.step))
+  num_images = batch["image"].shape[0]
+  first = jax.lax.axis_index(axis_name) * num_images
+  images = preprocess_fn(
+    _fold_in_each(image_rng, first + jnp.arange(num_images)), batch["image"]
+  )
+  labels, weights = batch["label"], jnp.ones(num_images, jnp.float32)
+  counts = {}
+  if "source_image" in batch:
+    slots = slot_numbers(batch["source_label"].shape[0], axis_name)
+    extra = hallucinate_fn(_fold_in_each(slot_rng, slots), state, batch)
+    images = jnp.concatenate([images, extra.images])
+    labels = jnp.concatenate([labels, batch["source_label"]])
+    weights = jnp.concatenate([weights, extra.weight])
+    counts = {
+      "hallucinated": extra.weight.sum(),
+      "updates": (extra.num_updates * extra.weight).sum(),
+      "reached": (extra.reached * extra.weight).sum(),
+    }
+  state, loss = _update(
+    state, images, labels, weights, margin=margin, axis_name=axis_name
+  )
+  sums = {"loss": loss, "weight": weights.sum(), **counts}
+  return state, jax.lax.psum(sums, axis_name)
+
+
+def _update(
+  state: TrainState,
+  images: jax.Array,
+  labels: jax.Array,
+  weights: jax.Array,
+  *,
+  margin: float,
+  axis_name: str,
+) -> tuple[TrainState, jax.Array]:
+  """One optimizer update; also returns this device's sum of weighted losses."""
+  total_weight = jax.lax.psum(weights.sum(), axis_name)
+
+  def loss_fn(params):
+    logits, updates = state.apply_fn(
+      {"params": params, "batch_stats": state.batch_stats},
+      images,
+      train=True,
+      mask=weights > 0,
+      mutable=["batch_stats"],
+    )
+    values = losses.cross_entropy(logits, labels, margin=margin)
+    loss = losses.weighted_mean(values, weights, total_weight=total_weight)
+    return loss, updates["batch_stats"]
+
+  (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+    state.params
+  )
+  grads = jax.lax.psum(grads, axis_name)
+  updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
+  state = state.replace(
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+  )
+  return state, loss * total_weight
+
+
+def eval_step(
+  state: TrainState,
+  batch: Batch,
+  *,
+  normalize_fn: Callable[[jax.Array], jax.Array],
+  axis_name: str = "batch",
+) -> Metrics:
+  """Classifies a batch in inference mode.
+
+  Args:
+    state: the state; its parameters and running statistics are used.
+    batch: this device's share: "image" uint8 [b, h, w, 3], "label" int32 [b] and
+      "mask" bool [b], False for padding.
+    normalize_fn: uint8 [n, h, w, 3] -> float32 [n, h, w, 3].
+    axis_name: axis over which devices are mapped.
+
+  Returns:
+    For the whole batch of n images: "label" int32 [n], "mask" bool [n],
+    "prediction" int32 [n], and "in_top5" bool [n].
+  """
+  logits = state.logits(normalize_fn(batch["image"]))
+  _, best = jax.lax.top_k(logits, min(5, logits.shape[1]))
+  outputs = {
+    "label": batch["label"],
+    "mask": batch["mask"],
+    "prediction": best[:, 0],
+    "in_top5": jnp.any(best == batch["label"][:, None], axis=1),
+  }
+  return jax.lax.all_gather(outputs, axis_name, tiled=True)
+
+
+def slot_numbers(num_slots: int, axis_name: str) -> jax.Array:
+  """Global numbers of this device's slots: int32 [num_slots].
+
+  Slots are dealt to the devices in turn, because the used ones come first: so
+  every device has its fair share of the gradient ascent.
+  """
+  devices = jax.lax.psum(1, axis_name)
+  return jax.lax.axis_index(axis_name) + devices * jnp.arange(num_slots)
+
+
+def _fold_in_each(rng: jax.Array, numbers: jax.Array) -> jax.Array:
+  """One key for each of the numbers [n]."""
+  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, numbers)

@@ -1,0 +1,25 @@
+"""BLT on your own images, named by lists.
+
+    python main.py --config=configs/image_list.py \
+        --config.dataset.root=DIR --config.dataset.train_list=train.txt \
+        --config.dataset.validation_list=val.txt \
+        --config.dataset.test_list=test.txt
+
+A list holds a line "path label" for each image: the path relative to the root,
+the label a number from 0. Lists are looked up as given, then under the root.
+Without a validation list 5 images a class are held out of training; without a
+test list the validation images are the test, too.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+  """The configuration; `arg` holds `key=value` pairs as in common.variant."""
+  config = common.default()
+  config.dataset.name = "image_list"
+  config.dataset.source = "image_list"
+  config.dataset.validation_per_class = 5
+  return common.variant(config, arg)

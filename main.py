@@ -1,0 +1,91 @@
+"""Trains or evaluates BLT: flags and dispatch.
+
+    python main.py --config=configs/digits_lt.py
+    python main.py --config=configs/cifar10_lt.py:method=neither,seed=1 \
+        --config.stage2.epochs=10 --workdir=/data/run7
+    python main.py --mode=evaluate --workdir=runs/digits_lt
+"""
+
+import os
+import pathlib
+import re
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+# TensorFlow reads it when it is imported: only errors, no notes on start-up.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+MODES = ("train", "evaluate")
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "configs/NAME.py, with :key=value,... for its variants."
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Directory of the run; runs/<config> by default."
+)
+_MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+
+
+def main(arguments: list[str]) -> None:
+  """Dispatches to the mode."""
+  logging.set_verbosity(logging.WARNING)
+  if len(arguments) > 1:
+    raise ValueError(
+      f"unexpected argument {arguments[1]!r}; expected --flag=value."
+    )
+  if _MODE.value == "evaluate":
+    if not _WORKDIR.value:
+      raise ValueError("--mode=evaluate needs --workdir=DIR of a training run.")
+    from blt_jax.train import evaluate_run
+
+    evaluate_run(pathlib.Path(_WORKDIR.value))
+    return
+  if _CONFIG.value is None:
+    raise ValueError("--config=configs/NAME.py is missing.")
+  from blt_jax.train import train
+
+  train(_CONFIG.value, pathlib.Path(_WORKDIR.value or _default_workdir()))
+
+
+def _default_workdir() -> str:
+  """runs/<config>, with the variant in the name: runs/digits_lt,seed=1."""
+  path, _, variant = flags.FLAGS["config"].config_filename.partition(":")
+  name = pathlib.Path(path).stem + (f",{variant}" if variant else "")
+  return f"runs/{re.sub(r'[^A-Za-z0-9_=,.-]', '_', name)}"
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+  """Parses the flags; what is wrong with them becomes a ValueError."""
+  try:
+    return flags.FLAGS(arguments)
+  except (
+    flags.Error,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OSError,
+    ImportError,
+  ) as error:
+    raise ValueError(_one_line(error)) from None
+
+
+def _one_line(error: Exception) -> str:
+  """The message without the traceback that config_flags puts into it."""
+  text = str(error.args[0]) if error.args else str(error)
+  *_, message = re.split(r"Traceback.*\n\w+Error: ", text, flags=re.DOTALL)
+  return " ".join(message.split())
+
+
+def run() -> None:
+  """The command line: one clear line and exit code 2 for what users get wrong."""
+  try:
+    app.run(main, flags_parser=_parse_flags)
+  except (ValueError, FloatingPointError) as error:
+    sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+  run()

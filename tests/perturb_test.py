@@ -1,0 +1,197 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blt_jax.models import create_model
+from blt_jax.perturb import perturb_images
+
+NUM, SIZE, CLASSES = 8, 6, 5
+
+
+def _logits(params, images):
+  """A small network with a bend, so that gradients change from step to step."""
+  hidden = jnp.tanh(images.reshape(images.shape[0], -1) @ params["first"])
+  return hidden @ params["second"]
+
+
+def _problem(seed=0):
+  keys = jax.random.split(jax.random.key(seed), 4)
+  params = {
+    "first": jax.random.normal(keys[0], (SIZE * SIZE * 3, 16)) * 0.1,
+    "second": jax.random.normal(keys[1], (16, CLASSES)) * 0.6,
+  }
+  images = jax.random.normal(keys[2], (NUM, SIZE, SIZE, 3))
+  targets = jax.random.randint(keys[3], (NUM,), 0, CLASSES)
+  confidences = jnp.linspace(0.1, 0.999, NUM)
+  return functools.partial(_logits, params), images, targets, confidences
+
+
+def _one_by_one(logits_fn, images, targets, confidences, *, momentum):
+  """The method as a plain Python loop over images, written independently."""
+  gradient_fn = jax.jit(
+    jax.grad(lambda image, target: logits_fn(image[None])[0, target])
+  )
+  softmax_fn = jax.jit(lambda image: jax.nn.softmax(logits_fn(image[None])[0]))
+  results = []
+  for image, target, confidence in zip(
+    images, targets, confidences, strict=True
+  ):
+    velocity, updates = np.zeros(image.shape, np.float32), 0
+    while True:
+      reached = bool(softmax_fn(image)[target] > confidence)
+      if reached or updates == 15:
+        break
+      velocity = momentum * velocity + gradient_fn(image, target)
+      image = image + 0.7 * velocity
+      updates += 1
+    results.append((np.asarray(image), updates, reached))
+  return [np.stack(part) for part in zip(*results, strict=True)]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 1.0])
+def test_equals_a_plain_loop_image_by_image(momentum):
+  problem = _problem()
+  result = jax.jit(
+    functools.partial(perturb_images, problem[0], momentum=momentum)
+  )(*problem[1:])
+  images, updates, reached = _one_by_one(*problem, momentum=momentum)
+  np.testing.assert_array_equal(result.num_updates, updates)
+  np.testing.assert_array_equal(result.reached, reached)
+  np.testing.assert_allclose(result.images, images, rtol=1e-4, atol=1e-5)
+  assert len(set(updates.tolist())) > 3  # the images do finish at many times
+
+
+def test_image_past_its_threshold_comes_back_bit_identical():
+  logits_fn, images, targets, _ = _problem()
+  probabilities = jax.nn.softmax(logits_fn(images))
+  reached = probabilities[jnp.arange(NUM), targets]
+  confidences = jnp.where(jnp.arange(NUM) % 2 == 0, reached * 0.99, 0.999)
+  result = perturb_images(logits_fn, images, targets, confidences)
+  np.testing.assert_array_equal(result.images[::2], images[::2])
+  assert result.reached[::2].all()
+  np.testing.assert_array_equal(result.num_updates[::2], 0)
+  assert (result.num_updates[1::2] > 0).all()
+
+
+def test_stops_after_max_steps_and_says_that_it_was_not_reached():
+  logits_fn, images, targets, _ = _problem()
+  result = perturb_images(
+    logits_fn, images, targets, jnp.full(NUM, 1.0), max_steps=15
+  )
+  np.testing.assert_array_equal(result.num_updates, 15)
+  assert not result.reached.any()
+
+
+def test_last_allowed_update_can_reach_the_confidence():
+  logits_fn, images, targets, _ = _problem()
+  confidences = jnp.full(NUM, 0.5)
+  full = perturb_images(logits_fn, images, targets, confidences, max_steps=99)
+  most = int(full.num_updates.max())
+  assert 0 < most < 99
+  capped = perturb_images(
+    logits_fn, images, targets, confidences, max_steps=most
+  )
+  assert capped.reached.all()
+
+
+def test_without_steps_images_are_checked_but_not_moved():
+  problem = _problem()
+  result = perturb_images(*problem, max_steps=0)
+  np.testing.assert_array_equal(result.images, problem[1])
+  assert result.reached.any()
+  assert not result.reached.all()
+
+
+def test_negative_confidence_switches_an_image_off():
+  logits_fn, images, targets, _ = _problem()
+  result = perturb_images(logits_fn, images, targets, jnp.full(NUM, -1.0))
+  np.testing.assert_array_equal(result.images, images)
+  np.testing.assert_array_equal(result.num_updates, 0)
+
+
+def test_images_do_not_influence_one_another():
+  logits_fn, images, targets, confidences = _problem()
+  together = perturb_images(logits_fn, images, targets, confidences)
+  alone = perturb_images(logits_fn, images[3:4], targets[3:4], confidences[3:4])
+  np.testing.assert_allclose(together.images[3], alone.images[0], rtol=1e-5)
+  assert together.num_updates[3] == alone.num_updates[0]
+
+
+def test_no_images_are_fine():
+  logits_fn, images, targets, confidences = _problem()
+  result = perturb_images(
+    logits_fn, images[:0], targets[:0], confidences[:0]
+  )
+  assert result.images.shape == (0, SIZE, SIZE, 3)
+
+
+def test_vmap_over_problems_equals_one_after_the_other():
+  logits_fn, images, targets, confidences = _problem()
+  stack = lambda x: jnp.stack([x[:4], x[4:]])
+  perturb = functools.partial(perturb_images, logits_fn)
+  mapped = jax.vmap(perturb)(stack(images), stack(targets), stack(confidences))
+  plain = perturb(images, targets, confidences)
+  np.testing.assert_array_equal(
+    mapped.num_updates.reshape(-1), plain.num_updates
+  )
+  np.testing.assert_allclose(
+    mapped.images.reshape(images.shape), plain.images, rtol=1e-5, atol=1e-6
+  )
+
+
+def test_model_is_traced_once_for_all_values():
+  logits_fn, images, targets, confidences = _problem()
+  traces = []
+
+  def counting(x):
+    traces.append(x.shape)
+    return logits_fn(x)
+
+  perturb = jax.jit(functools.partial(perturb_images, counting))
+  perturb(images, targets, confidences)
+  first = len(traces)
+  perturb(images + 1, (targets + 1) % CLASSES, confidences * 0.5)
+  assert len(traces) == first
+
+
+def test_only_image_gradients_are_computed():
+  """Forward and image gradient need 2 products a layer, weights a third."""
+  problem = _problem()
+  text = str(jax.make_jaxpr(functools.partial(perturb_images, problem[0]))(
+    *problem[1:]
+  ))
+  assert text.count("dot_general") == 4  # two layers, forward and backward
+
+
+def test_network_and_inputs_stay_untouched():
+  model = create_model("small_resnet10", CLASSES)
+  images = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
+  variables = jax.jit(functools.partial(model.init, train=False))(
+    jax.random.key(1), images
+  )
+  before = jax.tree.map(np.array, (variables, images))
+  result = jax.jit(perturb_images, static_argnums=0)(
+    lambda x: model.apply(variables, x, train=False),
+    images,
+    jnp.array([1, 2]),
+    jnp.array([0.99, 0.99]),
+  )
+  assert (result.num_updates > 0).all()
+  jax.tree.map(np.testing.assert_array_equal, before, (variables, images))
+
+
+@pytest.mark.parametrize("name", ["targets", "confidences"])
+def test_wrong_shape_is_refused_by_name(name):
+  logits_fn, images, targets, confidences = _problem()
+  arguments = {"targets": targets, "confidences": confidences}
+  arguments[name] = arguments[name][:3]
+  with pytest.raises(ValueError, match=rf"{name} has shape \(3,\); 8 images"):
+    perturb_images(logits_fn, images, **arguments)
+
+
+def test_negative_max_steps_is_refused():
+  with pytest.raises(ValueError, match="max_steps is -1"):
+    perturb_images(*_problem(), max_steps=-1)
