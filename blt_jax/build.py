@@ -330,20 +330,17 @@ def build_preprocess(config: ml_collections.ConfigDict) -> Callable:
     augment.normalize, mean=dataset.mean, std=dataset.std
   )
 
-  def augment_one(rng: jax.Array, image: jax.Array) -> jax.Array:
+  def preprocess(rngs: jax.Array, images: jax.Array) -> jax.Array:
     augmented = augment.augment(
-      rng,
-      image[None],
+      rngs,
+      images,
       flip=dataset.flip,
       rotation=dataset.rotation,
       brightness=dataset.brightness,
       contrast=dataset.contrast,
       saturation=dataset.saturation,
     )
-    return augmented[0]
-
-  def preprocess(rngs: jax.Array, images: jax.Array) -> jax.Array:
-    return normalize_fn(jax.vmap(augment_one)(rngs, images))
+    return normalize_fn(augmented)
 
   return preprocess
 

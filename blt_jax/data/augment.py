@@ -3,7 +3,8 @@
 Each operation means what it means in torchvision on Pillow images, the
 reference of this field, but for one thing: results are not rounded to 1/255
 between operations. Everything is pure and has static shapes, so it compiles
-into the train step; no two images of a batch share their draws.
+into the train step. Each image has a key of its own, so what happens to it
+does not depend on its batch or device.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def augment(
-  rng: jax.Array,
+  rngs: jax.Array,
   images: jax.Array,
   *,
   flip: float = 0.5,
@@ -36,7 +37,8 @@ def augment(
   An operation of strength 0 is left out of the program.
 
   Args:
-    rng: PRNG key; the same key and images give the same result.
+    rngs: PRNG keys [n], one an image; the same key and image give the same
+      result.
     images: uint8 [n, h, w, 3], 0..255.
     flip: probability of the horizontal flip, 0..1.
     rotation: largest angle in degrees, 0..180, to either side.
@@ -48,22 +50,30 @@ def augment(
     float32 [n, h, w, 3], 0..1.
 
   Raises:
-    ValueError: if images are not uint8 [n, h, w, 3].
+    ValueError: if images are not uint8 [n, h, w, 3], or without a key each.
   """
   if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[3] != 3:
     raise ValueError(
       "images must be uint8 [n, h, w, 3], got "
       f"{images.dtype} {list(images.shape)}"
     )
-  geometry_rng, jitter_rng = jax.random.split(rng)
-  images = _random_geometry(geometry_rng, images, flip=flip, rotation=rotation)
+  if rngs.shape[:1] != images.shape[:1]:
+    raise ValueError(
+      f"rngs must be keys [{len(images)}], one an image, got {list(rngs.shape)}"
+    )
+  draws = jax.vmap(lambda rng: jax.random.uniform(rng, (8,)))(rngs)
+  if flip:
+    images = hflip(images, draws[:, 0] < flip)
+  if rotation:
+    # Flip and rotation work on bytes, a quarter of the memory of float32.
+    images = rotate(images, (2.0 * draws[:, 1] - 1.0) * rotation)
   images = images.astype(jnp.float32) / 255.0
   strengths = {
     "brightness": brightness,
     "contrast": contrast,
     "saturation": saturation,
   }
-  return _random_jitter(jitter_rng, images, strengths=strengths)
+  return _random_jitter(draws[:, 2:], images, strengths=strengths)
 
 
 def normalize(
@@ -207,40 +217,22 @@ def color_jitter(
   return jax.lax.scan(adjust, images, (order.T, ordered_factors.T))[0]
 
 
-def _random_geometry(
-  rng: jax.Array, images: jax.Array, *, flip: float, rotation: float
-) -> jax.Array:
-  """Flips and rotates at random, on uint8, a quarter of the bytes."""
-  flip_rng, rotation_rng = jax.random.split(rng)
-  shape = images.shape[:1]
-  if flip:
-    images = hflip(images, jax.random.bernoulli(flip_rng, flip, shape))
-  if rotation:
-    degrees = jax.random.uniform(
-      rotation_rng, shape, minval=-rotation, maxval=rotation
-    )
-    images = rotate(images, degrees)
-  return images
-
-
 def _random_jitter(
-  rng: jax.Array, images: jax.Array, *, strengths: dict[str, float]
+  draws: jax.Array, images: jax.Array, *, strengths: dict[str, float]
 ) -> jax.Array:
-  """Draws factors and an order for each image, and applies them."""
+  """Turns draws [n, 6] of U(0, 1) into factors and orders, and applies them."""
   strengths = {name: s for name, s in strengths.items() if s}
   if not strengths:
     return images
-  factor_rng, order_rng = jax.random.split(rng)
-  shape = (len(images), len(strengths))
-  strength = jnp.asarray([list(strengths.values())], jnp.float32)
-  factors = jax.random.uniform(
-    factor_rng,
-    shape,
-    minval=jnp.maximum(0.0, 1.0 - strength),
-    maxval=1.0 + strength,
+  factor_draws, order_draws = draws[:, : len(strengths)], draws[:, 3:]
+  high = 1.0 + jnp.asarray([list(strengths.values())], jnp.float32)
+  low = jnp.maximum(0.0, 2.0 - high)
+  return color_jitter(
+    images,
+    list(strengths),
+    factors=low + (high - low) * factor_draws,
+    order=jnp.argsort(order_draws[:, : len(strengths)], axis=1),
   )
-  order = jnp.argsort(jax.random.uniform(order_rng, shape), axis=1)
-  return color_jitter(images, list(strengths), factors=factors, order=order)
 
 
 def _per_image(values: jax.Array) -> jax.Array:
