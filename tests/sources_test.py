@@ -54,7 +54,9 @@ def test_digits_have_the_profile_and_balanced_splits():
   digits = sources.load_digits_lt()
   expected = [120, 84, 59, 41, 29, 20, 14, 10, 7, 5]
   np.testing.assert_array_equal(digits.class_counts, expected)
-  np.testing.assert_array_equal(np.bincount(digits.validation.labels), 10 * [20])
+  np.testing.assert_array_equal(
+    np.bincount(digits.validation.labels), 10 * [20]
+  )
   np.testing.assert_array_equal(np.bincount(digits.test.labels), 10 * [34])
   assert digits.class_names == tuple("0123456789")
 
@@ -98,9 +100,7 @@ def test_arrays_keep_given_splits():
     test_labels=np.array([0, 1, 1]),
     class_names=["cat", "dog"],
   )
-  sizes = [
-    len(s) for s in (dataset.train, dataset.validation, dataset.test)
-  ]
+  sizes = [len(s) for s in (dataset.train, dataset.validation, dataset.test)]
   assert sizes == [5, 2, 3]
   np.testing.assert_array_equal(dataset.class_counts, [2, 3])
   assert (dataset.class_names, dataset.num_classes) == (("cat", "dog"), 2)
@@ -142,7 +142,10 @@ def test_arrays_by_profile():
     ({"train_labels": np.array([0, 1, 0])}, r"train_labels: int64 \[3\]"),
     ({"train_labels": np.array([0.0, 1, 0, 1])}, "train_labels: float64"),
     ({"train_labels": np.array([0, -1, 0, 1])}, "train_labels: -1 to 1"),
-    ({"train_labels": np.array([0, 2, 0, 2])}, r"class 1 \(1\) has no training"),
+    (
+      {"train_labels": np.array([0, 2, 0, 2])},
+      r"class 1 \(1\) has no training",
+    ),
     ({"class_names": ["a"]}, "train_labels: 1; allowed: 0 to 0"),
     ({"validation_labels": None}, "validation_images and validation_labels"),
     (
@@ -193,10 +196,15 @@ def test_npz_names_the_missing_array(tmp_path):
     sources.load_npz(str(tmp_path / "x.npz"))
 
 
-@pytest.mark.parametrize("content", [None, b"PK\x03\x04 broken", b"text"])
+@pytest.mark.parametrize(
+  "content", [None, b"PK\x03\x04 broken", b"text", "npy"]
+)
 def test_unreadable_npz_is_named(tmp_path, content):
   path = tmp_path / "x.npz"
-  if content is not None:
+  if content == "npy":
+    with path.open("wb") as file:
+      np.save(file, np.zeros(3))
+  elif content is not None:
     path.write_bytes(content)
   with pytest.raises(ValueError, match=r"x\.npz: can't be read as an \.npz"):
     sources.load_npz(str(path))
@@ -226,7 +234,9 @@ def listed(tmp_path):
 
 def test_lists_give_joined_paths_with_spaces(listed):
   validation = listed.write("val.txt", listed.lines[2:4])
-  dataset = listed(listed.lines[:2] + listed.lines[6:], validation_list=validation)
+  dataset = listed(
+    listed.lines[:2] + listed.lines[6:], validation_list=validation
+  )
   np.testing.assert_array_equal(dataset.train.labels, [0, 0, 1, 1])
   assert dataset.train.paths[1] == str(listed.root / "cat" / "im 1.png")
   assert dataset.class_names == ("cat", "dog")
@@ -269,9 +279,7 @@ def test_classes_in_one_folder_are_named_by_number(listed):
 
 def test_class_names_come_from_a_file(listed):
   names = listed.write("names.txt", ["house cat", "dog"])
-  dataset = listed(
-    listed.lines, validation_per_class=1, class_names_file=names
-  )
+  dataset = listed(listed.lines, validation_per_class=1, class_names_file=names)
   assert dataset.class_names == ("house cat", "dog")
 
 
@@ -465,8 +473,8 @@ def tfds():
     return pytest.importorskip("tensorflow_datasets")
 
 
-def _prepare_cifar10(tfds, data_dir):
-  """Stores a small data set under the name that load_tfds asks for."""
+def _prepare_tfds(tfds, data_dir):
+  """Stores a small data set with TFDS's own tools."""
   features = tfds.features.FeaturesDict(
     {
       "image": tfds.features.Image(shape=(8, 8, 3)),
@@ -480,7 +488,7 @@ def _prepare_cifar10(tfds, data_dir):
     features=features,
     split_datasets={
       split: [
-        {"image": image, "label": i % 3}
+        (i, {"image": image, "label": i % 3})
         for i, image in enumerate(images[:count])
       ]
       for split, count in (("train", 30), ("test", 6))
@@ -493,11 +501,14 @@ def _prepare_cifar10(tfds, data_dir):
 
 @pytest.mark.filterwarnings("ignore")  # TFDS's own deprecations.
 def test_tfds_by_profile(tfds, tmp_path):
-  images = _prepare_cifar10(tfds, tmp_path)
+  images = _prepare_tfds(tfds, tmp_path)
   dataset = sources.load_tfds(
     "tiny", data_dir=str(tmp_path), imbalance=4, validation_per_class=2
   )
-  assert (dataset.name, dataset.class_names) == ("tiny", ("plane", "car", "bird"))
+  assert (dataset.name, dataset.class_names) == (
+    "tiny",
+    ("plane", "car", "bird"),
+  )
   np.testing.assert_array_equal(dataset.class_counts, [8, 4, 2])
   np.testing.assert_array_equal(np.bincount(dataset.validation.labels), 3 * [2])
   np.testing.assert_array_equal(dataset.test.images, images[:6])

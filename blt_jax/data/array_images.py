@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from blt_jax.data import crops
 from PIL import Image
+
+from blt_jax.data import crops
 
 
 def training_blocks(

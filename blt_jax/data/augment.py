@@ -206,11 +206,10 @@ def color_jitter(
 
   def adjust(images: jax.Array, drawn: tuple[jax.Array, jax.Array]):
     chosen, factor = (_per_image(values) for values in drawn)
-    references = (
-      jnp.where(chosen == i, _REFERENCES[name](images), 0.0)
-      for i, name in enumerate(operations)
-    )
-    return _blend(images, sum(references), factor), None
+    reference = _black(images)
+    for i, name in enumerate(operations):
+      reference = jnp.where(chosen == i, _REFERENCES[name](images), reference)
+    return _blend(images, reference, factor), None
 
   ordered_factors = jnp.take_along_axis(factors, order, axis=1)
   # A loop, since XLA would repeat an inlined round inside of each later one.

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+
 from blt_jax.data import longtail
 
 _log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+
 from blt_jax.data import longtail
 from blt_jax.data.dataset import (
   Dataset,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import numpy as np
+
 from blt_jax.data import array_images, crops, tf_images
 from blt_jax.data.dataset import Split
 from blt_jax.data.sampling import EpochPlan

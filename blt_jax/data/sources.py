@@ -7,8 +7,10 @@ can be called from here as well.
 import os
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
 from blt_jax.data import longtail
 from blt_jax.data.dataset import Dataset, Split, assemble
 from blt_jax.data.image_files import load_image_folder, load_image_lists
@@ -161,13 +163,7 @@ def load_npz(path: str, **options) -> Dataset:
   Raises:
     ValueError: the file can't be read, lacks an array, or from_arrays objects.
   """
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {key: file[key] for key in file.files}
-  except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-    raise ValueError(
-      f"{path}: can't be read as an .npz file ({error})"
-    ) from error
+  arrays = _read_npz(path)
   parts = ("train", "validation", "test")
   keys = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
   missing = [key for key in keys[:2] if key not in arrays]
@@ -238,6 +234,20 @@ def load_tfds(
     validation_per_class=validation_per_class,
     split_seed=split_seed,
   )
+
+
+def _read_npz(path: str) -> dict[str, Any]:
+  try:
+    # Opened here: np.load forgets to close a file that is no archive.
+    with open(path, "rb") as file:
+      arrays = np.load(file, allow_pickle=False)
+      if isinstance(arrays, np.ndarray):
+        raise ValueError("it is a single array")
+      return dict(arrays)
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f"{path}: can't be read as an .npz file ({error})"
+    ) from error
 
 
 def _tfds_builder(name: str, data_dir: str | None, download: bool):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
 import numpy as np
+
 from blt_jax.data.crops import TRIES
 
 
@@ -134,7 +135,7 @@ def _blocks(requests, read, *, block_size, image_size, num_threads):
     except StopIteration:
       return
     except tf.errors.OpError as error:
-      _raise_with_path(asked[0], error)
+      _raise_with_path(asked[0] if asked else (), error)
     asked.popleft()
     yield block.numpy()
 
@@ -182,10 +183,18 @@ def _read_crop(path, draws, *, image_size: int, ratio):
   data = tf.io.read_file(path)
 
   def jpeg():
-    window = _place_crop(tf.image.extract_jpeg_shape(data), draws, ratio)
-    return tf.image.decode_and_crop_jpeg(
-      data, window, channels=3, dct_method="INTEGER_ACCURATE"
+    shape = tf.image.extract_jpeg_shape(data)
+    y, x, h, w = tf.unstack(_place_crop(shape, draws, ratio))
+    # Two columns more on both sides: JPEG stores colour at half the width and
+    # the outermost columns are smoothed with their neighbours.
+    left, right = tf.maximum(x - 2, 0), tf.minimum(x + w + 2, shape[1])
+    image = tf.image.decode_and_crop_jpeg(
+      data,
+      tf.stack([y, left, h, right - left]),
+      channels=3,
+      dct_method="INTEGER_ACCURATE",
     )
+    return image[:, x - left : x - left + w]
 
   def other():
     image = tf.io.decode_image(data, channels=3, expand_animations=False)

@@ -1,0 +1,263 @@
+import importlib
+import math
+import pathlib
+import re
+
+import ml_collections
+import pytest
+
+from blt_jax.config_check import RULES, check_config
+from configs import common
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NAMES = sorted(
+  path.stem
+  for path in (ROOT / "configs").glob("*.py")
+  if path.stem not in ("__init__", "common")
+)
+
+
+def _config(name="digits_lt", arg=None):
+  return importlib.import_module(f"configs.{name}").get_config(arg)
+
+
+def test_the_promised_configs_exist():
+  assert set(NAMES) >= {
+    "imagenet_lt",
+    "places_lt",
+    "inaturalist2018",
+    "cifar10_lt",
+    "cifar100_lt",
+    "digits_lt",
+    "image_folder",
+    "image_list",
+  }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_passes_its_check(name):
+  check_config(_config(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_gives_the_command(name):
+  text = importlib.import_module(f"configs.{name}").__doc__
+  assert f"python main.py --config=configs/{name}.py" in text
+
+
+def test_defaults_are_the_papers():
+  config = common.default()
+  assert (config.stage1.epochs, config.stage2.epochs) == (35, 55)
+  assert config.stage1.drop_epochs == (25, 32)
+  assert config.stage2.drop_epochs == (23, 38, 52)
+  assert (config.stage1.backbone_rate, config.stage1.classifier_rate) == (0.1, 0.1)
+  assert (config.stage2.backbone_rate, config.stage2.classifier_rate) == (
+    0.01,
+    0.1,
+  )
+  assert (config.model.alpha, config.model.beta) == (20, 0.5)
+  assert (config.perturb.p, config.stage2.gamma) == (0.25, 0.9)
+  assert config.perturb.confidence == (0.15, 0.25)
+  assert (config.perturb.step_size, config.perturb.max_steps) == (0.7, 15)
+  assert config.perturb.momentum == 0
+  assert (config.optimizer.momentum, config.optimizer.weight_decay) == (
+    0.9,
+    5e-4,
+  )
+
+
+def test_every_field_has_a_comment():
+  lines = (ROOT / "configs" / "common.py").read_text().splitlines()
+  commented = {
+    match[1]
+    for line in lines
+    if (match := re.match(r"  \w+\.(\w+) = .*  # \w", line))
+  }
+  fields = {name for rules in RULES.values() for name in rules}
+  assert fields <= commented
+
+
+# How the library calls the sections of a configuration.
+ALIASES = {
+  "": r"config",
+  "dataset": r"dataset",
+  "model": r"model",
+  "optimizer": r"optimizer",
+  "perturb": r"perturb",
+  "stage1": r"(?:stage1|section|stage\.config)",
+  "stage2": r"(?:stage2|section|stage\.config)",
+}
+
+
+def test_every_field_is_read():
+  text = "\n".join(
+    path.read_text()
+    for path in (ROOT / "blt_jax").rglob("*.py")
+    if path.name != "config_check.py"
+  )
+  for section, rules in RULES.items():
+    for field in rules:
+      attribute = rf"\b{ALIASES[section]}\.{field}\b"
+      by_name = rf'\({ALIASES[section]}, "{field}"\)'
+      assert re.search(f"{attribute}|{by_name}", text), (section, field)
+
+
+METHODS = {
+  "plain": ("linear", False, False),
+  "sampling": ("linear", True, False),
+  "blt": ("squashing_cosine", True, True),
+  "blt_softmax": ("linear", True, True),
+  "blt_entire_batch": ("squashing_cosine", True, True),
+  "blt_uniform": ("squashing_cosine", True, True),
+  "augmentations": ("squashing_cosine", True, True),
+  "neither": ("squashing_cosine", True, False),
+  "static_targeted": ("squashing_cosine", True, True),
+  "static_random": ("squashing_cosine", True, True),
+}
+
+
+def test_methods_have_a_row_each():
+  assert set(METHODS) == set(common.METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_sets_classifier_sampler_and_perturbation(method):
+  config = _config(arg=f"method={method}")
+  assert config.method == method
+  assert (
+    config.model.classifier,
+    config.stage2.balanced,
+    config.stage2.perturb,
+  ) == METHODS[method]
+  assert not config.stage1.balanced
+  assert not config.stage1.perturb
+  check_config(config)
+
+
+def test_methods_differ_where_the_paper_says():
+  assert _config(arg="method=blt_entire_batch").perturb.classes == "all"
+  assert _config(arg="method=blt_uniform").stage2.gamma == 0
+  assert _config(arg="method=augmentations").perturb.max_steps == 0
+  static = _config(arg="method=static_random").perturb
+  assert (static.static, static.targets) == (True, "random")
+  assert _config(arg="method=static_targeted").perturb.targets == "confusion"
+
+
+def test_variants_of_single_values():
+  config = _config(
+    arg="batch=64,lr=small,p=0.5,gamma=1.1,alpha=15,beta=1,momentum=1,"
+    "backbone=resnet18,seed=9,confidence=0.2"
+  )
+  assert config.stage1.batch_size == config.stage2.batch_size == 64
+  assert math.isclose(config.stage1.backbone_rate, 0.01)
+  assert math.isclose(config.stage2.backbone_rate, 0.001)
+  assert math.isclose(config.stage2.classifier_rate, 0.01)
+  assert (config.perturb.p, config.stage2.gamma) == (0.5, 1.1)
+  assert (config.model.alpha, config.model.beta) == (15, 1)
+  assert (config.perturb.momentum, config.seed) == (1, 9)
+  assert config.model.backbone == "resnet18"
+  assert config.perturb.confidence == (0.2, 0.2)
+  check_config(config)
+
+
+def test_confidence_range():
+  assert _config(arg="confidence=0.1-0.3").perturb.confidence == (0.1, 0.3)
+
+
+def test_release_preset_takes_the_authors_sound_choices():
+  config = _config(arg="preset=release")
+  assert config.model.alpha == 16
+  assert config.perturb.momentum == 1
+  assert config.perturb.rounding == "floor"
+  assert config.perturb.confidence_choices == (0.15, 0.2, 0.25)
+  check_config(config)
+
+
+def test_single_values_win_over_presets_wherever_they_stand():
+  assert _config(arg="alpha=18,preset=release").model.alpha == 18
+
+
+@pytest.mark.parametrize(
+  "arg, message",
+  [
+    ("foo=1", "'foo=1': expected key=value with a key of method, preset"),
+    ("method", "'method': expected key=value"),
+    ("method=bar", "method='bar': expected one of plain, sampling"),
+    ("preset=best", "preset='best': expected one of default, release"),
+    ("lr=large", "lr='large': expected base or small"),
+    ("batch=many", "batch='many': expected a whole number"),
+    ("p=half", "p='half': expected a number"),
+    ("confidence=0.1-x", "confidence='x': expected a number"),
+    ("seed=1,seed=2", "'seed' is given twice"),
+  ],
+)
+def test_bad_variant_is_refused(arg, message):
+  with pytest.raises(ValueError, match=re.escape(message)):
+    _config(arg=arg)
+
+
+@pytest.mark.parametrize(
+  "field, value, message",
+  [
+    ("stage1.backbone_rate", math.nan, "nan; expected a number of at least 0"),
+    ("stage2.backbone_rate", -0.1, "-0.1; expected a number of at least 0"),
+    ("stage2.gamma", math.inf, "inf; expected a number"),
+    ("stage1.epochs", -1, "-1; expected a whole number from 0"),
+    ("stage1.batch_size", 0, "0; expected a whole number from 1"),
+    ("stage2.drop_epochs", (5, 3), "expected epochs in rising order"),
+    ("perturb.p", 1.5, "1.5; expected a number of at least 0 and at most 1"),
+    ("perturb.confidence", (0.3, 0.2), "low not above high"),
+    ("perturb.confidence", (0.1,), "(low, high)"),
+    ("perturb.rounding", "up", "'up'; expected one of ceil, floor"),
+    ("perturb.start_epoch", 0, "0; expected a whole number from 1"),
+    ("model.backbone", "resnet7", "'resnet7'; expected one of resnet10"),
+    ("model.classifier", "cos", "expected one of squashing_cosine, linear"),
+    ("model.alpha", 0.0, "0.0; expected a number above 0"),
+    ("model.dtype", "float16", "expected one of float32, bfloat16"),
+    ("dataset.source", "http", "expected one of digits, npz, image_list"),
+    ("dataset.profile", "zipf", "expected one of natural, exponential, step"),
+    ("dataset.std", (1.0, 0.0, 1.0), "expected (3 values, each a number above"),
+    ("dataset.crop_scale", (0.0, 1.0), "expected (low, high)"),
+    ("dataset.few_up_to", 200, "expected at most config.dataset.many_above"),
+    ("dataset.resize_size", 8, "expected at least config.dataset.image_size"),
+    ("seed", -1, "-1; expected a whole number from 0"),
+  ],
+)
+def test_bad_value_is_refused_by_name(field, value, message):
+  config = _config()
+  section, _, name = field.rpartition(".")
+  (config[section] if section else config)[name] = value
+  with pytest.raises(ValueError, match=re.escape(message)) as error:
+    check_config(config)
+  assert f"config.{field} is" in str(error.value)
+
+
+def test_true_is_no_number():
+  config = _config().to_dict()
+  config["stage1"]["epochs"] = True
+  with pytest.raises(ValueError, match="config.stage1.epochs is True"):
+    check_config(ml_collections.ConfigDict(config))
+
+
+def test_no_epochs_at_all_are_refused():
+  config = _config()
+  config.stage1.epochs = config.stage2.epochs = 0
+  with pytest.raises(ValueError, match="are both 0"):
+    check_config(config)
+
+
+def test_static_images_need_stage_1():
+  config = _config(arg="method=static_random")
+  config.stage1.epochs = 0
+  with pytest.raises(ValueError, match="config.stage1.epochs is 0"):
+    check_config(config)
+
+
+def test_unknown_and_missing_fields_are_refused_by_name():
+  config = _config().to_dict()
+  config["perturb"]["steps"] = 3
+  with pytest.raises(ValueError, match="config.perturb.steps is not a known"):
+    check_config(ml_collections.ConfigDict(config))
+  del config["perturb"]["steps"], config["perturb"]["p"]
+  with pytest.raises(ValueError, match="config.perturb.p is missing"):
+    check_config(ml_collections.ConfigDict(config))

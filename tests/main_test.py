@@ -1,0 +1,139 @@
+"""What users get wrong on the command line: one line, and a non-zero exit."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DIGITS = "--config=configs/digits_lt.py"
+
+
+@pytest.fixture
+def lists(tmp_path):
+  """A root with six small images in two classes, and good lists of them."""
+  root = tmp_path / "images"
+  root.mkdir()
+  for number in range(6):
+    pixels = np.full((8, 8, 3), 40 * number, np.uint8)
+    Image.fromarray(pixels).save(root / f"{number}.png")
+  lines = [f"{number}.png {number % 2}\n" for number in range(6)]
+  for name in ("train", "val", "test"):
+    (root / f"{name}.txt").write_text("".join(lines))
+  return root
+
+
+def _list_flags(root):
+  return (
+    "--config=configs/image_list.py:batch=2",
+    f"--config.dataset.root={root}",
+    "--config.dataset.train_list=train.txt",
+    "--config.dataset.validation_list=val.txt",
+    "--config.dataset.test_list=test.txt",
+    "--config.dataset.image_size=8",
+    "--config.dataset.resize_size=8",
+    "--config.model.backbone=small_resnet10",
+  )
+
+
+def _refused(tmp_path, *arguments):
+  """The single line on stderr of a command that must fail at once."""
+  workdir = tmp_path / "work"
+  finished = subprocess.run(
+    [sys.executable, "main.py", *arguments, f"--workdir={workdir}"],
+    cwd=ROOT,
+    env={**os.environ, "XLA_FLAGS": "", "JAX_NUM_CPU_DEVICES": "2"},
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert finished.returncode != 0
+  assert "Traceback" not in finished.stderr
+  lines = finished.stderr.strip().splitlines()
+  assert len(lines) == 1, finished.stderr
+  assert lines[0].startswith("error: ")
+  assert not workdir.exists()
+  return lines[0]
+
+
+@pytest.mark.parametrize(
+  "arguments, culprit",
+  [
+    ((), "--config=configs/NAME.py is missing"),
+    (("--config=configs/nope.py",), "nope.py"),
+    ((DIGITS, "--config.stage2.epoch=3"), "epoch"),
+    ((DIGITS, "--config.stage2.epochs=abc"), "stage2.epochs=abc"),
+    ((DIGITS, "--config.stage2.backbone_rate=nan"), "backbone_rate is nan"),
+    ((f"{DIGITS}:method=magic",), "method='magic': expected one of plain"),
+    ((DIGITS, "--mode=fly"), "value should be one of <train|evaluate>"),
+    ((DIGITS, "--speed=9"), "Unknown command line flag 'speed'"),
+    ((DIGITS, "stray"), "unexpected argument 'stray'"),
+    (("--mode=evaluate",), "holds no config.json"),
+    (
+      (f"{DIGITS}:batch=33",),
+      "config.stage1.batch_size is 33; expected a multiple of the 2 devices",
+    ),
+    (
+      (f"{DIGITS}:batch=400",),
+      "batch_size is 400; expected at most the 389 training images",
+    ),
+    (
+      (DIGITS, "--config.num_devices=5"),
+      "config.num_devices is 5; expected at most the 2 devices",
+    ),
+  ],
+)
+def test_bad_flags_end_with_one_line(tmp_path, arguments, culprit):
+  assert culprit in _refused(tmp_path, *arguments)
+
+
+def test_missing_data_root_is_named(tmp_path):
+  flags = _list_flags(tmp_path / "nowhere")
+  assert str(tmp_path / "nowhere") in _refused(tmp_path, *flags)
+
+
+@pytest.mark.parametrize(
+  "line, culprit",
+  [
+    ("0.png\n", "train.txt:2"),
+    ("0.png one\n", "train.txt:2"),
+    ("0.png -1\n", "train.txt:2"),
+    ("missing.png 1\n", "missing.png"),
+    ("../0.png 1\n", "train.txt:2"),
+    ("1.png 3\n", "class 2"),
+  ],
+)
+def test_bad_list_names_line_file_or_class(tmp_path, lists, line, culprit):
+  good = (lists / "train.txt").read_text().splitlines(keepends=True)
+  (lists / "train.txt").write_text("".join([good[0], line, *good[1:]]))
+  assert culprit in _refused(tmp_path, *_list_flags(lists))
+
+
+def test_label_of_validation_out_of_range_names_its_line(tmp_path, lists):
+  (lists / "val.txt").write_text("0.png 0\n1.png 7\n")
+  assert "val.txt:2" in _refused(tmp_path, *_list_flags(lists))
+
+
+def test_image_that_is_none_is_named_while_training(tmp_path, lists):
+  (lists / "3.png").write_bytes(b"this is no image")
+  finished = subprocess.run(
+    [
+      sys.executable,
+      "main.py",
+      *_list_flags(lists),
+      f"--workdir={tmp_path / 'w'}",
+    ],
+    cwd=ROOT,
+    env={**os.environ, "XLA_FLAGS": ""},
+    capture_output=True,
+    text=True,
+    timeout=200,
+    check=False,
+  )
+  assert finished.returncode != 0
+  assert "3.png" in finished.stderr.strip().splitlines()[-1]

@@ -1,0 +1,173 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blt_jax import hallucinate, optimizer, train_step
+from blt_jax.models import create_model
+
+BATCH, SLOTS, SIZE, CLASSES = 8, 4, 16, 6
+MODEL = create_model("small_resnet10", CLASSES, hidden=16, axis_name="batch")
+
+
+def _preprocess(rngs, images):
+  """A stand-in for the augmentation that uses its random numbers."""
+  shift = jax.vmap(lambda rng: jax.random.uniform(rng))(rngs)
+  return images / 128.0 - 1.0 + 0.1 * shift[:, None, None, None]
+
+
+@pytest.fixture(scope="module")
+def state():
+  tx = optimizer.sgd(lambda _: 0.1, lambda _: 0.2)
+  variables = jax.jit(functools.partial(MODEL.init, train=False))(
+    jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3))
+  )
+  return train_step.TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=variables["params"],
+    batch_stats=variables["batch_stats"],
+    opt_state=tx.init(variables["params"]),
+    confusion=jnp.ones((CLASSES, CLASSES), jnp.int32),
+    rng=jax.random.key(7),
+    apply_fn=MODEL.apply,
+    tx=tx,
+  )
+
+
+@pytest.fixture(scope="module")
+def batch():
+  rng = np.random.default_rng(0)
+  shape = (SIZE, SIZE, 3)
+  return {
+    "image": rng.integers(0, 256, (BATCH, *shape)).astype(np.uint8),
+    "label": rng.integers(0, CLASSES, BATCH).astype(np.int32),
+    "source_image": rng.integers(0, 256, (SLOTS, *shape)).astype(np.uint8),
+    "source_label": rng.integers(0, CLASSES, SLOTS).astype(np.int32),
+    "source_used": np.array([True, True, True, False]),
+  }
+
+
+def _deal(batch, devices):
+  """As blt_jax.batches deals: images in blocks, slots in turn."""
+  return {
+    name: array.reshape((-1, devices, *array.shape[1:])).swapaxes(0, 1)
+    if name.startswith("source_")
+    else array.reshape((devices, -1, *array.shape[1:]))
+    for name, array in batch.items()
+  }
+
+
+@functools.cache
+def _step(devices):
+  step = functools.partial(
+    train_step.train_step,
+    preprocess_fn=_preprocess,
+    hallucinate_fn=functools.partial(
+      hallucinate.hallucinate,
+      preprocess_fn=_preprocess,
+      confidence=(0.5, 0.6),
+      ascent={"max_steps": 3},
+    ),
+  )
+  return jax.pmap(
+    step,
+    axis_name="batch",
+    in_axes=(None, 0),
+    out_axes=None,
+    devices=jax.devices()[:devices],
+  )
+
+
+def _run(state, batch, devices=1):
+  new_state, metrics = _step(devices)(state, _deal(batch, devices))
+  return jax.device_get((new_state.replace(rng=()), metrics))
+
+
+def _assert_close(a, b, rtol):
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_devices_change_nothing_but_rounding(state, batch, devices):
+  one, many = _run(state, batch), _run(state, batch, devices)
+  _assert_close(many, one, rtol=2e-4)
+  assert one[1]["hallucinated"] == 3
+  assert one[1]["updates"] > 0
+
+
+def test_the_same_step_twice_gives_the_same_bits(state, batch):
+  first, second = _run(state, batch), _run(state, batch)
+  jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_unused_slot_has_no_part_in_anything(state, batch):
+  other = {name: array.copy() for name, array in batch.items()}
+  other["source_image"][3] = 255
+  other["source_label"][3] = (other["source_label"][3] + 1) % CLASSES
+  jax.tree.map(
+    np.testing.assert_array_equal, _run(state, batch), _run(state, other)
+  )
+
+
+def test_used_slot_takes_part(state, batch):
+  other = {name: array.copy() for name, array in batch.items()}
+  other["source_image"][0] = 255
+  assert _run(state, batch)[1]["loss"] != _run(state, other)[1]["loss"]
+
+
+def test_never_confused_classes_train_like_a_batch_without_slots(state, batch):
+  diagonal = state.replace(confusion=jnp.eye(CLASSES, dtype=jnp.int32))
+  with_slots, metrics = _run(diagonal, batch)
+  plain_batch = {name: batch[name] for name in ("image", "label")}
+  plain, plain_metrics = _run(diagonal, plain_batch)
+  _assert_close(with_slots, plain, rtol=1e-5)
+  assert metrics["hallucinated"] == 0
+  np.testing.assert_allclose(metrics["loss"], plain_metrics["loss"], rtol=1e-5)
+
+
+def test_loss_is_the_mean_over_real_and_hallucinated_images_alike(state, batch):
+  _, metrics = _run(state, batch)
+  assert metrics["weight"] == BATCH + 3
+  # A fresh network is undecided: the loss is near log(C), whatever the weights.
+  loss = metrics["loss"] / metrics["weight"]
+  assert 0.3 * np.log(CLASSES) < loss < 6 * np.log(CLASSES)
+
+
+def test_each_step_draws_anew(state, batch):
+  _, first = _run(state, batch)
+  _, later = _run(state.replace(step=jnp.int32(5)), batch)
+  assert first["loss"] != later["loss"]
+
+
+def test_step_counts_and_keeps_the_confusion_matrix(state, batch):
+  after, _ = _run(state, batch)
+  assert after.step == 1
+  np.testing.assert_array_equal(after.confusion, state.confusion)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_evaluation_keeps_order_and_mask(state, batch, devices):
+  step = functools.partial(
+    train_step.eval_step, normalize_fn=lambda images: images / 128.0 - 1.0
+  )
+  mapped = jax.pmap(
+    step,
+    axis_name="batch",
+    in_axes=(None, 0),
+    out_axes=None,
+    devices=jax.devices()[:devices],
+  )
+  mask = np.arange(BATCH) < 5
+  dealt = _deal(
+    {"image": batch["image"], "label": batch["label"], "mask": mask}, devices
+  )
+  outputs = jax.device_get(mapped(state, dealt))
+  logits = np.asarray(state.logits(batch["image"] / np.float32(128) - 1))
+  np.testing.assert_array_equal(outputs["label"], batch["label"])
+  np.testing.assert_array_equal(outputs["mask"], mask)
+  np.testing.assert_array_equal(outputs["prediction"], logits.argmax(axis=1))
+  worse = (logits < logits[np.arange(BATCH), batch["label"]][:, None]).sum(1)
+  np.testing.assert_array_equal(outputs["in_top5"], worse >= CLASSES - 5)

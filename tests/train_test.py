@@ -1,0 +1,198 @@
+"""Runs main.py as users do, in processes of its own, and kills one of them."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TIMINGS = ("seconds", "data_wait_share", "images_per_second")
+# The digits at 8 pixels, 2 + 3 epochs of 6 steps: seconds, not minutes.
+SMALL = (
+  "--config=configs/digits_lt.py:batch=64,seed=3",
+  "--config.dataset.image_size=8",
+  "--config.dataset.resize_size=8",
+  "--config.stage1.epochs=2",
+  "--config.stage2.epochs=3",
+)
+
+
+def _start(*arguments):
+  environment = {**os.environ, "XLA_FLAGS": ""}
+  return subprocess.Popen(
+    [sys.executable, "main.py", *arguments],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def _finish(*arguments):
+  process = _start(*arguments)
+  output, errors = process.communicate(timeout=300)
+  assert process.returncode == 0, errors
+  return output
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """(work directory, printed lines) of a run that was never interrupted."""
+  workdir = tmp_path_factory.mktemp("run") / "finished"
+  return workdir, _finish(*SMALL, f"--workdir={workdir}")
+
+
+def _metrics(workdir):
+  with (workdir / "metrics.csv").open() as file:
+    return [
+      {name: v for name, v in row.items() if name not in TIMINGS}
+      for row in csv.DictReader(file)
+    ]
+
+
+def _arrays(workdir):
+  checkpoints = workdir / "checkpoints"
+  last = max(int(path.name) for path in checkpoints.iterdir())
+  with ocp.CheckpointManager(
+    checkpoints, item_names=("state", "progress")
+  ) as manager:
+    restored = manager.restore(
+      last, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+    )
+  return restored["state"]
+
+
+def test_results_hold_what_the_design_promises(finished):
+  results = json.loads((finished[0] / "results.json").read_text())
+  assert results["method"] == "blt"
+  assert results["dataset"] == "digits_lt"
+  assert results["seed"] == 3
+  assert sum(results["class_counts"]) == 389
+  assert results["class_names"] == list("0123456789")
+  for which in ("best", "last"):
+    assert results[which]["stage"] == 2
+    for split in ("validation", "test"):
+      tested = results[which][split]
+      groups = ("overall", "many", "medium", "few")
+      assert all(0 <= tested[group] <= 100 for group in groups)
+      assert all(tested["top5"][group] >= tested[group] for group in groups)
+  assert results["last"]["epoch"] == 3
+
+
+def test_best_epoch_is_the_one_with_the_highest_validation_accuracy(finished):
+  results = json.loads((finished[0] / "results.json").read_text())
+  stage2 = [row for row in _metrics(finished[0]) if row["stage"] == "2"]
+  overall = [float(row["val_overall"]) for row in stage2]
+  assert results["best"]["epoch"] == 1 + int(np.argmax(overall))
+  assert results["best"]["validation"]["overall"] == max(overall)
+  assert results["last"]["validation"]["overall"] == overall[-1]
+
+
+def test_metrics_have_a_row_for_each_epoch(finished):
+  rows = _metrics(finished[0])
+  stages = [(row["stage"], row["epoch"], row["step"]) for row in rows]
+  assert stages == [
+    ("1", "1", "6"),
+    ("1", "2", "12"),
+    ("2", "1", "18"),
+    ("2", "2", "24"),
+    ("2", "3", "30"),
+  ]
+
+
+def test_hallucination_begins_in_the_second_epoch_of_stage_2(finished):
+  shares = [float(row["hallucinated_share"]) for row in _metrics(finished[0])]
+  assert shares[:3] == [0, 0, 0]
+  assert min(shares[3:]) > 0.05
+  updates = [float(row["mean_updates"]) for row in _metrics(finished[0])]
+  assert all(0 < mean <= 15 for mean in updates[3:])
+
+
+def test_user_sees_a_line_an_epoch_and_the_final_table(finished):
+  output = finished[1]
+  assert "389 training images in 10 classes" in output
+  assert sum(line.startswith("stage 2 epoch") for line in output.split("\n")) == 3
+  assert "updates" in output
+  assert "best epoch" in output
+  assert "last epoch (3) test" in output
+
+
+def test_tensorboard_events_are_written(finished):
+  assert list(finished[0].glob("events.*"))
+
+
+def test_a_finished_run_says_so_and_does_nothing(finished):
+  before = {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
+  output = _finish(*SMALL, f"--workdir={finished[0]}")
+  assert "is finished" in output
+  assert "last epoch (3) test" in output
+  after = {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
+  assert before == after
+
+
+def test_evaluate_repeats_the_test_accuracy_of_the_best_epoch(finished):
+  output = _finish("--mode=evaluate", f"--workdir={finished[0]}")
+  results = json.loads((finished[0] / "results.json").read_text())
+  test = results["best"]["test"]
+  assert f"top-1  overall {test['overall']:.1f} many {test['many']:.1f}" in output
+
+
+def test_killed_run_goes_on_and_ends_with_the_same_bits(finished, tmp_path):
+  """kill -9 in the middle of stage 2, after its first checkpoint."""
+  workdir = tmp_path / "killed"
+  process = _start(*SMALL, f"--workdir={workdir}")
+  deadline = time.monotonic() + 200
+  for line in process.stdout:
+    if line.startswith("stage 2 epoch 1/3"):
+      break
+    assert time.monotonic() < deadline
+  os.kill(process.pid, signal.SIGKILL)
+  process.wait()
+  assert not (workdir / "results.json").exists()
+  output = _finish(*SMALL, f"--workdir={workdir}")
+  assert "continuing" in output
+  assert (workdir / "results.json").read_text() == (
+    finished[0] / "results.json"
+  ).read_text()
+  assert _metrics(workdir) == _metrics(finished[0])
+  there, here = _arrays(finished[0]), _arrays(workdir)
+  assert set(here) == {
+    "step",
+    "params",
+    "batch_stats",
+    "opt_state",
+    "confusion",
+  }
+  jax.tree.map(np.testing.assert_array_equal, here, there)
+
+
+def test_reused_stage_1_changes_no_bit(finished, tmp_path):
+  output = _finish(
+    *SMALL,
+    f"--config.stage1.reuse={finished[0]}",
+    f"--workdir={tmp_path / 'reuse'}",
+  )
+  assert "taken over" in output
+  assert "stage 1 epoch" not in output
+  reused = json.loads((tmp_path / "reuse" / "results.json").read_text())
+  assert reused == json.loads((finished[0] / "results.json").read_text())
+
+
+def test_work_directory_of_another_configuration_is_refused(finished):
+  process = _start(
+    *SMALL, "--config.perturb.p=0.5", f"--workdir={finished[0]}"
+  )
+  _, errors = process.communicate(timeout=300)
+  assert process.returncode != 0
+  assert "another configuration: perturb.p (0.25 there, 0.5 here)" in errors
+  assert "Traceback" not in errors
