@@ -59,6 +59,10 @@ def _default_workdir() -> str:
 
 def _parse_flags(arguments: list[str]) -> list[str]:
   """Parses the flags; what is wrong with them becomes a ValueError."""
+  for argument in arguments:
+    path = re.fullmatch(r"--?config=([^:]*).*", argument)
+    if path and not os.path.isfile(path[1]):
+      raise ValueError(f"--config={path[1]}: there is no such file.")
   try:
     return flags.FLAGS(arguments)
   except (

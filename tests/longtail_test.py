@@ -137,11 +137,22 @@ def test_split_names_the_class_with_too_few_images():
   with pytest.raises(ValueError, match=r"class 1 \(cat\) has 12 .* needed: 15"):
     longtail.long_tail_split(
       _pool([40, 12]),
-      np.array([20, 10]),
+      np.array([20, 15]),
       validation_per_class=5,
       seed=0,
       class_names=["dog", "cat"],
     )
+
+
+def test_class_that_leaves_little_over_validates_on_that(caplog):
+  labels = _pool([20, 20, 20])
+  train, validation = longtail.long_tail_split(
+    labels, np.array([20, 17, 5]), validation_per_class=5, seed=0
+  )
+  np.testing.assert_array_equal(np.bincount(labels[train]), [20, 17, 5])
+  np.testing.assert_array_equal(np.bincount(labels[validation]), [0, 3, 5])
+  assert not set(train) & set(validation)
+  assert "2 of 3 classes have fewer than 5 images left over" in caplog.text
 
 
 def test_split_names_the_class_without_training_image():

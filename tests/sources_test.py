@@ -156,7 +156,6 @@ def test_arrays_by_profile():
       {"test_images": _images(0), "test_labels": np.zeros(0, int)},
       "test_images: no image",
     ),
-    ({"validation_per_class": 1}, "validation_per_class = 1 with a validation"),
     (
       {"validation_images": None, "validation_labels": None},
       "validation_per_class = 0 with no validation",
@@ -448,19 +447,28 @@ def test_folder_ignores_and_counts_other_files(tmp_path, caplog):
       {"train/a": 2, "train/b": 2, "val/a": 1, "validation/a": 1},
       "'val' and 'validation'; allowed: one",
     ),
-    (
-      {"train/a": 3, "train/b": 3, "val/a": 1, "test/a": 1},
-      "test_per_class = 1; allowed: 0, as .*test exists",
-    ),
   ],
 )
 def test_bad_folders_are_named(tmp_path, folders, message):
   for folder in folders:
     (tmp_path / folder).mkdir(parents=True)
   _folder(tmp_path, folders)
-  has_test = "test/a" in folders
   with pytest.raises(ValueError, match=message):
-    sources.load_image_folder(str(tmp_path), test_per_class=int(has_test))
+    sources.load_image_folder(str(tmp_path))
+
+
+def test_folders_of_validation_and_test_win_over_holding_out(tmp_path):
+  counts = {"train": 4, "val": 1, "test": 2}
+  _folder(
+    tmp_path, {f"{part}/{c}": n for part, n in counts.items() for c in "ab"}
+  )
+  dataset = sources.load_image_folder(
+    str(tmp_path), validation_per_class=2, test_per_class=1
+  )
+  sizes = [
+    len(split) for split in (dataset.train, dataset.validation, dataset.test)
+  ]
+  assert sizes == [8, 2, 4]
 
 
 # TFDS

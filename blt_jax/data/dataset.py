@@ -102,22 +102,21 @@ def assemble(
     profile: of the class counts, see longtail.profile_counts.
     max_per_class: size of the largest class; 0 means as large as possible.
     imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: 0 if and only if validation is given.
+    validation_per_class: 1 or more; unused when validation is given.
     split_seed: of the choice of images.
 
   Returns:
     The Dataset.
 
   Raises:
-    ValueError: a class lacks images, or there is no validation, or two.
+    ValueError: a class lacks images, or there is no validation.
   """
-  if (validation is None) != (validation_per_class > 0):
-    given = (
-      "no validation split" if validation is None else "a validation split"
-    )
+  if validation is not None:
+    validation_per_class = 0
+  elif not validation_per_class:
     raise ValueError(
-      f"validation_per_class = {validation_per_class} with {given} given;"
-      " allowed: a validation split and 0, or no validation split and 1 or more"
+      "validation_per_class = 0 with no validation split given; allowed: 1 or"
+      " more, or a validation split"
     )
   check_every_class(train.labels, class_names)
   available = np.bincount(train.labels) - validation_per_class

@@ -68,7 +68,8 @@ def load_image_lists(
     profile: of the class counts, see longtail.profile_counts.
     max_per_class: size of the largest class; 0 means as large as possible.
     imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: images a class held out; 0 with a validation list.
+    validation_per_class: images a class held out; unused with a validation
+      list.
     drop_below: drops classes that keep fewer training images than this after
       the hold-out, from every split; 0 drops none.
     split_seed: of the choice of images.
@@ -139,9 +140,9 @@ def load_image_folder(
     profile: of the class counts, see longtail.profile_counts.
     max_per_class: size of the largest class; 0 means as large as possible.
     imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: images a class held out of training; 0 with a
+    validation_per_class: images a class held out of training; unused with a
       validation folder.
-    test_per_class: images a class held out of training first; 0 with a test
+    test_per_class: images a class held out of training first; unused with a test
       folder. With neither, the validation split is the test split as well.
     split_seed: of the choice of images.
 
@@ -165,12 +166,7 @@ def load_image_folder(
     for part in ("validation", "test")
   )
   check_every_class(train.labels, class_names)
-  if test_per_class:
-    if test is not None:
-      raise ValueError(
-        f"test_per_class = {test_per_class}; allowed: 0,"
-        f" as {folders['test']} exists"
-      )
+  if test is None and test_per_class:
     rest, held = longtail.hold_out(
       train.labels, test_per_class, seed=split_seed, class_names=class_names
     )
