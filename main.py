@@ -1,9 +1,9 @@
 """Trains or evaluates BLT: flags and dispatch.
 
-    python main.py --config=configs/digits_lt.py
-    python main.py --config=configs/cifar10_lt.py:method=neither,seed=1 \
+python main.py --config=configs/digits_lt.py
+python main.py --config=configs/cifar10_lt.py:method=neither,seed=1 \
         --config.stage2.epochs=10 --workdir=/data/run7
-    python main.py --mode=evaluate --workdir=runs/digits_lt
+python main.py --mode=evaluate --workdir=runs/digits_lt
 """
 
 import os
@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> None:
 
 def _default_workdir() -> str:
   """runs/<config>, with the variant in the name: runs/digits_lt,seed=1."""
-  path, _, variant = flags.FLAGS["config"].config_filename.partition(":")
+  path, _, variant = config_flags.get_config_filename(
+    flags.FLAGS["config"]
+  ).partition(":")
   name = pathlib.Path(path).stem + (f",{variant}" if variant else "")
   return f"runs/{re.sub(r'[^A-Za-z0-9_=,.-]', '_', name)}"
 
@@ -85,7 +87,7 @@ def _one_line(error: Exception) -> str:
 
 
 def run() -> None:
-  """The command line: one clear line and exit code 2 for what users get wrong."""
+  """The command line: what users get wrong ends with one clear line."""
   try:
     app.run(main, flags_parser=_parse_flags)
   except (ValueError, FloatingPointError) as error:

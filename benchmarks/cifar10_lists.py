@@ -3,15 +3,17 @@
     python benchmarks/cifar10_lists.py --root=DIR
 
 DIR holds train/airplane/0000.jpg ... and test/airplane/0000.jpg ...; train.txt
-and test.txt with "path label" lines and classes.txt are written into it. Classes
-are numbered in the order of their names, which is CIFAR-10's own.
+and test.txt with "path label" lines and classes.txt are written into it.
+Classes are numbered in the order of their names, which is CIFAR-10's own.
 """
 
 import pathlib
 
 from absl import app, flags
 
-_ROOT = flags.DEFINE_string("root", None, "Folder of train/ and test/.", required=True)
+_ROOT = flags.DEFINE_string(
+  "root", None, "Folder of train/ and test/.", required=True
+)
 
 
 def main(_: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The small CIFAR-10-LT protocol of docs/results.md: trains and makes its table.
+"""The small CIFAR-10-LT protocol of docs/results.md: trains, makes its table.
 
     python benchmarks/cifar10_lists.py --root=DIR
     python benchmarks/small_cifar10_lt.py --root=DIR --output=runs/small \
@@ -23,14 +23,16 @@ from absl import app, flags
 
 GROUPS = ("many", "medium", "few", "overall")
 
-_ROOT = flags.DEFINE_string("root", None, "Folder with the lists.", required=True)
+_ROOT = flags.DEFINE_string(
+  "root", None, "Folder with the lists.", required=True
+)
 _OUTPUT = flags.DEFINE_string("output", "runs/small", "Folder of the runs.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each variant.")
 _VARIANTS = flags.DEFINE_list(
   "variants",
   ["method=neither", "method=blt"],
-  "Config variants; + joins several pairs: method=blt+momentum=1. A pair with a "
-  "dot overrides a field: method=blt+perturb.start_epoch=5.",
+  "Config variants; + joins several pairs: method=blt+momentum=1. A pair with "
+  "a dot overrides a field: method=blt+perturb.start_epoch=5.",
 )
 
 
@@ -73,10 +75,14 @@ def _workdir(variant: str, seed: int) -> pathlib.Path:
 
 def _stage1_of(variant: str, seed: int) -> pathlib.Path | None:
   """A finished run of this seed that shares everything before stage 2."""
-  model = {p for p in variant.split("+") if re.match("(model|stage1|alpha|preset)", p)}
+  model = {
+    p for p in variant.split("+") if re.match("(model|stage1|alpha|preset)", p)
+  }
   linear = re.search("method=(plain|sampling|blt_softmax)", variant)
   for other in _VARIANTS.value:
-    theirs = {p for p in other.split("+") if re.match("(model|stage1|alpha|preset)", p)}
+    theirs = {
+      p for p in other.split("+") if re.match("(model|stage1|alpha|preset)", p)
+    }
     same_head = bool(linear) == bool(
       re.search("method=(plain|sampling|blt_softmax)", other)
     )
@@ -88,7 +94,9 @@ def _stage1_of(variant: str, seed: int) -> pathlib.Path | None:
       and (folder / "results.json").exists()
     ):
       # A run that took stage 1 over does not keep its end.
-      reused = json.loads((folder / "config.json").read_text())["stage1"]["reuse"]
+      reused = json.loads((folder / "config.json").read_text())["stage1"][
+        "reuse"
+      ]
       return pathlib.Path(reused) if reused else folder
   return None
 

@@ -1,7 +1,7 @@
 """Brings the images of a data set to the devices, in the order of the plan."""
 
-from collections.abc import Iterator
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import ml_collections
@@ -10,10 +10,11 @@ import numpy as np
 from blt_jax.build import Stage
 from blt_jax.data import pipeline, sampling
 from blt_jax.data.sources import Dataset, Split
-from blt_jax.train_step import Batch
 
 if TYPE_CHECKING:
   from blt_jax.static_images import Pool
+
+HostBatch = pipeline.Batch
 
 # Evaluation images up to this size are decoded once and kept, bytes.
 _KEEP_BELOW = 512 * 2**20
@@ -29,7 +30,7 @@ class Feeder:
     self.config = config
     self.dataset = dataset
     self.devices = devices
-    self._kept: dict[int, list[Batch]] = {}
+    self._kept: dict[int, list[HostBatch]] = {}
 
   def plan(self, stage: Stage, epoch: int) -> sampling.EpochPlan:
     """Which images the batches and slots of an epoch hold."""
@@ -52,7 +53,7 @@ class Feeder:
 
   def training(
     self, plan: sampling.EpochPlan, *, pool: "Pool | None" = None
-  ) -> Iterator[Batch]:
+  ) -> Iterator[HostBatch]:
     """The device batches of a plan.
 
     Args:
@@ -70,16 +71,16 @@ class Feeder:
     for batch, (sources, used) in zip(plain, slots, strict=True):
       yield {**batch, **self._deal(pool.fill(sources, used))}
 
-  def sources(self, plan: sampling.EpochPlan) -> Iterator[Batch]:
+  def sources(self, plan: sampling.EpochPlan) -> Iterator[HostBatch]:
     """Like `training`, with the crops of source images."""
     yield from self._read(plan, self.config.perturb.crop_scale)
 
-  def evaluation(self, split: Split) -> Iterator[Batch]:
+  def evaluation(self, split: Split) -> Iterator[HostBatch]:
     """Device batches of a whole split, the last one padded.
 
     Yields:
-      What `eval_step` takes, each array with a leading device axis. A split that
-      fits into memory is read only once.
+      What `eval_step` takes, each array with a leading device axis. A split
+      that fits into memory is read only once.
     """
     if id(split) not in self._kept:
       size = self.config.dataset.image_size
@@ -90,7 +91,7 @@ class Feeder:
       self._kept[id(split)] = list(batches)
     yield from self._kept[id(split)]
 
-  def _read(self, plan, crop_scale) -> Iterator[Batch]:
+  def _read(self, plan, crop_scale) -> Iterator[HostBatch]:
     dataset = self.config.dataset
     batches = pipeline.train_batches(
       self.dataset.train,
@@ -103,7 +104,7 @@ class Feeder:
     for batch in batches:
       yield self._deal(batch)
 
-  def _read_evaluation(self, split: Split) -> Iterator[Batch]:
+  def _read_evaluation(self, split: Split) -> Iterator[HostBatch]:
     config = self.config
     largest = max(config.stage1.batch_size, config.stage2.batch_size)
     batches = pipeline.eval_batches(
@@ -115,7 +116,7 @@ class Feeder:
     for batch in batches:
       yield self._deal(batch)
 
-  def _deal(self, batch: Batch) -> Batch:
+  def _deal(self, batch: HostBatch) -> HostBatch:
     """Splits [n, ...] into [devices, n / devices, ...].
 
     Images go to the devices in blocks, slots in turn (`slot_numbers`).

@@ -1,9 +1,9 @@
-"""From a configuration to the parts of a run; the library takes plain arguments."""
+"""From a configuration to the parts of a run, which take plain arguments."""
 
-from collections.abc import Callable
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -67,7 +67,9 @@ def _list_path(dataset: ml_collections.ConfigDict, field: str) -> str:
   return path
 
 
-def build_model(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
+def build_model(
+  config: ml_collections.ConfigDict, num_classes: int
+) -> nn.Module:
   """The network of a configuration."""
   model = config.model
   return create_model(
@@ -169,7 +171,7 @@ def _build_stage(config, number, section, class_counts, devices) -> Stage:
 def tail_classes(
   config: ml_collections.ConfigDict, class_counts: np.ndarray
 ) -> np.ndarray:
-  """bool [C], the classes to hallucinate for."""
+  """Bool [C], the classes to hallucinate for."""
   if config.perturb.classes == "all":
     return np.ones(len(class_counts), bool)
   return shot_groups(config, class_counts)["few"]
@@ -246,7 +248,7 @@ def with_optimizer(
 
 
 def build_train_step(config: ml_collections.ConfigDict) -> Callable:
-  """`train_step` mapped over the devices: (state, batch) -> (state, metrics)."""
+  """`train_step` over the devices: (state, batch) -> (state, metrics)."""
   hallucinate_fn = (
     hallucinate.reuse if config.perturb.static else build_hallucinate(config)
   )
@@ -286,7 +288,7 @@ def build_eval_step(config: ml_collections.ConfigDict) -> Callable:
 
 
 def over_devices(step: Callable, config, **options: Any) -> Callable:
-  """Maps step(state, batch) over the devices, the state without a device axis."""
+  """Maps step(state, batch) over the devices; the state has no device axis."""
   return jax.pmap(
     step,
     axis_name=AXIS,

@@ -4,10 +4,10 @@ Orbax behind a small interface. A checkpoint holds the arrays of the TrainState
 and, as JSON, where the run stands (`Progress`), written together or not at all.
 """
 
-from collections.abc import Mapping
 import dataclasses
 import math
 import pathlib
+from collections.abc import Mapping
 from typing import Any, Self
 
 import jax
@@ -62,7 +62,7 @@ class Progress:
 
 
 class Checkpoints:
-  """The checkpoints folder of a work directory; use it in a `with` statement."""
+  """The checkpoints of a work directory; use it in a `with` statement."""
 
   def __init__(
     self,
@@ -168,7 +168,7 @@ class Checkpoints:
     return template.replace(**state), progress
 
   def _selection(self, progress: Progress) -> float:
-    """What BestN ranks by: only the last stage counts, the earlier of equals."""
+    """What BestN ranks by: the last stage only, the earlier of equals."""
     overall = _finite_or_lowest(progress.rows[-1]["val_overall"])
     if progress.stage != self._last_stage:
       return -math.inf
@@ -181,5 +181,5 @@ def _host_copy(array: jax.Array) -> np.ndarray:
 
 
 def _finite_or_lowest(value: float) -> float:
-  """Maps NaN and infinities, which must never rank as best, below everything."""
+  """Maps NaN and infinities, which must never be best, below everything."""
   return float(value) if math.isfinite(value) else -math.inf

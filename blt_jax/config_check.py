@@ -4,8 +4,8 @@ ml_collections refuses unknown fields and wrong types of overrides; values are
 checked here, field by field, against the table `RULES`.
 """
 
-from collections.abc import Callable, Iterator
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ml_collections
@@ -26,7 +26,9 @@ class Rule:
 
 def whole(low: int, high: int = 2**31 - 1) -> Rule:
   """A whole number in [low, high]."""
-  text = f"a whole number from {low}" + (f" to {high}" if high < 2**31 - 1 else "")
+  text = f"a whole number from {low}" + (
+    f" to {high}" if high < 2**31 - 1 else ""
+  )
   return Rule(text, lambda v: _is_whole(v) and low <= v <= high)
 
 
@@ -38,7 +40,9 @@ def number(low: float, high: float = math.inf, *, above: bool = False) -> Rule:
 
   def accepts(value: Any) -> bool:
     return (
-      _is_number(value) and low <= value <= high and not (above and value == low)
+      _is_number(value)
+      and low <= value <= high
+      and not (above and value == low)
     )
 
   return Rule(text, accepts)
@@ -71,7 +75,9 @@ BOOLEAN = Rule("True or False", lambda v: isinstance(v, bool))
 TEXT = Rule("a text", lambda v: isinstance(v, str))
 
 _DATASET_RULES = {
-  "name": Rule("a text that is not empty", lambda v: isinstance(v, str) and v),
+  "name": Rule(
+    "a text that is not empty", lambda v: isinstance(v, str) and v != ""
+  ),
   "source": choice(SOURCES),
   "root": TEXT,
   "train_list": TEXT,
@@ -206,18 +212,18 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       )
   if config.dataset.few_up_to > config.dataset.many_above:
     raise ValueError(
-      f"config.dataset.few_up_to is {config.dataset.few_up_to}; expected at most "
-      f"config.dataset.many_above, {config.dataset.many_above}."
+      f"config.dataset.few_up_to is {config.dataset.few_up_to}; expected at "
+      f"most config.dataset.many_above, {config.dataset.many_above}."
     )
   if config.dataset.resize_size < config.dataset.image_size:
     raise ValueError(
-      f"config.dataset.resize_size is {config.dataset.resize_size}; expected at "
-      f"least config.dataset.image_size, {config.dataset.image_size}."
+      f"config.dataset.resize_size is {config.dataset.resize_size}; expected "
+      f"at least config.dataset.image_size, {config.dataset.image_size}."
     )
   if config.perturb.static and not config.stage1.epochs:
     raise ValueError(
-      "config.stage1.epochs is 0; expected at least 1 with config.perturb.static,"
-      " which perturbs with the network of stage 1."
+      "config.stage1.epochs is 0; expected at least 1 with "
+      "config.perturb.static, which perturbs with the network of stage 1."
     )
 
 

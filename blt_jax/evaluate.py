@@ -1,15 +1,16 @@
 """A pass over a split in inference mode, and what it says about the model."""
 
-from collections.abc import Callable, Iterable, Mapping
 import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from blt_jax import metrics
+from blt_jax.batches import HostBatch
 from blt_jax.confusion import confusion_matrix
-from blt_jax.train_step import Batch, Metrics, TrainState
+from blt_jax.train_step import Metrics, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Evaluation:
 
 def evaluate(
   state: TrainState,
-  batches: Iterable[Batch],
-  eval_fn: Callable[[TrainState, Batch], Metrics],
+  batches: Iterable[HostBatch],
+  eval_fn: Callable[[TrainState, HostBatch], Metrics],
 ) -> Evaluation:
   """Evaluates every image of a split once.
 

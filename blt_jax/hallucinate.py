@@ -1,4 +1,4 @@
-"""From the slots of a batch to hallucinated images (algorithm.md, 'One BLT batch')."""
+"""From the slots of a batch to hallucinated images (paper, Algorithm 1)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,9 +28,9 @@ def hallucinate(
   """Turns a batch's source images into hard examples of their own class.
 
   Each used slot draws the class that its label is confused with and its target
-  confidence, and its freshly augmented image is moved towards that class with the
-  network in inference mode and its parameters frozen. A slot whose class was
-  never confused stays unused.
+  confidence, and its freshly augmented image is moved towards that class with
+  the network in inference mode and its parameters frozen. A slot whose class
+  was never confused stays unused.
 
   Args:
     rngs: PRNG keys [k], one a slot.
@@ -39,10 +39,10 @@ def hallucinate(
       "source_used" bool [k].
     preprocess_fn: (rngs [k], uint8 [k, h, w, 3]) -> float32 [k, h, w, 3].
     confidence: (low, high), range of the uniformly drawn target confidence.
-    confidence_choices: when not empty, the confidence is one of these instead, as
-      in the authors' release.
-    targets: "confusion" draws the target from the confusion matrix, "random" takes
-      any other class with equal probability.
+    confidence_choices: when not empty, the confidence is one of these instead,
+      as in the authors' release.
+    targets: "confusion" draws the target from the confusion matrix, "random"
+      takes any other class with equal probability.
     ascent: further arguments of `perturb_images`; max_steps=0 leaves the images
       augmented but not perturbed.
 

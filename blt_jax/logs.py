@@ -1,14 +1,14 @@
-"""What a run tells its user: lines, progress bars, tables, TensorBoard events."""
+"""What a run tells its user: lines, progress, tables, TensorBoard events."""
 
-from collections.abc import Iterable, Iterator, Mapping
 import math
 import pathlib
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from absl import logging
 import tqdm
+from absl import logging
 
 from blt_jax.metrics import GROUPS
 
@@ -110,7 +110,9 @@ def dataset_lines(
   test: int,
 ) -> str:
   """What a data set holds: images a split, classes a shot group."""
-  sizes = ", ".join(f"{group} {int(mask.sum())}" for group, mask in groups.items())
+  sizes = ", ".join(
+    f"{group} {int(mask.sum())}" for group, mask in groups.items()
+  )
   return (
     f"{name}: {int(class_counts.sum())} training images in "
     f"{len(class_counts)} classes, {int(class_counts.max())} ... "
@@ -122,8 +124,8 @@ def dataset_lines(
 def results_table(results: Mapping[str, Any]) -> str:
   """The final table: top-1 by shot group of the best and the last epoch."""
   lines = [
-    f"{results['method']} on {results['dataset']}, seed {results['seed']}: top-1 "
-    "in percent, mean of per-class accuracies",
+    f"{results['method']} on {results['dataset']}, seed {results['seed']}: "
+    "top-1 in percent, mean of per-class accuracies",
     f"{'':>28}" + "".join(f"{group:>9}" for group in GROUPS),
   ]
   for which in ("best", "last"):

@@ -18,7 +18,8 @@ def shot_accuracies(
 
   Args:
     confusion: int [C, C], [true, predicted] counts of an evaluation pass.
-    class_counts: int [C], training images of each class, which decide its group.
+    class_counts: int [C], training images of each class, which decide its
+      group.
     many_above: a class with more images than this is many-shot.
     few_up_to: a class with at most this many images is few-shot.
 

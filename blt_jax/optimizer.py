@@ -36,7 +36,7 @@ def sgd(
 ) -> optax.GradientTransformation:
   """SGD with coupled weight decay and one learning rate for each part.
 
-      g <- grad + weight_decay * w,    v <- momentum * v + g,    w <- w - rate * v
+      g <- grad + weight_decay * w,  v <- momentum * v + g,  w <- w - rate * v
 
   This is PyTorch's SGD: the decay is an L2 penalty on every parameter, added to
   the gradient before the momentum.

@@ -53,10 +53,11 @@ def perturb_images(
   Images do not influence one another (as long as `logits_fn` treats them one by
   one: run it in inference mode). A confidence below 0 switches an image off.
 
-  The whole batch runs in one `lax.while_loop` that ends with the last unfinished
-  image; finished images are frozen. It takes max(num_updates) + 1 forward and
-  max(num_updates) backward passes, and only the gradient with respect to the
-  images is computed. The loop can't be differentiated in reverse mode.
+  The whole batch runs in one `lax.while_loop` that ends with the last
+  unfinished image; finished images are frozen. It takes max(num_updates) + 1
+  forward and max(num_updates) backward passes, and only the gradient with
+  respect to the images is computed. The loop can't be differentiated in reverse
+  mode.
 
   `momentum=0` is the paper's text (supplement section 1.3 and Algorithm 1);
   `momentum=1` is the authors' release, which never resets the image gradient.

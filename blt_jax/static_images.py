@@ -1,20 +1,23 @@
 """Images hallucinated once, for static_targeted and static_random (Fig. 5c)."""
 
-from collections.abc import Callable
 import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from blt_jax import build, logs
-from blt_jax.batches import Feeder
+from blt_jax.batches import Feeder, HostBatch
 from blt_jax.data import sampling
-from blt_jax.train_step import Batch, TrainState
+from blt_jax.train_step import Batch, Hallucinations, TrainState
 
 FILE = "static_images.npz"
+
+# Folded into the run's key, where training folds in the number of a step.
+_NO_STEP = 2**31
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Pool:
   members: np.ndarray
   labels: np.ndarray
 
-  def fill(self, sources: np.ndarray, used: np.ndarray) -> Batch:
+  def fill(self, sources: np.ndarray, used: np.ndarray) -> HostBatch:
     """The slots of a step.
 
     Args:
@@ -82,16 +85,14 @@ def _make(feeder: Feeder, state: TrainState, stage: build.Stage) -> Pool:
   members = np.flatnonzero(stage.tail[labels])
   plan = _plan(members, stage.batch_size, seed=feeder.config.seed)
   step = _static_step(feeder.config)
-  images, usable = [], []
+  parts: list[Hallucinations] = []
   for batch in feeder.sources(plan):
-    numbers = len(images) * stage.batch_size + np.arange(stage.batch_size)
+    numbers = len(parts) * stage.batch_size + np.arange(stage.batch_size)
     batch["number"] = numbers.astype(np.int32).reshape(feeder.devices, -1)
-    made = jax.device_get(step(state, batch))
-    images.append(made.images)
-    usable.append(made.weight > 0)
+    parts.append(jax.device_get(step(state, batch)))
   return Pool(
-    images=np.concatenate(images)[: len(members)],
-    usable=np.concatenate(usable)[: len(members)],
+    images=np.concatenate([part.images for part in parts])[: len(members)],
+    usable=np.concatenate([part.weight for part in parts])[: len(members)] > 0,
     members=members,
     labels=labels[members],
   )
@@ -100,7 +101,7 @@ def _make(feeder: Feeder, state: TrainState, stage: build.Stage) -> Pool:
 def _plan(
   members: np.ndarray, batch_size: int, *, seed: int
 ) -> sampling.EpochPlan:
-  """All members once, in order, the last batch filled up with the first ones."""
+  """All members once, in order, the last batch filled up with the first."""
   steps = -(-len(members) // batch_size)
   indices = np.resize(members, (steps, batch_size))
   none = indices[:, :0]
@@ -121,7 +122,7 @@ def _static_step(config) -> Callable:
 
   def step(state: TrainState, batch: Batch):
     rngs = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-      state.rng, batch["number"]
+      jax.random.fold_in(state.rng, _NO_STEP), batch["number"]
     )
     sources = {
       "source_image": batch["image"],

@@ -1,23 +1,24 @@
 """The two stages of training, epoch by epoch."""
 
-from collections.abc import Iterator
 import dataclasses
 import math
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 
-from blt_jax import build, logs, static_images, workdir as workdirs
-from blt_jax.batches import Feeder
+from blt_jax import build, logs, static_images
+from blt_jax import workdir as workdirs
+from blt_jax.batches import Feeder, HostBatch
 from blt_jax.checkpoint import Checkpoints, Progress
 from blt_jax.config_check import check_config
 from blt_jax.data.sources import Dataset, Split
 from blt_jax.evaluate import Evaluation, evaluate
-from blt_jax.train_step import Batch, TrainState
+from blt_jax.train_step import TrainState
 
 
 def train(
@@ -62,7 +63,7 @@ def train(
 
 
 class Run:
-  """What a configuration amounts to: the data, the model, the compiled steps."""
+  """What a configuration amounts to: data, model and compiled steps."""
 
   def __init__(self, config: ml_collections.ConfigDict):
     """Reads the data set's lists; raises ValueError for what can't work."""
@@ -98,7 +99,7 @@ class Run:
   def open_checkpoints(
     self, workdir: pathlib.Path, *, read_only: bool = False
   ) -> Checkpoints:
-    """The checkpoints of the run; keeps the end of stage 1 for others' reuse."""
+    """The checkpoints of the run; the end of stage 1 is kept for reuse."""
     first = self.stages[0]
     return Checkpoints(
       workdir / "checkpoints",
@@ -169,10 +170,12 @@ def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
     and ours[name] != theirs.get(name)
   ]
   if different or not config.stage1.epochs or config.stage1.perturb:
-    reason = f"differs in {', '.join(different)}" if different else "is not plain"
+    reason = (
+      f"differs in {', '.join(different)}" if different else "is not plain"
+    )
     raise ValueError(
-      f"config.stage1.reuse is {folder}, whose stage 1 {reason}; expected a run "
-      "with the same seed, data set, model and stage 1 without perturbation."
+      f"config.stage1.reuse is {folder}, whose stage 1 {reason}; expected a "
+      "run with the same seed, data set, model and stage 1 without perturbation."
     )
   first = run.stages[0]
   template = build.with_optimizer(config, state, first)
@@ -286,7 +289,7 @@ def epoch_row(
   sums: dict[str, float],
   validation: dict[str, Any],
 ) -> dict[str, Any]:
-  """The epoch's row of metrics.csv; shares are in 0..1, accuracies in percent."""
+  """The row of metrics.csv; shares are in 0..1, accuracies in percent."""
   real = stage.steps * stage.batch_size
   hallucinated = sums.get("hallucinated", 0.0)
   top5 = validation["top5"]
@@ -362,7 +365,9 @@ def evaluate_run(workdir: pathlib.Path) -> dict[str, Any]:
     best = dataclasses.asdict(progress)["best"]
     state, _ = checkpoints.restore(state, step=best["step"])
   tested = run.summary(run.evaluate(state, run.dataset.test))
-  logs.say(f"stage {best['stage']} epoch {best['epoch']}, the best so far, test:")
+  logs.say(
+    f"stage {best['stage']} epoch {best['epoch']}, the best so far, test:"
+  )
   for title, values in (("top-1", tested), ("top-5", tested["top5"])):
     logs.say(f"{title}  {logs.accuracies(values)}")
   return tested
@@ -371,15 +376,15 @@ def evaluate_run(workdir: pathlib.Path) -> dict[str, Any]:
 class Timed:
   """Passes batches on and adds up the time spent waiting for them."""
 
-  def __init__(self, batches: Iterator[Batch]):
+  def __init__(self, batches: Iterator[HostBatch]):
     """Wraps an iterator."""
     self._batches = batches
     self.waited = 0.0
 
-  def __iter__(self) -> Iterator[Batch]:
+  def __iter__(self) -> Iterator[HostBatch]:
     return self
 
-  def __next__(self) -> Batch:
+  def __next__(self) -> HostBatch:
     start = time.monotonic()
     try:
       return next(self._batches)

@@ -1,12 +1,12 @@
 """One step of training and one of evaluation, as pure functions.
 
 Both run on one device's share of a batch and know the other devices only by the
-name of an axis, so that `jax.pmap` (or any other mapping with named axes) spreads
-them over all devices. Random numbers are keyed by an image's place in the global
-batch: the number of devices changes nothing but rounding.
+name of an axis, so that `jax.pmap` (or any other mapping with named axes)
+spreads them over all devices. Random numbers are keyed by an image's place in
+the global batch: the number of devices changes nothing but rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -16,7 +16,7 @@ import optax
 
 from blt_jax import losses
 
-Batch = dict[str, jax.Array]
+Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
 
@@ -85,13 +85,13 @@ def train_step(
 
   Args:
     state: the state before the step.
-    batch: this device's share: "image" uint8 [b, h, w, 3] and "label" int32 [b];
-      with hallucination also "source_image" [k, h, w, 3], "source_label" int32
-      [k] and "source_used" bool [k], the slots of `sampling.EpochPlan`.
+    batch: this device's share: "image" uint8 [b, h, w, 3] and "label" int32
+      [b]; with hallucination also "source_image" [k, h, w, 3], "source_label"
+      int32 [k] and "source_used" bool [k], the slots of `sampling.EpochPlan`.
     preprocess_fn: (rngs [n], uint8 [n, h, w, 3]) -> float32 [n, h, w, 3],
       augments and normalises.
-    hallucinate_fn: (rngs [k], state, batch) -> Hallucinations; called for a batch
-      with slots only.
+    hallucinate_fn: (rngs [k], state, batch) -> Hallucinations; called for a
+      batch with slots only.
     margin: additive margin of the loss.
     axis_name: axis over which devices are mapped.
 
@@ -99,7 +99,9 @@ def train_step(
     (state after the step, metrics summed over the whole batch: "loss" (times
     weight), "weight", "hallucinated", "updates" and "reached").
   """
-  image_rng, slot_rng = jax.random.split(jax.random.fold_in(state.rng, state.step))
+  image_rng, slot_rng = jax.random.split(
+    jax.random.fold_in(state.rng, state.step)
+  )
   num_images = batch["image"].shape[0]
   first = jax.lax.axis_index(axis_name) * num_images
   images = preprocess_fn(
@@ -174,8 +176,8 @@ def eval_step(
 
   Args:
     state: the state; its parameters and running statistics are used.
-    batch: this device's share: "image" uint8 [b, h, w, 3], "label" int32 [b] and
-      "mask" bool [b], False for padding.
+    batch: this device's share: "image" uint8 [b, h, w, 3], "label" int32 [b]
+      and "mask" bool [b], False for padding.
     normalize_fn: uint8 [n, h, w, 3] -> float32 [n, h, w, 3].
     axis_name: axis over which devices are mapped.
 

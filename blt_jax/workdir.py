@@ -1,11 +1,11 @@
 """Files of a work directory: config.json, metrics.csv and results.json."""
 
-from collections.abc import Mapping, Sequence
 import csv
 import json
 import math
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections

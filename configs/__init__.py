@@ -1,0 +1,1 @@
+"""Configurations: common.py has every field, the others what differs."""

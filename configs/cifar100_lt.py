@@ -1,9 +1,9 @@
-"""BLT on CIFAR-100-LT (imbalance 100: 500 ... 5 images a class), 32 x 32 pixels.
+"""BLT on CIFAR-100-LT: 500 ... 5 images a class (imbalance 100), 32 pixels.
 
     python main.py --config=configs/cifar100_lt.py
 
-reads CIFAR-100 through TFDS: 10,847 training images, validation up to 20 images a
-class from what the profile leaves over (nothing of the largest class), the
+reads CIFAR-100 through TFDS: 10,847 training images, validation up to 20 images
+a class from what the profile leaves over (nothing of the largest class), the
 official test set.
 
 Hardware, time and results: not measured by us yet.

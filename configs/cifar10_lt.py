@@ -1,15 +1,16 @@
-"""BLT on CIFAR-10-LT (imbalance 100: 5000 ... 50 images a class), 32 x 32 pixels.
+"""BLT on CIFAR-10-LT: 5000 ... 50 images a class (imbalance 100), 32 pixels.
 
     python main.py --config=configs/cifar10_lt.py
 
-reads CIFAR-10 through TFDS: 12,406 training images, validation up to 50 images a
-class from what the profile leaves over (nothing of the largest class), the
+reads CIFAR-10 through TFDS: 12,406 training images, validation up to 50 images
+a class from what the profile leaves over (nothing of the largest class), the
 official test set. The small protocol of docs/results.md (1000 ... 10
 images a class) from JPEG files in lists:
 
     python main.py --config=configs/cifar10_lt.py \
         --config.dataset.source=image_list --config.dataset.root=DIR \
-        --config.dataset.train_list=train.txt --config.dataset.test_list=test.txt \
+        --config.dataset.train_list=train.txt
+        --config.dataset.test_list=test.txt \
         --config.dataset.max_per_class=1000 \
         --config.dataset.validation_per_class=50
 

@@ -108,7 +108,9 @@ def default() -> ml_collections.ConfigDict:
   stage1.backbone_rate = 0.1  # Learning rate of all but the classifier.
   stage1.classifier_rate = 0.1  # Learning rate of the classifier.
   stage1.drop_epochs = (25, 32)  # Both rates times 0.1 after these epochs.
-  stage1.reuse = ""  # Work directory whose stage 1 is taken over, same settings.
+  stage1.reuse = (
+    ""  # Work directory whose stage 1 is taken over, same settings.
+  )
 
   config.stage2 = stage2 = ml_collections.ConfigDict()
   stage2.epochs = 55
@@ -130,8 +132,9 @@ def variant(
 
   Args:
     config: the data set's configuration; changed in place.
-    arg: the pairs, or None. The keys are VARIANT_KEYS. `method` and `preset` are
-      applied first, wherever they stand, so that single values win over them.
+    arg: the pairs, or None. The keys are VARIANT_KEYS. `method` and `preset`
+      are applied first, wherever they stand, so that single values win over
+      them.
 
   Returns:
     config.
@@ -167,7 +170,9 @@ def _parse(arg: str) -> dict[str, str]:
 def _set_method(config: ml_collections.ConfigDict, method: str) -> None:
   """One of the methods compared in the paper (algorithm.md)."""
   if method not in METHODS:
-    raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}.")
+    raise ValueError(
+      f"method={method!r}: expected one of {', '.join(METHODS)}."
+    )
   config.method = method
   if method in ("plain", "sampling", "blt_softmax"):
     config.model.classifier = "linear"
@@ -190,7 +195,9 @@ def _set_method(config: ml_collections.ConfigDict, method: str) -> None:
 def _set_preset(config: ml_collections.ConfigDict, preset: str) -> None:
   """Settings that belong together: the text, the release, our own search."""
   if preset not in PRESETS:
-    raise ValueError(f"preset={preset!r}: expected one of {', '.join(PRESETS)}.")
+    raise ValueError(
+      f"preset={preset!r}: expected one of {', '.join(PRESETS)}."
+    )
   if preset == "release":
     config.model.alpha = 16.0
     config.perturb.momentum = 1.0

@@ -3,11 +3,11 @@
     python main.py --config=configs/inaturalist2018.py \
         --config.dataset.root=/data/inaturalist2018
 
-The root holds the images (train_val2018/...) and two lists of "path label" lines,
-iNaturalist18_train.txt and iNaturalist18_val.txt. Five training images a class
-are held out as validation and the official validation set is the test, as the
-authors do; classes that keep fewer than 2 training images are dropped and the
-rest is numbered anew.
+The root holds the images (train_val2018/...) and two lists of "path label"
+lines, iNaturalist18_train.txt and iNaturalist18_val.txt. Five training images a
+class are held out as validation and the official validation set is the test, as
+the authors do; classes that keep fewer than 2 training images are dropped and
+the rest is numbered anew.
 
 Hardware and time: not measured by us on this data set.
 Expected top-1 (paper, Table 2, ResNet-34): many 53.7, medium 52.5, few 49.9,

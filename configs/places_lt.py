@@ -1,10 +1,12 @@
 """BLT on Places-LT with ResNet-10.
 
-    python main.py --config=configs/places_lt.py --config.dataset.root=/data/places
+    python main.py --config=configs/places_lt.py
+    --config.dataset.root=/data/places
 
-The root holds the images of Places365 (train/airfield/00004851.jpg, val/...) and
-the split lists Places_LT_train.txt, Places_LT_val.txt and Places_LT_test.txt of
-OLTR. 62,500 training images in 365 classes, 4980 ... 5 a class.
+The root holds the images of Places365 (train/airfield/00004851.jpg, val/...)
+and the split lists Places_LT_train.txt, Places_LT_val.txt and
+Places_LT_test.txt of OLTR. 62,500 training images in 365 classes, 4980 ... 5 a
+class.
 
 Hardware and time: not measured by us on this data set.
 Expected top-1 (paper, Table 1, ResNet-10): many 31.0, medium 27.4, few 14.1,

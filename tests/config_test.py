@@ -50,7 +50,10 @@ def test_defaults_are_the_papers():
   assert (config.stage1.epochs, config.stage2.epochs) == (35, 55)
   assert config.stage1.drop_epochs == (25, 32)
   assert config.stage2.drop_epochs == (23, 38, 52)
-  assert (config.stage1.backbone_rate, config.stage1.classifier_rate) == (0.1, 0.1)
+  assert (config.stage1.backbone_rate, config.stage1.classifier_rate) == (
+    0.1,
+    0.1,
+  )
   assert (config.stage2.backbone_rate, config.stage2.classifier_rate) == (
     0.01,
     0.1,

@@ -47,8 +47,9 @@ def test_class_that_was_never_confused_gives_none():
 def test_same_key_same_draws_other_key_other_draws():
   confusion = jnp.ones((10, 10), jnp.int32)
   labels = jnp.arange(10).repeat(10)
-  draw = lambda seed: sample_confusing_classes(
-    jax.random.key(seed), confusion, labels
-  )[0]
+
+  def draw(seed):
+    return sample_confusing_classes(jax.random.key(seed), confusion, labels)[0]
+
   np.testing.assert_array_equal(draw(0), draw(0))
   assert (draw(0) != draw(1)).any()

@@ -41,9 +41,12 @@ def test_images_move_towards_the_class_they_are_confused_with():
   confusion[np.arange(4), [1, 2, 3, 0]] = 7
   state, batch = _state(confusion), _batch()
   made = _hallucinate(state, batch, ascent={"step_size": 0.01})
-  probability = lambda x: jax.nn.softmax(state.logits(x))[
-    np.arange(SLOTS), (batch["source_label"] + 1) % CLASSES
-  ]
+
+  def probability(x):
+    return jax.nn.softmax(state.logits(x))[
+      np.arange(SLOTS), (batch["source_label"] + 1) % CLASSES
+    ]
+
   moved = made.num_updates > 0
   assert moved.sum() > 10
   assert (probability(made.images) > probability(batch["source_image"]))[
@@ -92,9 +95,9 @@ def test_random_targets_need_no_confusion_and_are_never_the_label():
 
 
 def test_confidence_is_uniform_in_its_range():
-  draws = jax.vmap(
-    lambda rng: hallucinate.draw_confidence(rng, (0.15, 0.25))
-  )(jax.random.split(jax.random.key(0), 4000))
+  draws = jax.vmap(lambda rng: hallucinate.draw_confidence(rng, (0.15, 0.25)))(
+    jax.random.split(jax.random.key(0), 4000)
+  )
   assert draws.min() >= 0.15
   assert draws.max() <= 0.25
   np.testing.assert_allclose(draws.mean(), 0.2, atol=0.002)

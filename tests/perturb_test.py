@@ -122,15 +122,16 @@ def test_images_do_not_influence_one_another():
 
 def test_no_images_are_fine():
   logits_fn, images, targets, confidences = _problem()
-  result = perturb_images(
-    logits_fn, images[:0], targets[:0], confidences[:0]
-  )
+  result = perturb_images(logits_fn, images[:0], targets[:0], confidences[:0])
   assert result.images.shape == (0, SIZE, SIZE, 3)
 
 
 def test_vmap_over_problems_equals_one_after_the_other():
   logits_fn, images, targets, confidences = _problem()
-  stack = lambda x: jnp.stack([x[:4], x[4:]])
+
+  def stack(x):
+    return jnp.stack([x[:4], x[4:]])
+
   perturb = functools.partial(perturb_images, logits_fn)
   mapped = jax.vmap(perturb)(stack(images), stack(targets), stack(confidences))
   plain = perturb(images, targets, confidences)
@@ -160,9 +161,9 @@ def test_model_is_traced_once_for_all_values():
 def test_only_image_gradients_are_computed():
   """Forward and image gradient need 2 products a layer, weights a third."""
   problem = _problem()
-  text = str(jax.make_jaxpr(functools.partial(perturb_images, problem[0]))(
-    *problem[1:]
-  ))
+  text = str(
+    jax.make_jaxpr(functools.partial(perturb_images, problem[0]))(*problem[1:])
+  )
   assert text.count("dot_general") == 4  # two layers, forward and backward
 
 

@@ -121,7 +121,9 @@ def test_hallucination_begins_in_the_second_epoch_of_stage_2(finished):
 def test_user_sees_a_line_an_epoch_and_the_final_table(finished):
   output = finished[1]
   assert "389 training images in 10 classes" in output
-  assert sum(line.startswith("stage 2 epoch") for line in output.split("\n")) == 3
+  assert (
+    sum(line.startswith("stage 2 epoch") for line in output.split("\n")) == 3
+  )
   assert "updates" in output
   assert "best epoch" in output
   assert "last epoch (3) test" in output
@@ -144,7 +146,9 @@ def test_evaluate_repeats_the_test_accuracy_of_the_best_epoch(finished):
   output = _finish("--mode=evaluate", f"--workdir={finished[0]}")
   results = json.loads((finished[0] / "results.json").read_text())
   test = results["best"]["test"]
-  assert f"top-1  overall {test['overall']:.1f} many {test['many']:.1f}" in output
+  assert (
+    f"top-1  overall {test['overall']:.1f} many {test['many']:.1f}" in output
+  )
 
 
 def test_killed_run_goes_on_and_ends_with_the_same_bits(finished, tmp_path):
@@ -189,9 +193,7 @@ def test_reused_stage_1_changes_no_bit(finished, tmp_path):
 
 
 def test_work_directory_of_another_configuration_is_refused(finished):
-  process = _start(
-    *SMALL, "--config.perturb.p=0.5", f"--workdir={finished[0]}"
-  )
+  process = _start(*SMALL, "--config.perturb.p=0.5", f"--workdir={finished[0]}")
   _, errors = process.communicate(timeout=300)
   assert process.returncode != 0
   assert "another configuration: perturb.p (0.25 there, 0.5 here)" in errors

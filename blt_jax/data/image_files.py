@@ -142,8 +142,8 @@ def load_image_folder(
     imbalance: largest over smallest class, >= 1; unused by "natural".
     validation_per_class: images a class held out of training; unused with a
       validation folder.
-    test_per_class: images a class held out of training first; unused with a test
-      folder. With neither, the validation split is the test split as well.
+    test_per_class: images a class held out of training first; unused with a
+      test folder. With neither, the validation split is the test split as well.
     split_seed: of the choice of images.
 
   Returns:
