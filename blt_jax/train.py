@@ -13,11 +13,11 @@ import numpy as np
 
 from blt_jax import build, logs, static_images
 from blt_jax import workdir as workdirs
-from blt_jax.batches import Feeder, HostBatch
+from blt_jax.batches import HostBatch
 from blt_jax.checkpoint import Checkpoints, Progress
 from blt_jax.config_check import check_config
-from blt_jax.data.sources import Dataset, Split
-from blt_jax.evaluate import Evaluation, evaluate
+from blt_jax.resume import begin_or_resume, begin_stage
+from blt_jax.run import Run, epochs_done
 from blt_jax.train_step import TrainState
 
 
@@ -62,131 +62,6 @@ def train(
   return results
 
 
-class Run:
-  """What a configuration amounts to: data, model and compiled steps."""
-
-  def __init__(self, config: ml_collections.ConfigDict):
-    """Reads the data set's lists; raises ValueError for what can't work."""
-    self.config = config
-    self.devices = build.devices_of(config)
-    self.dataset: Dataset = build.build_dataset(config)
-    self.class_counts = self.dataset.class_counts
-    self.stages = build.build_stages(
-      config, self.class_counts, devices=len(self.devices)
-    )
-    self.model = build.build_model(config, self.dataset.num_classes)
-    self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
-    self.train_fn = build.build_train_step(config)
-    self.eval_fn = build.build_eval_step(config)
-
-  def announce(self) -> None:
-    """Says what is going to be trained on what."""
-    logs.say(
-      logs.dataset_lines(
-        self.config.dataset.name,
-        self.class_counts,
-        build.shot_groups(self.config, self.class_counts),
-        validation=len(self.dataset.validation),
-        test=len(self.dataset.test),
-      )
-    )
-    logs.say(
-      f"{self.config.method} with {self.config.model.backbone} on "
-      f"{len(self.devices)} x {self.devices[0].device_kind}, seed "
-      f"{self.config.seed}"
-    )
-
-  def open_checkpoints(
-    self, workdir: pathlib.Path, *, read_only: bool = False
-  ) -> Checkpoints:
-    """The checkpoints of the run; the end of stage 1 is kept for reuse."""
-    first = self.stages[0]
-    return Checkpoints(
-      workdir / "checkpoints",
-      last_stage=self.stages[-1].number,
-      keep_steps=(first.epochs * first.steps,),
-      read_only=read_only,
-    )
-
-  def evaluate(self, state: TrainState, split: Split) -> Evaluation:
-    """Evaluates the state on a split."""
-    return evaluate(state, self.feeder.evaluation(split), self.eval_fn)
-
-  def summary(self, evaluation: Evaluation) -> dict[str, Any]:
-    """Accuracies of an evaluation under the data set's shot groups."""
-    return evaluation.summary(
-      self.class_counts, **build.shot_limits(self.config)
-    )
-
-  def images_left(self, progress: Progress) -> int:
-    """Real training images between a point of the run and its end."""
-    left = sum(s.epochs * s.steps * s.batch_size for s in self.stages)
-    for stage in self.stages:
-      done = min(stage.epochs, epochs_done(stage, progress))
-      left -= done * stage.steps * stage.batch_size
-    return left
-
-
-def epochs_done(stage: build.Stage, progress: Progress) -> int:
-  """Finished epochs of a stage."""
-  if progress.stage > stage.number:
-    return stage.epochs
-  return progress.epoch if progress.stage == stage.number else 0
-
-
-def begin_or_resume(
-  run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
-) -> tuple[TrainState, Progress]:
-  """The newest checkpoint's state, or a fresh one."""
-  state = build.init_state(run.config, run.model, run.dataset.num_classes)
-  if checkpoints.latest_step() is None:
-    if run.config.stage1.reuse:
-      return reuse_stage1(run, state)
-    return state, Progress()
-  template = build.with_optimizer(run.config, state, run.stages[0])
-  state, progress = checkpoints.restore(template)
-  workdirs.write_metrics(workdir, progress.rows)
-  logs.say(
-    f"continuing {workdir} after stage {progress.stage} epoch {progress.epoch}"
-  )
-  return state, progress
-
-
-def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
-  """Takes stage 1 from another run that trained it with the same settings.
-
-  Raises:
-    ValueError: when that run's stage 1 is not what this run would train.
-  """
-  config, folder = run.config, pathlib.Path(run.config.stage1.reuse)
-  theirs = workdirs.flatten(workdirs.read_config(folder))
-  ours = workdirs.flatten(config)
-  shared = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
-  different = [
-    name
-    for name in sorted(ours)
-    if name.startswith(shared)
-    and name != "stage1.reuse"
-    and ours[name] != theirs.get(name)
-  ]
-  if different or not config.stage1.epochs or config.stage1.perturb:
-    reason = (
-      f"differs in {', '.join(different)}" if different else "is not plain"
-    )
-    raise ValueError(
-      f"config.stage1.reuse is {folder}, whose stage 1 {reason}; expected a "
-      "run with the same seed, data set, model and stage 1 without perturbation."
-    )
-  first = run.stages[0]
-  template = build.with_optimizer(config, state, first)
-  with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
-    state, progress = checkpoints.restore(
-      template, step=first.epochs * first.steps
-    )
-  logs.say(f"stage 1 is taken over from {folder}")
-  return state, progress
-
-
 def train_stages(
   run: Run,
   state: TrainState,
@@ -216,34 +91,6 @@ def train_stages(
       left = clock.after(stage.steps * stage.batch_size)
       logs.say(logs.epoch_line(row, epochs=stage.epochs, left=left))
   return state, progress
-
-
-def begin_stage(
-  run: Run,
-  state: TrainState,
-  stage: build.Stage,
-  workdir: pathlib.Path,
-  *,
-  done: int,
-) -> tuple[TrainState, static_images.Pool | None]:
-  """The state, and the static images if any, that a stage goes on with."""
-  pool = None
-  if stage.capacity and run.config.perturb.static:
-    pool = static_images.load_or_make(
-      workdir / static_images.FILE, run.feeder, state, stage
-    )
-  if done:
-    template = build.with_optimizer(run.config, state, stage)
-    state = template.replace(opt_state=state.opt_state)
-    return build.place(state, run.config), pool
-  if stage.number == 2 and stage.config.new_classifier:
-    fresh = build.init_state(
-      run.config, run.model, run.dataset.num_classes, draw=1
-    )
-    params = {**state.params, "classifier": fresh.params["classifier"]}
-    state = state.replace(params=params)
-  state = build.with_optimizer(run.config, state, stage)
-  return build.place(state, run.config), pool
 
 
 def train_epoch(

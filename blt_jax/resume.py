@@ -1,0 +1,90 @@
+"""The state that a run, or a stage of it, begins with or goes on with."""
+
+import pathlib
+
+from blt_jax import build, logs, static_images
+from blt_jax import workdir as workdirs
+from blt_jax.checkpoint import Checkpoints, Progress
+from blt_jax.run import Run
+from blt_jax.train_step import TrainState
+
+
+def begin_or_resume(
+  run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
+) -> tuple[TrainState, Progress]:
+  """The newest checkpoint's state, or a fresh one."""
+  state = build.init_state(run.config, run.model, run.dataset.num_classes)
+  if checkpoints.latest_step() is None:
+    if run.config.stage1.reuse:
+      return reuse_stage1(run, state)
+    return state, Progress()
+  template = build.with_optimizer(run.config, state, run.stages[0])
+  state, progress = checkpoints.restore(template)
+  workdirs.write_metrics(workdir, progress.rows)
+  logs.say(
+    f"continuing {workdir} after stage {progress.stage} epoch {progress.epoch}"
+  )
+  return state, progress
+
+
+def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
+  """Takes stage 1 from another run that trained it with the same settings.
+
+  Raises:
+    ValueError: when that run's stage 1 is not what this run would train.
+  """
+  config, folder = run.config, pathlib.Path(run.config.stage1.reuse)
+  theirs = workdirs.flatten(workdirs.read_config(folder))
+  ours = workdirs.flatten(config)
+  shared = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
+  different = [
+    name
+    for name in sorted(ours)
+    if name.startswith(shared)
+    and name != "stage1.reuse"
+    and ours[name] != theirs.get(name)
+  ]
+  if different or not config.stage1.epochs or config.stage1.perturb:
+    reason = (
+      f"differs in {', '.join(different)}" if different else "is not plain"
+    )
+    raise ValueError(
+      f"config.stage1.reuse is {folder}, whose stage 1 {reason}; expected a "
+      "run with the same seed, data set, model and stage 1, not perturbed."
+    )
+  first = run.stages[0]
+  template = build.with_optimizer(config, state, first)
+  with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+    state, progress = checkpoints.restore(
+      template, step=first.epochs * first.steps
+    )
+  logs.say(f"stage 1 is taken over from {folder}")
+  return state, progress
+
+
+def begin_stage(
+  run: Run,
+  state: TrainState,
+  stage: build.Stage,
+  workdir: pathlib.Path,
+  *,
+  done: int,
+) -> tuple[TrainState, static_images.Pool | None]:
+  """The state, and the static images if any, that a stage goes on with."""
+  pool = None
+  if stage.capacity and run.config.perturb.static:
+    pool = static_images.load_or_make(
+      workdir / static_images.FILE, run.feeder, state, stage
+    )
+  if done:
+    template = build.with_optimizer(run.config, state, stage)
+    state = template.replace(opt_state=state.opt_state)
+    return build.place(state, run.config), pool
+  if stage.number == 2 and stage.config.new_classifier:
+    fresh = build.init_state(
+      run.config, run.model, run.dataset.num_classes, draw=1
+    )
+    params = {**state.params, "classifier": fresh.params["classifier"]}
+    state = state.replace(params=params)
+  state = build.with_optimizer(run.config, state, stage)
+  return build.place(state, run.config), pool

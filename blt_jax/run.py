@@ -1,0 +1,85 @@
+"""What a configuration amounts to, and where its training stands."""
+
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from blt_jax import build, logs
+from blt_jax.batches import Feeder
+from blt_jax.checkpoint import Checkpoints, Progress
+from blt_jax.data.sources import Dataset, Split
+from blt_jax.evaluate import Evaluation, evaluate
+from blt_jax.train_step import TrainState
+
+
+class Run:
+  """What a configuration amounts to: data, model and compiled steps."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    """Reads the data set's lists; raises ValueError for what can't work."""
+    self.config = config
+    self.devices = build.devices_of(config)
+    self.dataset: Dataset = build.build_dataset(config)
+    self.class_counts = self.dataset.class_counts
+    self.stages = build.build_stages(
+      config, self.class_counts, devices=len(self.devices)
+    )
+    self.model = build.build_model(config, self.dataset.num_classes)
+    self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
+    self.train_fn = build.build_train_step(config)
+    self.eval_fn = build.build_eval_step(config)
+
+  def announce(self) -> None:
+    """Says what is going to be trained on what."""
+    logs.say(
+      logs.dataset_lines(
+        self.config.dataset.name,
+        self.class_counts,
+        build.shot_groups(self.config, self.class_counts),
+        validation=len(self.dataset.validation),
+        test=len(self.dataset.test),
+      )
+    )
+    logs.say(
+      f"{self.config.method} with {self.config.model.backbone} on "
+      f"{len(self.devices)} x {self.devices[0].device_kind}, seed "
+      f"{self.config.seed}"
+    )
+
+  def open_checkpoints(
+    self, workdir: pathlib.Path, *, read_only: bool = False
+  ) -> Checkpoints:
+    """The checkpoints of the run; the end of stage 1 is kept for reuse."""
+    first = self.stages[0]
+    return Checkpoints(
+      workdir / "checkpoints",
+      last_stage=self.stages[-1].number,
+      keep_steps=(first.epochs * first.steps,),
+      read_only=read_only,
+    )
+
+  def evaluate(self, state: TrainState, split: Split) -> Evaluation:
+    """Evaluates the state on a split."""
+    return evaluate(state, self.feeder.evaluation(split), self.eval_fn)
+
+  def summary(self, evaluation: Evaluation) -> dict[str, Any]:
+    """Accuracies of an evaluation under the data set's shot groups."""
+    return evaluation.summary(
+      self.class_counts, **build.shot_limits(self.config)
+    )
+
+  def images_left(self, progress: Progress) -> int:
+    """Real training images between a point of the run and its end."""
+    left = sum(s.epochs * s.steps * s.batch_size for s in self.stages)
+    for stage in self.stages:
+      done = min(stage.epochs, epochs_done(stage, progress))
+      left -= done * stage.steps * stage.batch_size
+    return left
+
+
+def epochs_done(stage: build.Stage, progress: Progress) -> int:
+  """Finished epochs of a stage."""
+  if progress.stage > stage.number:
+    return stage.epochs
+  return progress.epoch if progress.stage == stage.number else 0
