@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blt_jax.models import normalization
+from blt_jax.models import convolution, normalization
 
 # Keyword arguments of ResNet by backbone name.
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -180,6 +180,7 @@ def _conv(
     feature_group_count=groups,
     use_bias=False,
     dtype=dtype,
+    conv_general_dilated=convolution.conv_general_dilated,
     kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
     name=name,
   )

@@ -1,0 +1,102 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from blt_jax.models.convolution import conv_general_dilated
+
+# Size of the images, kernel, stride and padding of every convolution that the
+# backbones have, and some that they don't.
+CASES = [
+  (8, 3, 1, 1),
+  (8, 3, 2, 1),
+  (7, 3, 2, 1),
+  (8, 1, 1, 0),
+  (8, 1, 2, 0),
+  (7, 1, 2, 0),
+  (9, 7, 2, 3),
+  (6, 3, 1, 0),
+]
+
+
+def _problem(size, kernel):
+  keys = jax.random.split(jax.random.key(size + kernel), 2)
+  images = jax.random.normal(keys[0], (2, size, size + 1, 3))
+  return images, jax.random.normal(keys[1], (kernel, kernel, 3, 4))
+
+
+def _loss(conv, stride, padding, **options):
+  def loss(images, kernel):
+    out = conv(
+      images, kernel, (stride, stride), [(padding, padding)] * 2, **options
+    )
+    return (jnp.sin(out) * jnp.arange(out.size).reshape(out.shape)).sum()
+
+  return loss
+
+
+def _plain(*arguments, **options):
+  return lax.conv_general_dilated(
+    *arguments, dimension_numbers=("NHWC", "HWIO", "NHWC"), **options
+  )
+
+
+@pytest.mark.parametrize("size, kernel, stride, padding", CASES)
+def test_value_and_gradients_equal_lax(size, kernel, stride, padding):
+  problem = _problem(size, kernel)
+  ours, plain = (
+    jax.jit(jax.value_and_grad(_loss(conv, stride, padding), argnums=(0, 1)))(
+      *problem
+    )
+    for conv in (conv_general_dilated, _plain)
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
+    ours,
+    plain,
+  )
+
+
+def test_groups_and_forward_mode_equal_lax():
+  images, kernel = _problem(8, 3)
+  images = jnp.concatenate([images, images], axis=3)
+  arguments = (2, 1)
+  ours, plain = (
+    jax.jvp(
+      _loss(conv, *arguments, feature_group_count=2),
+      (images, kernel),
+      (images, kernel),
+    )
+    for conv in (conv_general_dilated, _plain)
+  )
+  np.testing.assert_allclose(ours, plain, rtol=1e-4)
+  ours, plain = (
+    jax.jvp(
+      _loss(conv, 1, 1), (images[..., :3], kernel), (images[..., :3], kernel)
+    )
+    for conv in (conv_general_dilated, _plain)
+  )
+  np.testing.assert_allclose(ours, plain, rtol=1e-4)
+
+
+def test_gradient_of_images_alone_needs_two_convolutions():
+  images, kernel = _problem(8, 3)
+  gradient = jax.grad(_loss(conv_general_dilated, 2, 1))
+  text = str(jax.make_jaxpr(gradient)(images, kernel))
+  assert text.count("conv_general_dilated[") == 2
+
+
+def test_kernel_of_the_gradient_lies_as_the_forward_one_inside_a_loop():
+  images, kernel = _problem(8, 3)
+  gradient = jax.grad(_loss(conv_general_dilated, 2, 1))
+  program = jax.jit(
+    lambda x, k: lax.fori_loop(0, 3, lambda _, x: gradient(x, k), x)
+  )
+  text = program.lower(images, kernel).compile().as_text()
+  labels = [
+    line.split("dim_labels=")[1].split(",")[0]
+    for line in text.splitlines()
+    if " convolution(" in line
+  ]
+  assert labels == ["b01f_01io->b01f"] * 2

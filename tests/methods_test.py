@@ -1,0 +1,55 @@
+"""Methods whose steps differ from BLT's, each trained for real."""
+
+import csv
+import pathlib
+
+import numpy as np
+import pytest
+
+from blt_jax import train
+from configs import digits_lt
+
+
+def _train(method, workdir: pathlib.Path):
+  config = digits_lt.get_config(f"method={method},batch=64,seed=1")
+  config.num_devices = 2
+  config.dataset.image_size = config.dataset.resize_size = 8
+  config.stage1.epochs, config.stage2.epochs = 1, 2
+  results = train.train(config, workdir)
+  with (workdir / "metrics.csv").open() as file:
+    return results, list(csv.DictReader(file))
+
+
+def test_augmentations_add_images_without_any_update(tmp_path):
+  _, rows = _train("augmentations", tmp_path)
+  assert float(rows[2]["hallucinated_share"]) > 0.05
+  assert float(rows[2]["mean_updates"]) == 0
+
+
+def test_entire_batch_hallucinates_for_every_class(tmp_path):
+  _, rows = _train("blt_entire_batch", tmp_path)
+  # A quarter of 64 images, less the classes that were never confused.
+  assert 0.12 < float(rows[2]["hallucinated_share"]) <= 0.2
+  assert float(rows[2]["mean_updates"]) > 0
+
+
+@pytest.mark.parametrize("method", ["static_targeted", "static_random"])
+def test_static_images_are_made_once_and_reused(method, tmp_path, capsys):
+  results, rows = _train(method, tmp_path)
+  assert "static images" in capsys.readouterr().out
+  with np.load(tmp_path / "static_images.npz") as pool:
+    tail = np.array(results["class_counts"]) <= 20
+    made = np.bincount(pool["labels"], minlength=10)
+    np.testing.assert_array_equal(
+      made[tail], np.array(results["class_counts"])[tail]
+    )
+    assert made[~tail].sum() == 0
+    assert pool["images"].shape == (made.sum(), 8, 8, 3)
+    assert np.isfinite(pool["images"]).all()
+  assert float(rows[2]["hallucinated_share"]) > 0.05
+  assert float(rows[2]["mean_updates"]) == 0
+
+
+def test_plain_and_neither_hallucinate_nothing(tmp_path):
+  _, rows = _train("plain", tmp_path)
+  assert all(float(row["hallucinated_share"]) == 0 for row in rows)

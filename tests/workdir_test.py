@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from blt_jax import workdir
+from configs import digits_lt
+
+
+def test_config_round_trips(tmp_path):
+  config = digits_lt.get_config("confidence=0.2,seed=4")
+  workdir.claim(tmp_path, config)
+  assert workdir.read_config(tmp_path).to_dict() == config.to_dict()
+
+
+def test_own_directory_is_welcome_again(tmp_path):
+  workdir.claim(tmp_path, digits_lt.get_config())
+  workdir.claim(tmp_path, digits_lt.get_config())
+  assert workdir.read_results(tmp_path) is None
+
+
+def test_other_configuration_is_refused_with_the_fields(tmp_path):
+  workdir.claim(tmp_path, digits_lt.get_config())
+  message = r"perturb\.p \(0\.25 there, 0\.5 here\), seed \(0 there, 1 here\)"
+  with pytest.raises(ValueError, match=message):
+    workdir.claim(tmp_path, digits_lt.get_config("p=0.5,seed=1"))
+
+
+def test_directory_without_a_run_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r"holds no config\.json"):
+    workdir.read_config(tmp_path)
+
+
+def test_file_in_the_way_is_named(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(ValueError, match="can't be written"):
+    workdir.claim(tmp_path / "file" / "run", digits_lt.get_config())
+
+
+def test_damaged_config_is_named(tmp_path):
+  (tmp_path / "config.json").write_text("{")
+  with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+    workdir.read_config(tmp_path)
+
+
+def test_nan_becomes_null_and_no_temporary_stays(tmp_path):
+  workdir.write_json(tmp_path / "x.json", {"a": [float("nan"), 1.5]})
+  assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5]}
+  assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
