@@ -2,7 +2,7 @@
 # Another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
-PYTEST_OPTIONS ?= --numprocesses=auto
+PYTEST_OPTIONS ?= --numprocesses=auto --dist=loadfile
 
 BIN := .venv/bin
 # Newer than the lock file once everything in it is installed.

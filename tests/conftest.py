@@ -3,7 +3,11 @@
 Implicit rank promotion raises here, and warnings are errors (pyproject.toml).
 """
 
+import atexit
 import os
+import pathlib
+import shutil
+import tempfile
 
 # Read when jax and TensorFlow are first imported, so set before either is.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -14,12 +18,20 @@ os.environ["XLA_FLAGS"] = " ".join(
   ]
 ).strip()
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
-import pathlib
+# Most of the time goes to compiling. Each test process keeps what it compiled,
+# and the programs that its tests start find it, too. No two processes that run
+# at the same time share a folder: jax does not write into it atomically.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
 import pytest
 
+atexit.register(
+  shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
+)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

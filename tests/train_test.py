@@ -161,7 +161,8 @@ def test_killed_run_goes_on_and_ends_with_the_same_bits(finished, tmp_path):
       break
     assert time.monotonic() < deadline
   os.kill(process.pid, signal.SIGKILL)
-  process.wait()
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL
   assert not (workdir / "results.json").exists()
   output = _finish(*SMALL, f"--workdir={workdir}")
   assert "continuing" in output
