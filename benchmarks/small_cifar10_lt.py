@@ -23,6 +23,16 @@ from absl import app, flags
 
 GROUPS = ("many", "medium", "few", "overall")
 
+_STAGE2_ONLY = (
+  "method=",
+  "p=",
+  "gamma=",
+  "momentum=",
+  "confidence=",
+  "perturb.",
+  "stage2.",
+)
+
 _ROOT = flags.DEFINE_string(
   "root", None, "Folder with the lists.", required=True
 )
@@ -75,30 +85,24 @@ def _workdir(variant: str, seed: int) -> pathlib.Path:
 
 def _stage1_of(variant: str, seed: int) -> pathlib.Path | None:
   """A finished run of this seed that shares everything before stage 2."""
-  model = {
-    p for p in variant.split("+") if re.match("(model|stage1|alpha|preset)", p)
-  }
-  linear = re.search("method=(plain|sampling|blt_softmax)", variant)
   for other in _VARIANTS.value:
-    theirs = {
-      p for p in other.split("+") if re.match("(model|stage1|alpha|preset)", p)
-    }
-    same_head = bool(linear) == bool(
-      re.search("method=(plain|sampling|blt_softmax)", other)
-    )
     folder = _workdir(other, seed)
     if (
       other != variant
-      and theirs == model
-      and same_head
+      and _before_stage2(other) == _before_stage2(variant)
       and (folder / "results.json").exists()
     ):
       # A run that took stage 1 over does not keep its end.
-      reused = json.loads((folder / "config.json").read_text())["stage1"][
-        "reuse"
-      ]
-      return pathlib.Path(reused) if reused else folder
+      config = json.loads((folder / "config.json").read_text())
+      return pathlib.Path(config["stage1"]["reuse"] or folder)
   return None
+
+
+def _before_stage2(variant: str) -> set[str]:
+  """The pairs of a variant that stage 1 depends on, and its classifier."""
+  linear = re.search("method=(plain|sampling|blt_softmax)", variant)
+  pairs = {p for p in variant.split("+") if not p.startswith(_STAGE2_ONLY)}
+  return pairs | ({"linear"} if linear else set())
 
 
 def _command(

@@ -55,9 +55,15 @@ def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
   first = run.stages[0]
   template = build.with_optimizer(config, state, first)
   with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
-    state, progress = checkpoints.restore(
-      template, step=first.epochs * first.steps
-    )
+    try:
+      state, progress = checkpoints.restore(
+        template, step=first.epochs * first.steps
+      )
+    except FileNotFoundError:
+      raise ValueError(
+        f"config.stage1.reuse is {folder}, which does not hold the end of its "
+        "stage 1; expected a run that trained stage 1 itself, to its end."
+      ) from None
   logs.say(f"stage 1 is taken over from {folder}")
   return state, progress
 
