@@ -41,9 +41,9 @@ def progress(steps: Iterable, title: str, *, total: int) -> Iterator:
       total=total,
       unit="step",
       leave=False,
-      delay=interval,
+      delay=0 if terminal else interval,
       mininterval=interval,
-      maxinterval=interval,
+      miniters=1,
       dynamic_ncols=True,
     )
   )
