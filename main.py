@@ -90,8 +90,8 @@ def run() -> None:
   """The command line: what users get wrong ends with one clear line."""
   try:
     app.run(main, flags_parser=_parse_flags)
-  except (ValueError, FloatingPointError) as error:
-    sys.exit(f"error: {error}")
+  except (ValueError, FloatingPointError, OSError, ImportError) as error:
+    sys.exit(f"error: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

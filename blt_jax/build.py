@@ -19,6 +19,13 @@ from blt_jax.train_step import TrainState
 
 AXIS = "batch"
 
+# Fields of the data set that a source can't do without.
+_NEEDED = {
+  "npz": ("root",),
+  "image_list": ("root", "train_list"),
+  "image_folder": ("root",),
+}
+
 
 def build_dataset(config: ml_collections.ConfigDict) -> sources.Dataset:
   """Finds the images of a configuration and splits them.
@@ -27,6 +34,11 @@ def build_dataset(config: ml_collections.ConfigDict) -> sources.Dataset:
     ValueError: when something is missing or malformed; names it.
   """
   dataset = config.dataset
+  for field in _NEEDED.get(dataset.source, ()):
+    if not dataset[field]:
+      raise ValueError(
+        f"config.dataset.{field} is ''; the source {dataset.source} needs it."
+      )
   options = {
     "profile": dataset.profile,
     "max_per_class": dataset.max_per_class,
@@ -217,15 +229,16 @@ def init_state(
   variables = jax.jit(functools.partial(model.init, train=False))(
     init_rng, images
   )
+  tx = optimizer.sgd(lambda _: 0.0, lambda _: 0.0)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables["params"],
     batch_stats=variables["batch_stats"],
-    opt_state=(),
+    opt_state=tx.init(variables["params"]),
     confusion=jnp.zeros((num_classes, num_classes), jnp.int32),
     rng=run_rng,
     apply_fn=model.apply,
-    tx=optimizer.sgd(lambda _: 0.0, lambda _: 0.0),
+    tx=tx,
   )
 
 

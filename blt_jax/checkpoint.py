@@ -5,6 +5,7 @@ and, as JSON, where the run stands (`Progress`), written together or not at all.
 """
 
 import dataclasses
+import logging
 import math
 import pathlib
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from blt_jax.train_step import TrainState
+
+_log = logging.getLogger(__name__)
 
 _ARRAYS = ("step", "params", "batch_stats", "opt_state", "confusion")
 
@@ -49,7 +52,7 @@ class Progress:
     Returns:
       A new Progress.
     """
-    overall = _finite_or_lowest(row["val_overall"])
+    overall = _score(row["val_overall"])
     best = self.best if row["stage"] == self.stage else None
     if best is None or overall > best["overall"]:
       best = {
@@ -138,20 +141,33 @@ class Checkpoints:
 
     Args:
       template: a state of the same shapes; its values are replaced.
-      step: which checkpoint, the newest one by default.
+      step: which checkpoint, the newest readable one by default. Those that
+        can't be read are logged and passed over.
 
     Returns:
       (state, progress).
 
     Raises:
-      FileNotFoundError: when there is no checkpoint (of that step).
+      FileNotFoundError: when there is no readable checkpoint (of that step).
     """
-    step = self.latest_step() if step is None else step
-    if step is None or step not in self._manager.all_steps():
-      raise FileNotFoundError(
-        f"no checkpoint {'' if step is None else f'of step {step} '}in "
-        f"{self._manager.directory}"
-      )
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    if step is not None:
+      steps = [step] if step in steps else []
+    for candidate in steps:
+      try:
+        return self._restore(template, candidate)
+      # Orbax raises errors of many types for what is damaged or missing.
+      except Exception as error:
+        _log.warning("checkpoint %d can't be read: %s", candidate, error)
+    raise FileNotFoundError(
+      f"no readable checkpoint {'' if step is None else f'of step {step} '}in "
+      f"{self._manager.directory}"
+    )
+
+  def _restore(
+    self, template: TrainState, step: int
+  ) -> tuple[TrainState, Progress]:
+    """Reads the checkpoint of a step, or raises whatever Orbax raises."""
     arrays = {name: getattr(template, name) for name in _ARRAYS}
     restored = self._manager.restore(
       step,
@@ -169,10 +185,11 @@ class Checkpoints:
 
   def _selection(self, progress: Progress) -> float:
     """What BestN ranks by: the last stage only, the earlier of equals."""
-    overall = _finite_or_lowest(progress.rows[-1]["val_overall"])
     if progress.stage != self._last_stage:
       return -math.inf
-    return overall - 1e-6 * progress.epoch
+    # No run has so many epochs that this could reach the next score.
+    overall = _score(progress.rows[-1]["val_overall"])
+    return overall - 1e-10 * progress.epoch
 
 
 def _host_copy(array: jax.Array) -> np.ndarray:
@@ -180,6 +197,10 @@ def _host_copy(array: jax.Array) -> np.ndarray:
   return np.array(jax.device_get(array))
 
 
-def _finite_or_lowest(value: float) -> float:
-  """Maps NaN and infinities, which must never be best, below everything."""
-  return float(value) if math.isfinite(value) else -math.inf
+def _score(overall: float) -> float:
+  """What epochs are compared by.
+
+  NaN and infinities, which must never be best, lie below everything, and a
+  rounding error of a mean decides nothing.
+  """
+  return round(float(overall), 6) if math.isfinite(overall) else -math.inf

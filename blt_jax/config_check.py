@@ -220,6 +220,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       f"config.dataset.resize_size is {config.dataset.resize_size}; expected "
       f"at least config.dataset.image_size, {config.dataset.image_size}."
     )
+  if config.perturb.static and config.stage1.perturb:
+    raise ValueError(
+      "config.stage1.perturb is True; expected False with config.perturb.static,"
+      " whose images are made as stage 2 begins."
+    )
   if config.perturb.static and not config.stage1.epochs:
     raise ValueError(
       "config.stage1.epochs is 0; expected at least 1 with "

@@ -10,6 +10,7 @@ from typing import Any
 import tqdm
 from absl import logging
 
+from blt_jax.data.tf_images import tensorflow
 from blt_jax.metrics import GROUPS
 
 # How often progress is printed where no terminal redraws the line, seconds.
@@ -143,9 +144,10 @@ class Events:
     """Opens an event file in the work directory."""
     self._writer = None
     try:
+      tensorflow()  # Hides the GPUs from it, before clu imports it.
       from clu import metric_writers
-    except ImportError as error:
-      say(f"no TensorBoard events: {error.name} is not installed")
+    except ImportError:
+      say("no TensorBoard events: they need TensorFlow, clu and tensorboard")
       return
     logging.set_verbosity(logging.WARNING)
     self._writer = metric_writers.SummaryWriter(str(workdir))

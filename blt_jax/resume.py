@@ -2,6 +2,8 @@
 
 import pathlib
 
+import ml_collections
+
 from blt_jax import build, logs, static_images
 from blt_jax import workdir as workdirs
 from blt_jax.checkpoint import Checkpoints, Progress
@@ -18,8 +20,7 @@ def begin_or_resume(
     if run.config.stage1.reuse:
       return reuse_stage1(run, state)
     return state, Progress()
-  template = build.with_optimizer(run.config, state, run.stages[0])
-  state, progress = checkpoints.restore(template)
+  state, progress = checkpoints.restore(state)
   workdirs.write_metrics(workdir, progress.rows)
   logs.say(
     f"continuing {workdir} after stage {progress.stage} epoch {progress.epoch}"
@@ -33,7 +34,31 @@ def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
   Raises:
     ValueError: when that run's stage 1 is not what this run would train.
   """
-  config, folder = run.config, pathlib.Path(run.config.stage1.reuse)
+  folder = pathlib.Path(run.config.stage1.reuse)
+  first = run.stages[0]
+  with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+    try:
+      state, progress = checkpoints.restore(
+        state, step=first.epochs * first.steps
+      )
+    except FileNotFoundError:
+      raise ValueError(
+        f"config.stage1.reuse is {folder}, which does not hold the end of its "
+        "stage 1; expected a run that trained stage 1 itself, to its end."
+      ) from None
+  logs.say(f"stage 1 is taken over from {folder}")
+  return state, progress
+
+
+def check_reuse(config: ml_collections.ConfigDict) -> None:
+  """Refuses a `stage1.reuse` whose stage 1 this run would not train itself.
+
+  Raises:
+    ValueError: naming the directory and the fields that differ.
+  """
+  if not config.stage1.reuse:
+    return
+  folder = pathlib.Path(config.stage1.reuse)
   theirs = workdirs.flatten(workdirs.read_config(folder))
   ours = workdirs.flatten(config)
   shared = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
@@ -52,20 +77,6 @@ def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
       f"config.stage1.reuse is {folder}, whose stage 1 {reason}; expected a "
       "run with the same seed, data set, model and stage 1, not perturbed."
     )
-  first = run.stages[0]
-  template = build.with_optimizer(config, state, first)
-  with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
-    try:
-      state, progress = checkpoints.restore(
-        template, step=first.epochs * first.steps
-      )
-    except FileNotFoundError:
-      raise ValueError(
-        f"config.stage1.reuse is {folder}, which does not hold the end of its "
-        "stage 1; expected a run that trained stage 1 itself, to its end."
-      ) from None
-  logs.say(f"stage 1 is taken over from {folder}")
-  return state, progress
 
 
 def begin_stage(

@@ -1,5 +1,6 @@
 """What a configuration amounts to, and where its training stands."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -22,13 +23,17 @@ class Run:
     self.devices = build.devices_of(config)
     self.dataset: Dataset = build.build_dataset(config)
     self.class_counts = self.dataset.class_counts
-    self.stages = build.build_stages(
-      config, self.class_counts, devices=len(self.devices)
-    )
     self.model = build.build_model(config, self.dataset.num_classes)
     self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
     self.train_fn = build.build_train_step(config)
     self.eval_fn = build.build_eval_step(config)
+
+  @functools.cached_property
+  def stages(self) -> list[build.Stage]:
+    """The stages to train; a batch that can't be dealt raises ValueError."""
+    return build.build_stages(
+      self.config, self.class_counts, devices=len(self.devices)
+    )
 
   def announce(self) -> None:
     """Says what is going to be trained on what."""
@@ -41,26 +46,26 @@ class Run:
         test=len(self.dataset.test),
       )
     )
+    epochs = " + ".join(str(stage.epochs) for stage in self.stages)
     logs.say(
-      f"{self.config.method} with {self.config.model.backbone} on "
-      f"{len(self.devices)} x {self.devices[0].device_kind}, seed "
+      f"{self.config.method} with {self.config.model.backbone}, {epochs} epochs "
+      f"on {len(self.devices)} x {self.devices[0].device_kind}, seed "
       f"{self.config.seed}"
     )
 
-  def open_checkpoints(
-    self, workdir: pathlib.Path, *, read_only: bool = False
-  ) -> Checkpoints:
+  def open_checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
     """The checkpoints of the run; the end of stage 1 is kept for reuse."""
     first = self.stages[0]
     return Checkpoints(
       workdir / "checkpoints",
       last_stage=self.stages[-1].number,
       keep_steps=(first.epochs * first.steps,),
-      read_only=read_only,
     )
 
   def evaluate(self, state: TrainState, split: Split) -> Evaluation:
     """Evaluates the state on a split."""
+    # Without the optimizer, so that it compiles once for both stages.
+    state = state.replace(tx=None, opt_state=())
     return evaluate(state, self.feeder.evaluation(split), self.eval_fn)
 
   def summary(self, evaluation: Evaluation) -> dict[str, Any]:

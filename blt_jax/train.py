@@ -10,13 +10,14 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+import optax
 
 from blt_jax import build, logs, static_images
 from blt_jax import workdir as workdirs
 from blt_jax.batches import HostBatch
 from blt_jax.checkpoint import Checkpoints, Progress
 from blt_jax.config_check import check_config
-from blt_jax.resume import begin_or_resume, begin_stage
+from blt_jax.resume import begin_or_resume, begin_stage, check_reuse
 from blt_jax.run import Run, epochs_done
 from blt_jax.train_step import TrainState
 
@@ -42,14 +43,15 @@ def train(
     FloatingPointError: when the loss is no longer finite.
   """
   check_config(config)
-  run = Run(config)
-  workdirs.claim(workdir, config)
-  results = workdirs.read_results(workdir)
+  results = workdirs.own_results(workdir, config)
   if results:
     logs.say(f"{workdir} is finished.")
     logs.say(logs.results_table(results))
     return results
+  check_reuse(config)
+  run = Run(config)
   run.announce()
+  workdirs.claim(workdir, config)
   with run.open_checkpoints(workdir) as checkpoints:
     state, progress = begin_or_resume(run, checkpoints, workdir)
     with logs.Events(workdir) as events:
@@ -107,7 +109,7 @@ def train_epoch(
     and the seconds "seconds" and "waited" for data).
 
   Raises:
-    FloatingPointError: when the loss is not finite.
+    FloatingPointError: when the loss or a weight is not finite.
   """
   plan = run.feeder.plan(stage, epoch)
   batches = Timed(run.feeder.training(plan, pool=pool))
@@ -118,11 +120,13 @@ def train_epoch(
     outputs.append(metrics)
     _bound_queue(outputs)
   sums = _sum(jax.device_get(outputs))
-  if not math.isfinite(sums["loss"]):
-    raise FloatingPointError(
-      f"the loss is {sums['loss']} in stage {stage.number} epoch {epoch}: try "
-      "lower learning rates. The last checkpoint is intact."
-    )
+  norm = float(optax.global_norm((state.params, state.batch_stats)))
+  for what, value in (("loss", sums["loss"]), ("norm of the weights", norm)):
+    if not math.isfinite(value):
+      raise FloatingPointError(
+        f"the {what} is {value} in stage {stage.number} epoch {epoch}: try "
+        "lower learning rates. Checkpoints of earlier epochs are intact."
+      )
   sums["overflow"] = plan.overflow
   sums["waited"] = batches.waited
   sums["seconds"] = time.monotonic() - start
@@ -200,12 +204,9 @@ def evaluate_run(workdir: pathlib.Path) -> dict[str, Any]:
   config = workdirs.read_config(workdir)
   check_config(config)
   run = Run(config)
-  state = build.with_optimizer(
-    config,
-    build.init_state(config, run.model, run.dataset.num_classes),
-    run.stages[0],
-  )
-  with run.open_checkpoints(workdir, read_only=True) as checkpoints:
+  state = build.init_state(config, run.model, run.dataset.num_classes)
+  folder = workdir / "checkpoints"
+  with Checkpoints(folder, read_only=True) as checkpoints:
     if checkpoints.latest_step() is None:
       raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
     _, progress = checkpoints.restore(state)

@@ -47,6 +47,20 @@ def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     ) from error
 
 
+def own_results(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> dict[str, Any] | None:
+  """Results of a finished run of this configuration, None without one.
+
+  Raises:
+    ValueError: when the directory belongs to another configuration.
+  """
+  if not (workdir / CONFIG).exists():
+    return None
+  claim(workdir, config)
+  return read_results(workdir)
+
+
 def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
   """The configuration of a work directory.
 
@@ -56,7 +70,7 @@ def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
   path = workdir / CONFIG
   try:
     content = json.loads(path.read_text())
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     raise ValueError(
       f"--workdir={workdir} holds no {CONFIG}; expected a directory that a "
       "training run made."
@@ -86,7 +100,12 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
   """results.json of a finished run, None before it is written."""
   path = workdir / RESULTS
-  return json.loads(path.read_text()) if path.exists() else None
+  if not path.exists():
+    return None
+  try:
+    return json.loads(path.read_text())
+  except json.JSONDecodeError as error:
+    raise ValueError(f"{path} is not JSON: {error}.") from None
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

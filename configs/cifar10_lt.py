@@ -1,4 +1,4 @@
-"""BLT on CIFAR-10-LT: 5000 ... 50 images a class (imbalance 100), 32 pixels.
+r"""BLT on CIFAR-10-LT: 5000 ... 50 images a class (imbalance 100), 32 pixels.
 
     python main.py --config=configs/cifar10_lt.py
 
@@ -9,7 +9,7 @@ images a class) from JPEG files in lists:
 
     python main.py --config=configs/cifar10_lt.py \
         --config.dataset.source=image_list --config.dataset.root=DIR \
-        --config.dataset.train_list=train.txt
+        --config.dataset.train_list=train.txt \
         --config.dataset.test_list=test.txt \
         --config.dataset.max_per_class=1000 \
         --config.dataset.validation_per_class=50

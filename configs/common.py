@@ -19,7 +19,7 @@ METHODS = (
   "static_targeted",
   "static_random",
 )
-PRESETS = ("default", "release", "tuned")
+PRESETS = ("default", "release")
 VARIANT_KEYS = (
   "method",
   "preset",
@@ -193,7 +193,7 @@ def _set_method(config: ml_collections.ConfigDict, method: str) -> None:
 
 
 def _set_preset(config: ml_collections.ConfigDict, preset: str) -> None:
-  """Settings that belong together: the text, the release, our own search."""
+  """Settings that belong together: the text's or the release's."""
   if preset not in PRESETS:
     raise ValueError(
       f"preset={preset!r}: expected one of {', '.join(PRESETS)}."

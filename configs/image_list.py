@@ -1,4 +1,4 @@
-"""BLT on your own images, named by lists.
+r"""BLT on your own images, named by lists.
 
     python main.py --config=configs/image_list.py \
         --config.dataset.root=DIR --config.dataset.train_list=train.txt \

@@ -1,4 +1,4 @@
-"""BLT on iNaturalist 2018 with ResNet-34.
+r"""BLT on iNaturalist 2018 with ResNet-34.
 
     python main.py --config=configs/inaturalist2018.py \
         --config.dataset.root=/data/inaturalist2018

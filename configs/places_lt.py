@@ -1,7 +1,7 @@
-"""BLT on Places-LT with ResNet-10.
+r"""BLT on Places-LT with ResNet-10.
 
-    python main.py --config=configs/places_lt.py
-    --config.dataset.root=/data/places
+    python main.py --config=configs/places_lt.py \
+        --config.dataset.root=/data/places
 
 The root holds the images of Places365 (train/airfield/00004851.jpg, val/...)
 and the split lists Places_LT_train.txt, Places_LT_val.txt and

@@ -73,6 +73,26 @@ def test_earlier_of_equals_is_the_best(tmp_path):
   assert _steps(tmp_path) == [1, 4, 5]
 
 
+def test_rounding_errors_of_a_mean_decide_nothing(tmp_path):
+  accuracies = [(2, e, 30.0 + 1e-13 * e) for e in range(1, 6)]
+  progress = _run(tmp_path, accuracies)
+  assert progress.best["epoch"] == 1
+  assert _steps(tmp_path) == [1, 4, 5]
+
+
+def test_damaged_newest_checkpoint_is_passed_over(tmp_path, caplog):
+  _run(tmp_path, [(2, 1, 30.0), (2, 2, 40.0)])
+  (tmp_path / "9").mkdir()
+  for path in (tmp_path / "2" / "state").rglob("*"):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  with Checkpoints(tmp_path) as checkpoints:
+    state, progress = checkpoints.restore(_state(0))
+  assert state.step == 1
+  assert progress.epoch == 1
+  assert "checkpoint 2 can't be read" in caplog.text
+
+
 def test_each_stage_looks_for_its_own_best():
   row = {"stage": 1, "epoch": 3, "step": 30, "val_overall": 80.0}
   progress = Progress().after(row)
@@ -86,6 +106,6 @@ def test_each_stage_looks_for_its_own_best():
 def test_missing_checkpoint_is_named(tmp_path):
   with (
     Checkpoints(tmp_path) as checkpoints,
-    pytest.raises(FileNotFoundError, match="no checkpoint of step 5"),
+    pytest.raises(FileNotFoundError, match="no readable checkpoint of step 5"),
   ):
     checkpoints.restore(_state(0), step=5)

@@ -1,4 +1,5 @@
 import importlib
+import itertools
 import math
 import pathlib
 import re
@@ -43,6 +44,15 @@ def test_every_config_passes_its_check(name):
 def test_docstring_gives_the_command(name):
   text = importlib.import_module(f"configs.{name}").__doc__
   assert f"python main.py --config=configs/{name}.py" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_of_a_docstring_are_not_cut_off(name):
+  lines = importlib.import_module(f"configs.{name}").__doc__.splitlines()
+  for before, line in itertools.pairwise(lines):
+    if line.strip().startswith("--"):
+      assert before.endswith("\\"), line
+    assert not before.endswith("\\") or line.strip().startswith("--"), before
 
 
 def test_defaults_are_the_papers():
@@ -186,7 +196,7 @@ def test_single_values_win_over_presets_wherever_they_stand():
     ("foo=1", "'foo=1': expected key=value with a key of method, preset"),
     ("method", "'method': expected key=value"),
     ("method=bar", "method='bar': expected one of plain, sampling"),
-    ("preset=best", "preset='best': expected one of default, release"),
+    ("preset=tuned", "preset='tuned': expected one of default, release"),
     ("lr=large", "lr='large': expected base or small"),
     ("batch=many", "batch='many': expected a whole number"),
     ("p=half", "p='half': expected a number"),
@@ -253,6 +263,13 @@ def test_static_images_need_stage_1():
   config = _config(arg="method=static_random")
   config.stage1.epochs = 0
   with pytest.raises(ValueError, match="config.stage1.epochs is 0"):
+    check_config(config)
+
+
+def test_static_images_need_an_unperturbed_stage_1():
+  config = _config(arg="method=static_targeted")
+  config.stage1.perturb = True
+  with pytest.raises(ValueError, match="config.stage1.perturb is True"):
     check_config(config)
 
 

@@ -143,6 +143,27 @@ def test_vmap_over_problems_equals_one_after_the_other():
   )
 
 
+def test_vmap_over_a_network_of_ours():
+  model = create_model("small_resnet10", CLASSES, hidden=8)
+  images = jax.random.normal(jax.random.key(0), (2, 2, 8, 8, 3))
+  variables = jax.jit(functools.partial(model.init, train=False))(
+    jax.random.key(1), images[0]
+  )
+  perturb = functools.partial(
+    perturb_images,
+    lambda x: model.apply(variables, x, train=False),
+    targets=jnp.array([1, 2]),
+    confidences=jnp.array([0.4, 0.4]),
+    max_steps=3,
+  )
+  mapped = jax.jit(jax.vmap(perturb))(images)
+  plain = jax.jit(perturb)(images[1])
+  np.testing.assert_array_equal(mapped.num_updates[1], plain.num_updates)
+  np.testing.assert_allclose(
+    mapped.images[1], plain.images, rtol=1e-3, atol=1e-3
+  )
+
+
 def test_model_is_traced_once_for_all_values():
   logits_fn, images, targets, confidences = _problem()
   traces = []

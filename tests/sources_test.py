@@ -457,6 +457,18 @@ def test_bad_folders_are_named(tmp_path, folders, message):
     sources.load_image_folder(str(tmp_path))
 
 
+def test_profile_that_leaves_no_validation_is_refused():
+  with pytest.raises(ValueError, match="leaves no image over for validation"):
+    sources.from_arrays(
+      _images(4),
+      np.array([0, 1, 0, 1]),
+      profile="step",
+      max_per_class=2,
+      imbalance=1,
+      validation_per_class=1,
+    )
+
+
 def test_folders_of_validation_and_test_win_over_holding_out(tmp_path):
   counts = {"train": 4, "val": 1, "test": 2}
   _folder(

@@ -128,12 +128,48 @@ def test_never_confused_classes_train_like_a_batch_without_slots(state, batch):
   np.testing.assert_allclose(metrics["loss"], plain_metrics["loss"], rtol=1e-5)
 
 
-def test_loss_is_the_mean_over_real_and_hallucinated_images_alike(state, batch):
-  _, metrics = _run(state, batch)
+def test_step_equals_plain_gradients_of_the_enlarged_batch(state, batch):
+  """One device's SGD step by hand, without pmap, masks or unused slots."""
+  rng = jax.random.fold_in(state.rng, state.step)
+  image_rng, slot_rng = jax.random.split(rng)
+  fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+  made = jax.jit(
+    functools.partial(
+      hallucinate.hallucinate,
+      preprocess_fn=_preprocess,
+      confidence=(0.5, 0.6),
+      ascent={"max_steps": 3},
+    )
+  )(fold(slot_rng, jnp.arange(SLOTS)), state, batch)
+  real = _preprocess(fold(image_rng, jnp.arange(BATCH)), batch["image"])
+  images = jnp.concatenate([real, made.images[:3]])
+  labels = np.concatenate([batch["label"], batch["source_label"][:3]])
+  plain = create_model("small_resnet10", CLASSES, hidden=16)
+
+  def loss_fn(params):
+    logits, updates = plain.apply(
+      {"params": params, "batch_stats": state.batch_stats},
+      images,
+      train=True,
+      mutable=["batch_stats"],
+    )
+    picked = jax.nn.log_softmax(logits)[jnp.arange(BATCH + 3), labels]
+    return -picked.mean(), updates["batch_stats"]
+
+  (loss, batch_stats), grads = jax.jit(
+    jax.value_and_grad(loss_fn, has_aux=True)
+  )(state.params)
+  after, metrics = _run(state, batch)
+  np.testing.assert_allclose(metrics["loss"], loss * (BATCH + 3), rtol=1e-4)
   assert metrics["weight"] == BATCH + 3
-  # A fresh network is undecided: the loss is near log(C), whatever the weights.
-  loss = metrics["loss"] / metrics["weight"]
-  assert 0.3 * np.log(CLASSES) < loss < 6 * np.log(CLASSES)
+  _assert_close(after.batch_stats, batch_stats, rtol=1e-4)
+  for name, rate in (("backbone", 0.1), ("hidden", 0.1), ("classifier", 0.2)):
+    expected = jax.tree.map(
+      lambda w, g, rate=rate: w - rate * (g + 5e-4 * w),
+      state.params[name],
+      grads[name],
+    )
+    _assert_close(after.params[name], expected, rtol=2e-4)
 
 
 def test_each_step_draws_anew(state, batch):

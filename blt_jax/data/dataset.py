@@ -142,6 +142,12 @@ def assemble(
       class_names=class_names,
     )
   validation = train.take(held) if validation is None else validation
+  if not len(validation):
+    raise ValueError(
+      f"validation_per_class = {validation_per_class}, but max_per_class ="
+      f" {max_per_class} leaves no image over for validation; allowed: a smaller"
+      " max_per_class"
+    )
   test = validation if test is None else test
   return Dataset(
     name, tuple(class_names), train.take(remaining), validation, test
@@ -191,7 +197,7 @@ def drop_small_classes(
       f"no class has the {minimum} training images that it needs to stay; the"
       f" largest has {np.max(counts)}"
     )
-  _log.info(
+  _log.warning(
     "dropped %d of %d classes with fewer than %d training images (%d images)",
     np.sum(~keep),
     len(keep),

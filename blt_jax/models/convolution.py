@@ -1,5 +1,6 @@
 """Convolution whose gradient is fast inside of loops on CPU, too."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero, linear_call
+from jax.custom_derivatives import SymbolicZero
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -31,7 +32,8 @@ def conv_general_dilated(
   in the body of a loop: there the gradient with respect to the images ran
   through naive loops, more than six times slower (small_resnet10, jax 0.10.2).
   So the gradient's convolution gets its transposed kernel explicitly here.
-  Values and gradients are those of `lax.conv_general_dilated`.
+  Values, gradients and their gradients are those of `lax.conv_general_dilated`;
+  forward-mode derivatives (jvp) of one group are not to be had.
 
   Args:
     images: [n, h, w, c].
@@ -73,37 +75,58 @@ def _is_default(name: str, value: Any) -> bool:
   return value is None
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv(images, kernel, strides: Strides, padding: Padding) -> jax.Array:
   return lax.conv_general_dilated(
     images, kernel, strides, padding, dimension_numbers=_DIMENSIONS
   )
 
 
-def _conv_jvp(strides: Strides, padding: Padding, primals, tangents):
-  """The two products of the product rule, without those that are zero."""
-  images, kernel = primals
-  images_dot, kernel_dot = tangents
-  terms = []
-  if not isinstance(images_dot, SymbolicZero):
-    terms.append(
-      linear_call(
-        lambda kernel, x: _conv(x, kernel, strides, padding),
-        functools.partial(_image_gradient, images.shape[1:3], strides, padding),
-        kernel,
-        images_dot,
-      )
-    )
-  if not isinstance(kernel_dot, SymbolicZero):
-    terms.append(
-      lax.conv_general_dilated(
-        images, kernel_dot, strides, padding, dimension_numbers=_DIMENSIONS
-      )
-    )
-  return _conv(images, kernel, strides, padding), sum(terms[1:], terms[0])
+def _conv_forward(images, kernel, strides: Strides, padding: Padding):
+  """The value, and what the gradients need that are asked for."""
+  output = _conv(images.value, kernel.value, strides, padding)
+  wanted = (images.perturbed, kernel.perturbed)
+  return output, _Residuals(wanted, images.value, kernel.value)
 
 
-_conv.defjvp(_conv_jvp, symbolic_zeros=True)
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=["images", "kernel"],
+  meta_fields=["wanted"],
+)
+@dataclasses.dataclass
+class _Residuals:
+  """Inputs of a convolution, and which of them (images, kernel) vary."""
+
+  wanted: tuple[bool, bool]
+  images: jax.Array
+  kernel: jax.Array
+
+
+def _conv_backward(
+  strides: Strides, padding: Padding, residuals: _Residuals, gradient
+):
+  """Gradients of images and kernel, None for what does not vary."""
+  images, kernel = residuals.images, residuals.kernel
+  of_images, of_kernel = None, None
+  if isinstance(gradient, SymbolicZero):
+    return of_images, of_kernel
+  if residuals.wanted[0]:
+    of_images = _image_gradient(
+      (images.shape[1], images.shape[2]), strides, padding, kernel, gradient
+    )
+  if residuals.wanted[1]:
+    transposed = jax.linear_transpose(
+      lambda kernel: lax.conv_general_dilated(
+        images, kernel, strides, padding, dimension_numbers=_DIMENSIONS
+      ),
+      kernel,
+    )
+    (of_kernel,) = transposed(gradient)
+  return of_images, of_kernel
+
+
+_conv.defvjp(_conv_forward, _conv_backward, symbolic_zeros=True)
 
 
 def _image_gradient(
