@@ -222,8 +222,8 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     )
   if config.perturb.static and config.stage1.perturb:
     raise ValueError(
-      "config.stage1.perturb is True; expected False with config.perturb.static,"
-      " whose images are made as stage 2 begins."
+      "config.stage1.perturb is True; expected False with "
+      "config.perturb.static, whose images are made as stage 2 begins."
     )
   if config.perturb.static and not config.stage1.epochs:
     raise ValueError(

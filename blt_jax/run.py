@@ -48,8 +48,8 @@ class Run:
     )
     epochs = " + ".join(str(stage.epochs) for stage in self.stages)
     logs.say(
-      f"{self.config.method} with {self.config.model.backbone}, {epochs} epochs "
-      f"on {len(self.devices)} x {self.devices[0].device_kind}, seed "
+      f"{self.config.method} with {self.config.model.backbone}, {epochs} "
+      f"epochs on {len(self.devices)} x {self.devices[0].device_kind}, seed "
       f"{self.config.seed}"
     )
 

@@ -108,9 +108,7 @@ def default() -> ml_collections.ConfigDict:
   stage1.backbone_rate = 0.1  # Learning rate of all but the classifier.
   stage1.classifier_rate = 0.1  # Learning rate of the classifier.
   stage1.drop_epochs = (25, 32)  # Both rates times 0.1 after these epochs.
-  stage1.reuse = (
-    ""  # Work directory whose stage 1 is taken over, same settings.
-  )
+  stage1.reuse = ""  # Work directory to take an equal stage 1 over from.
 
   config.stage2 = stage2 = ml_collections.ConfigDict()
   stage2.epochs = 55

@@ -9,9 +9,10 @@ ImageNet_LT_train.txt, ImageNet_LT_val.txt and ImageNet_LT_test.txt of OLTR
 
 Hardware and time: not measured by us on this data set. The paper reports
 7 h 3 min for the 90 epochs on one RTX 2080 Ti (supplement, Table 6).
-Expected top-1 (supplement, Table 1, batch 256, p = 0.25): many 41.6, medium 33.4,
-few 26.3, overall 35.5. The paper's headline (Table 1: many 44.4, medium 33.5, few
-25.5, overall 36.6) is the bar of gamma 0.9 and p 0.5 in its Fig. 3c: `:p=0.5`.
+Expected top-1 (supplement, Table 1, batch 256, p = 0.25): many 41.6, medium
+33.4, few 26.3, overall 35.5. The paper's headline (Table 1: many 44.4, medium
+33.5, few 25.5, overall 36.6) is the bar of gamma 0.9 and p 0.5 in its Fig. 3c:
+`:p=0.5`.
 """
 
 import ml_collections

@@ -145,8 +145,8 @@ def assemble(
   if not len(validation):
     raise ValueError(
       f"validation_per_class = {validation_per_class}, but max_per_class ="
-      f" {max_per_class} leaves no image over for validation; allowed: a smaller"
-      " max_per_class"
+      f" {max_per_class} leaves no image over for validation; allowed: a"
+      " smaller max_per_class"
     )
   test = validation if test is None else test
   return Dataset(
