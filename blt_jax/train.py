@@ -120,7 +120,7 @@ def train_epoch(
     outputs.append(metrics)
     _bound_queue(outputs)
   sums = _sum(jax.device_get(outputs))
-  norm = float(optax.global_norm((state.params, state.batch_stats)))
+  norm = float(optax.tree.norm((state.params, state.batch_stats)))
   for what, value in (("loss", sums["loss"]), ("norm of the weights", norm)):
     if not math.isfinite(value):
       raise FloatingPointError(
