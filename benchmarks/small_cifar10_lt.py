@@ -1,7 +1,7 @@
 """The small CIFAR-10-LT protocol of docs/results.md: trains, makes its table.
 
-    python benchmarks/cifar10_lists.py --root=DIR
-    python benchmarks/small_cifar10_lt.py --root=DIR --output=runs/small \
+    .venv/bin/python benchmarks/cifar10_lists.py --root=DIR
+    .venv/bin/python benchmarks/small_cifar10_lt.py --root=DIR --output=runs/small \
         --variants=method=neither,method=blt --seeds=0,1,2
 
 1000 ... 10 training images a class, 50 validation images a class from what is
@@ -10,6 +10,11 @@ Every run is an ordinary `main.py` command, which is printed. Stage 1, which is
 the same for many variants, is trained once for each seed and taken over
 (`stage1.reuse`), which changes no bit of the result. Finished runs are not run
 again; the table is made of all that are asked for.
+
+With --search the runs know nothing of the test images nor of the protocol's
+choice of training images: they train on another choice (search.txt,
+split_seed=1) and are "tested" on selection.txt, 500 images a class that come
+from CIFAR-10's training images. Settings are compared by that.
 """
 
 import json
@@ -43,6 +48,9 @@ _VARIANTS = flags.DEFINE_list(
   ["method=neither", "method=blt"],
   "Config variants; + joins several pairs: method=blt+momentum=1. A pair with "
   "a dot overrides a field: method=blt+perturb.start_epoch=5.",
+)
+_SEARCH = flags.DEFINE_bool(
+  "search", False, "Train on search.txt and test on selection.txt."
 )
 
 
@@ -111,14 +119,18 @@ def _command(
   pairs = variant.split("+")
   named = [pair for pair in pairs if "." not in pair.partition("=")[0]]
   fields = [pair for pair in pairs if "." in pair.partition("=")[0]]
+  train_list, test_list, split_seed = "train.txt", "test.txt", 0
+  if _SEARCH.value:
+    train_list, test_list, split_seed = "search.txt", "selection.txt", 1
   command = [
     sys.executable,
     "main.py",
     f"--config=configs/cifar10_lt.py:{','.join([*named, f'seed={seed}'])}",
     "--config.dataset.source=image_list",
     f"--config.dataset.root={_ROOT.value}",
-    "--config.dataset.train_list=train.txt",
-    "--config.dataset.test_list=test.txt",
+    f"--config.dataset.train_list={train_list}",
+    f"--config.dataset.test_list={test_list}",
+    f"--config.dataset.split_seed={split_seed}",
     "--config.dataset.max_per_class=1000",
     "--config.dataset.validation_per_class=50",
     f"--workdir={workdir}",
