@@ -1,15 +1,14 @@
 """The small CIFAR-10-LT protocol in PyTorch: a second opinion on our numbers.
 
-    .venv/bin/python -m benchmarks.pytorch_small_cifar10_lt --root=DIR \
-        --write_lists=runs/lists
+    .venv/bin/python -m benchmarks.cifar10_lists --root=DIR --protocol=LISTS
     pip install torch==2.13.0 numpy pillow      # an environment of its own
-    python benchmarks/pytorch_small_cifar10_lt.py --root=DIR \
-        --lists=runs/lists --method=neither --seed=0
+    python benchmarks/pytorch_small_cifar10_lt.py --root=DIR --lists=LISTS \
+        --method=neither --seed=0
 
-The first command writes down the images that `small_cifar10_lt.py` trains,
-validates and tests on; the second trains on them with PyTorch, Pillow and
-nothing of blt_jax: what is learnt from the same images by an independent
-implementation of algorithm.md (methods neither and blt, alpha 20, momentum 0).
+LISTS holds the very images that `small_cifar10_lt.py` trains, validates and
+tests on. This trains on them with PyTorch and Pillow and nothing of blt_jax, as
+algorithm.md has it (methods neither and blt): what an independent
+implementation learns from the same images.
 """
 
 import argparse
@@ -19,221 +18,233 @@ import pathlib
 import random
 
 import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+from torch import nn
 
+BILINEAR = Image.Resampling.BILINEAR
+NUM_CLASSES, BATCH, SIZE, RESIZE = 10, 128, 32, 36
 MANY_ABOVE, FEW_UP_TO = 100, 20
-NUM_CLASSES, BATCH = 10, 128
+BETA, GAMMA, P, STEP, MAX_UPDATES = 0.5, 0.9, 0.25, 0.7, 15
+STAGES = {  # Epochs, epochs after which the rates drop, rate of the backbone.
+  1: (35, (25, 32), 0.1),
+  2: (55, (23, 38, 52), 0.01),
+}
 
 
-def main() -> None:
-  """Writes the lists or trains on them."""
-  parser = argparse.ArgumentParser()
-  parser.add_argument("--root", required=True, help="folder of the images")
-  parser.add_argument("--write_lists", help="folder to write the splits to")
-  parser.add_argument("--split_seed", type=int, default=0)
-  parser.add_argument("--lists", help="folder with the splits")
-  parser.add_argument("--method", default="neither", help="neither or blt")
-  parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--alpha", type=float, default=20.0)
-  parser.add_argument("--output", help="JSON file of the results")
-  options = parser.parse_args()
-  if options.write_lists:
-    write_lists(options)
-  else:
-    train(options)
+class Block(nn.Module):
+  """Two 3x3 convolutions and a shortcut."""
 
-
-def write_lists(options) -> None:
-  """The splits of `small_cifar10_lt.py` as lists."""
-  from blt_jax.data.sources import load_image_lists
-
-  root = pathlib.Path(options.root)
-  dataset = load_image_lists(
-    str(root),
-    str(root / "train.txt"),
-    test_list=str(root / "test.txt"),
-    profile="exponential",
-    max_per_class=1000,
-    imbalance=100.0,
-    validation_per_class=50,
-    split_seed=options.split_seed,
-  )
-  folder = pathlib.Path(options.write_lists)
-  folder.mkdir(parents=True, exist_ok=True)
-  for part in ("train", "validation", "test"):
-    split = getattr(dataset, part)
-    lines = [
-      f"{pathlib.Path(str(path)).relative_to(root).as_posix()} {label}\n"
-      for path, label in zip(split.paths, split.labels, strict=True)
-    ]
-    (folder / f"{part}.txt").write_text("".join(lines))
-
-
-def train(options) -> None:
-  """Both stages, then the test images."""
-  import torch
-  from torch import nn
-  from torch.nn import functional as F
-
-  torch.manual_seed(options.seed)
-  torch.set_num_threads(1)
-  rng = np.random.default_rng(options.seed)
-  draw = random.Random(options.seed)
-  images, labels = {}, {}
-  for part in ("train", "validation", "test"):
-    images[part], labels[part] = read_list(options, part)
-  counts = np.bincount(labels["train"], minlength=NUM_CLASSES)
-  tail = counts <= FEW_UP_TO
-  members = [np.flatnonzero(labels["train"] == c) for c in range(NUM_CLASSES)]
-
-  class Block(nn.Module):
-    def __init__(self, inputs, filters, stride):
-      super().__init__()
-      self.conv1 = nn.Conv2d(inputs, filters, 3, stride, 1, bias=False)
-      self.bn1 = nn.BatchNorm2d(filters)
-      self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
-      self.bn2 = nn.BatchNorm2d(filters)
-      self.shortcut = nn.Sequential()
-      if stride != 1 or inputs != filters:
-        self.shortcut = nn.Sequential(
-          nn.Conv2d(inputs, filters, 1, stride, bias=False),
-          nn.BatchNorm2d(filters),
-        )
-
-    def forward(self, x):
-      y = F.relu(self.bn1(self.conv1(x)))
-      return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
-
-  class Cosine(nn.Module):
-    def __init__(self):
-      super().__init__()
-      bound = 1 / math.sqrt(512)
-      self.weight = nn.Parameter(
-        torch.empty(NUM_CLASSES, 512).uniform_(-bound, bound)
+  def __init__(self, inputs: int, filters: int, stride: int):
+    super().__init__()
+    self.conv1 = nn.Conv2d(inputs, filters, 3, stride, 1, bias=False)
+    self.bn1 = nn.BatchNorm2d(filters)
+    self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+    self.bn2 = nn.BatchNorm2d(filters)
+    self.shortcut = nn.Sequential()
+    if stride != 1 or inputs != filters:
+      self.shortcut = nn.Sequential(
+        nn.Conv2d(inputs, filters, 1, stride, bias=False),
+        nn.BatchNorm2d(filters),
       )
 
-    def forward(self, f):
-      norm = f.norm(dim=1, keepdim=True).clamp_min(1e-12)
-      return (options.alpha * f / (0.5 + norm)) @ F.normalize(self.weight).T
+  def forward(self, x):
+    """[n, inputs, h, w] to [n, filters, h / stride, w / stride]."""
+    y = torch.relu(self.bn1(self.conv1(x)))
+    return torch.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
-  def new_backbone():
-    layers = [
-      nn.Conv2d(3, 16, 3, 1, 1, bias=False),
-      nn.BatchNorm2d(16),
-      nn.ReLU(),
-      Block(16, 16, 1),
-      Block(16, 32, 2),
-      Block(32, 64, 2),
-      Block(64, 128, 2),
-      nn.AdaptiveAvgPool2d(1),
-      nn.Flatten(),
-      nn.Linear(128, 512),
-      nn.ReLU(),
+
+class Cosine(nn.Module):
+  """The squashing-cosine classifier."""
+
+  def __init__(self, alpha: float):
+    super().__init__()
+    self.alpha = alpha
+    bound = 1 / math.sqrt(512)
+    self.weight = nn.Parameter(
+      torch.empty(NUM_CLASSES, 512).uniform_(-bound, bound)
+    )
+
+  def forward(self, f):
+    """Features [n, 512] to logits."""
+    norm = f.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return (
+      self.alpha * f / (BETA + norm) @ nn.functional.normalize(self.weight).T
+    )
+
+
+def new_backbone() -> nn.Sequential:
+  """small_resnet10 and the 512-wide layer."""
+  backbone = nn.Sequential(
+    nn.Conv2d(3, 16, 3, 1, 1, bias=False),
+    nn.BatchNorm2d(16),
+    nn.ReLU(),
+    Block(16, 16, 1),
+    Block(16, 32, 2),
+    Block(32, 64, 2),
+    Block(64, 128, 2),
+    nn.AdaptiveAvgPool2d(1),
+    nn.Flatten(),
+    nn.Linear(128, 512),
+    nn.ReLU(),
+  )
+  for module in backbone.modules():
+    if isinstance(module, nn.Conv2d):
+      nn.init.kaiming_normal_(module.weight, mode="fan_out")
+  return backbone
+
+
+class Images:
+  """A split in memory: uint8 images [n, 32, 32, 3] and labels [n]."""
+
+  def __init__(self, root: pathlib.Path, file: pathlib.Path):
+    lines = file.read_text().splitlines()
+    pairs = [line.rsplit(" ", 1) for line in lines]
+    self.pixels = np.stack(
+      [np.asarray(Image.open(root / path)) for path, _ in pairs]
+    )
+    self.labels = np.array([int(label) for _, label in pairs])
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  def augmented(self, rows, draw: random.Random, scale: float = 0.08):
+    """Normalised, augmented images of some rows: [len(rows), 3, 32, 32]."""
+    pixels = [augment(self.pixels[row], draw, scale) for row in rows]
+    return normalize(np.stack(pixels))
+
+  def evaluation(self, first: int, count: int):
+    """Normalised images as they are evaluated."""
+    low = (RESIZE - SIZE) // 2
+    resized = [
+      np.asarray(Image.fromarray(pixels).resize((RESIZE, RESIZE), BILINEAR))
+      for pixels in self.pixels[first : first + count]
     ]
-    backbone = nn.Sequential(*layers)
-    for module in backbone.modules():
-      if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
-    return backbone
+    return normalize(np.stack(resized)[:, low:, low:][:, :SIZE, :SIZE])
 
-  def batch_of(rows, scale=0.08):
-    arrays = [augment(images["train"][row], draw, scale) for row in rows]
-    return torch.from_numpy(normalize(np.stack(arrays)))
 
-  def predict(backbone, classifier, part):
-    backbone.eval()
-    found = []
-    with torch.no_grad():
-      for first in range(0, len(labels[part]), 500):
-        x = torch.from_numpy(normalize(images[part][first : first + 500]))
-        found.append(classifier(backbone(x)).argmax(1).numpy())
-    backbone.train()
-    predicted = np.concatenate(found)
-    confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), int)
-    np.add.at(confusion, (labels[part], predicted), 1)
-    return confusion
+class Trainer:
+  """Both stages of one run."""
 
-  def hallucinate(backbone, classifier, rows, confusion, statistics):
-    """Perturbs one image after another, as the text has it."""
-    drawn = [int(y) for y in labels["train"][rows] if tail[y]]
-    chosen = draw.sample(drawn, math.ceil(0.25 * len(drawn)))
-    made, kept = [], []
-    backbone.eval()
-    for y in chosen:
-      row = confusion[y].copy()
-      row[y] = 0
-      if not row.sum():
-        continue
-      target = rng.choice(NUM_CLASSES, p=row / row.sum())
-      x = batch_of([rng.choice(members[y])], scale=0.3)
-      threshold = draw.uniform(0.15, 0.25)
-      for update in range(16):
-        x.requires_grad_(True)
-        logits = classifier(backbone(x))
-        done = bool(logits.softmax(1)[0, target] > threshold)
-        if done or update == 15:
-          break
-        (gradient,) = torch.autograd.grad(logits[0, target], x)
-        x = (x + 0.7 * gradient).detach()
-      statistics.append((update, done))
-      made.append(x.detach())
-      kept.append(y)
-    backbone.train()
-    return made, kept
+  def __init__(self, splits: dict[str, Images], options):
+    torch.manual_seed(options.seed)
+    self.rng = np.random.default_rng(options.seed)
+    self.draw = random.Random(options.seed)
+    self.splits, self.options = splits, options
+    self.train = splits["train"]
+    self.counts = np.bincount(self.train.labels, minlength=NUM_CLASSES)
+    self.backbone, self.classifier = new_backbone(), Cosine(options.alpha)
+    self.confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), int)
 
-  def stage(backbone, classifier, number, confusion):
-    epochs, drops = ((35, (25, 32)), (55, (23, 38, 52)))[number - 1]
-    rate = (0.1, 0.01)[number - 1]
+  def logits(self, x):
+    """Normalised images to logits."""
+    return self.classifier(self.backbone(x))
+
+  def run(self) -> dict[str, float]:
+    """Trains both stages; returns the test accuracies of the last epoch."""
+    for number in STAGES:
+      if number == 2:
+        self.classifier = Cosine(self.options.alpha)
+      self.stage(number)
+    return accuracies(self.evaluate("test"), self.counts)
+
+  def stage(self, number: int) -> None:
+    """Trains one stage."""
+    epochs, drops, rate = STAGES[number]
     optimizer = torch.optim.SGD(
       [
-        {"params": backbone.parameters(), "lr": rate},
-        {"params": classifier.parameters(), "lr": 0.1},
+        {"params": self.backbone.parameters(), "lr": rate},
+        {"params": self.classifier.parameters(), "lr": 0.1},
       ],
       momentum=0.9,
       weight_decay=5e-4,
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops)
-    size = len(labels["train"])
-    weights = 1 / counts[labels["train"]] ** 0.9
     for epoch in range(1, epochs + 1):
-      statistics, total = [], 0.0
-      order = rng.permutation(size)
-      if number == 2:
-        order = rng.choice(size, size, p=weights / weights.sum())
-      for step in range(size // BATCH):
-        rows = order[step * BATCH : (step + 1) * BATCH]
-        x, y = batch_of(rows), list(labels["train"][rows])
-        if options.method == "blt" and number == 2 and epoch > 1:
-          made, kept = hallucinate(
-            backbone, classifier, rows, confusion, statistics
-          )
-          x, y = torch.cat([x, *made]), y + kept
-        loss = F.cross_entropy(classifier(backbone(x)), torch.tensor(y))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        total += loss.item()
+      perturb = self.options.method == "blt" and number == 2 and epoch > 1
+      loss, ascents = self.epoch(optimizer, number, perturb)
       schedule.step()
-      confusion = predict(backbone, classifier, "validation")
-      line = f"stage {number} epoch {epoch} loss {total / (step + 1):.3f}"
-      print(line, accuracies(confusion, counts), *summary(statistics))
+      self.confusion = self.evaluate("validation")
+      print(
+        f"stage {number} epoch {epoch} loss {loss:.3f}",
+        accuracies(self.confusion, self.counts),
+        *summary(ascents),
+        flush=True,
+      )
+
+  def epoch(self, optimizer, number: int, perturb: bool):
+    """One epoch; returns its mean loss and what the ascents came to."""
+    size, losses, ascents = len(self.train), [], []
+    order = self.rng.permutation(size)
+    if number == 2:
+      weights = 1 / self.counts[self.train.labels] ** GAMMA
+      order = self.rng.choice(size, size, p=weights / weights.sum())
+    for step in range(size // BATCH):
+      rows = order[step * BATCH : (step + 1) * BATCH]
+      x, y = self.train.augmented(rows, self.draw), self.train.labels[rows]
+      if perturb:
+        made, labels = self.hallucinate(y, ascents)
+        x, y = torch.cat([x, *made]), np.concatenate([y, labels])
+      loss = nn.functional.cross_entropy(self.logits(x), torch.as_tensor(y))
+      optimizer.zero_grad()
+      loss.backward()
+      optimizer.step()
+      losses.append(loss.item())
+    return np.mean(losses), ascents
+
+  def hallucinate(self, labels: np.ndarray, ascents: list):
+    """Perturbs one image after another, for a share of the tail's draws."""
+    drawn = [int(y) for y in labels if self.counts[y] <= FEW_UP_TO]
+    made, kept = [], []
+    self.backbone.eval()
+    for y in self.draw.sample(drawn, math.ceil(P * len(drawn))):
+      row = np.where(np.arange(NUM_CLASSES) == y, 0, self.confusion[y])
+      if row.sum():
+        target = self.rng.choice(NUM_CLASSES, p=row / row.sum())
+        source = self.rng.choice(np.flatnonzero(self.train.labels == y))
+        x = self.train.augmented([source], self.draw, 0.3)
+        made.append(self.ascend(x, target, ascents))
+        kept.append(y)
+    self.backbone.train()
+    return made, np.array(kept, int)
+
+  def ascend(self, x, target: int, ascents: list):
+    """The gradient ascent on one image."""
+    confidence = self.draw.uniform(0.15, 0.25)
+    for updates in range(MAX_UPDATES + 1):
+      x.requires_grad_(True)
+      logits = self.logits(x)
+      reached = bool(logits.softmax(1)[0, target] > confidence)
+      if reached or updates == MAX_UPDATES:
+        ascents.append((updates, reached))
+        return x.detach()
+      (gradient,) = torch.autograd.grad(logits[0, target], x)
+      x = (x + STEP * gradient).detach()
+    raise AssertionError
+
+  def evaluate(self, split: str) -> np.ndarray:
+    """The confusion matrix [true, predicted] of a split."""
+    images = self.splits[split]
+    self.backbone.eval()
+    with torch.no_grad():
+      predicted = np.concatenate(
+        [
+          self.logits(images.evaluation(first, 500)).argmax(1).numpy()
+          for first in range(0, len(images), 500)
+        ]
+      )
+    self.backbone.train()
+    confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), int)
+    np.add.at(confusion, (images.labels, predicted), 1)
     return confusion
 
-  backbone, classifier = new_backbone(), Cosine()
-  confusion = stage(backbone, classifier, 1, None)
-  classifier = Cosine()
-  stage(backbone, classifier, 2, confusion)
-  result = accuracies(predict(backbone, classifier, "test"), counts)
-  print(options.method, options.seed, "last epoch, test:", result)
-  if options.output:
-    pathlib.Path(options.output).write_text(json.dumps(result))
 
-
-def summary(statistics) -> list[str]:
+def summary(ascents: list) -> list[str]:
   """What the ascents of an epoch came to."""
-  if not statistics:
+  if not ascents:
     return []
-  updates, reached = np.mean(statistics, axis=0)
-  return [f"{len(statistics)} images, {updates:.1f} updates, {reached:.2f}"]
+  updates, reached = np.mean(ascents, axis=0)
+  return [f"{len(ascents)} images {updates:.1f} updates {reached:.2f} reached"]
 
 
 def accuracies(confusion: np.ndarray, counts: np.ndarray) -> dict[str, float]:
@@ -248,24 +259,9 @@ def accuracies(confusion: np.ndarray, counts: np.ndarray) -> dict[str, float]:
   return {k: round(float(each[v].mean()), 1) for k, v in groups.items()}
 
 
-def read_list(options, part: str) -> tuple[np.ndarray, np.ndarray]:
-  """uint8 images [n, 32, 32, 3] and labels [n] of a split."""
-  from PIL import Image
-
-  lines = (pathlib.Path(options.lists) / f"{part}.txt").read_text().split("\n")
-  paths, labels = zip(*(line.rsplit(" ", 1) for line in lines if line))
-  root = pathlib.Path(options.root)
-  return (
-    np.stack([np.asarray(Image.open(root / path)) for path in paths]),
-    np.array([int(label) for label in labels]),
-  )
-
-
-def augment(image: np.ndarray, draw: random.Random, scale: float):
-  """Crop, flip, rotation and colour jitter, as torchvision does with Pillow."""
-  from PIL import Image, ImageEnhance
-
-  height, width = image.shape[:2]
+def augment(pixels: np.ndarray, draw: random.Random, scale: float):
+  """Crop, flip, rotation and colour jitter, torchvision's chain on Pillow."""
+  height, width = pixels.shape[:2]
   for _ in range(10):
     area = height * width * draw.uniform(scale, 1)
     ratio = math.exp(draw.uniform(math.log(3 / 4), math.log(4 / 3)))
@@ -275,8 +271,8 @@ def augment(image: np.ndarray, draw: random.Random, scale: float):
       break
   else:
     x, y, w, h = 0, 0, width, height
-  picture = Image.fromarray(image).crop((x, y, x + w, y + h))
-  picture = picture.resize((32, 32), Image.Resampling.BILINEAR)
+  picture = Image.fromarray(pixels).crop((x, y, x + w, y + h))
+  picture = picture.resize((SIZE, SIZE), BILINEAR)
   if draw.random() < 0.5:
     picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
   picture = picture.rotate(draw.uniform(-10, 10))
@@ -291,12 +287,33 @@ def augment(image: np.ndarray, draw: random.Random, scale: float):
   return np.asarray(picture)
 
 
-def normalize(images: np.ndarray) -> np.ndarray:
+def normalize(pixels: np.ndarray):
   """uint8 [n, h, w, 3] to float32 [n, 3, h, w], with ImageNet's moments."""
   mean = np.array([0.485, 0.456, 0.406], np.float32)
   std = np.array([0.229, 0.224, 0.225], np.float32)
-  scaled = (images.astype(np.float32) / 255 - mean) / std
-  return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+  scaled = (pixels.astype(np.float32) / 255 - mean) / std
+  return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+
+
+def main() -> None:
+  """Trains a run and prints its test accuracies."""
+  parser = argparse.ArgumentParser()
+  parser.add_argument("--root", type=pathlib.Path, required=True)
+  parser.add_argument("--lists", type=pathlib.Path, required=True)
+  parser.add_argument("--method", choices=("neither", "blt"), required=True)
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--alpha", type=float, default=20.0)
+  parser.add_argument("--output", type=pathlib.Path, help="JSON file to write")
+  options = parser.parse_args()
+  torch.set_num_threads(1)
+  splits = {
+    part: Images(options.root, options.lists / f"{part}.txt")
+    for part in ("train", "validation", "test")
+  }
+  result = Trainer(splits, options).run()
+  print(options.method, options.seed, "last epoch, test:", result)
+  if options.output:
+    options.output.write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

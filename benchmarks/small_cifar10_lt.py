@@ -1,8 +1,8 @@
 """The small CIFAR-10-LT protocol of docs/results.md: trains, makes its table.
 
-    .venv/bin/python benchmarks/cifar10_lists.py --root=DIR
-    .venv/bin/python benchmarks/small_cifar10_lt.py --root=DIR --output=runs/small \
-        --variants=method=neither,method=blt --seeds=0,1,2
+    .venv/bin/python -m benchmarks.cifar10_lists --root=DIR
+    .venv/bin/python -m benchmarks.small_cifar10_lt --root=DIR \
+        --output=runs/small --variants=method=neither,method=blt --seeds=0,1,2
 
 1000 ... 10 training images a class, 50 validation images a class from what is
 left over, the official test images; small_resnet10, batch 128, 35 + 55 epochs.

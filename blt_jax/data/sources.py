@@ -4,6 +4,7 @@ Sources in memory are here; image lists and folders are in image_files.py and
 can be called from here as well.
 """
 
+import logging
 import os
 import zipfile
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ import numpy as np
 from blt_jax.data import longtail
 from blt_jax.data.dataset import Dataset, Split, assemble
 from blt_jax.data.image_files import load_image_folder, load_image_lists
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
   "Dataset",
@@ -258,7 +261,10 @@ def _tfds_builder(name: str, data_dir: str | None, download: bool):
 
   try:
     builder = tfds.builder(name, data_dir=data_dir)
-    if download:
+    if download and not builder.is_prepared():
+      # TFDS tries again for minutes, which its own warnings would fill.
+      logging.getLogger("urllib3").setLevel(logging.ERROR)
+      _log.warning("TFDS downloads %s to %s", name, builder.data_dir)
       builder.download_and_prepare()
   except Exception as error:  # TFDS raises anything from its own to urllib's.
     raise ValueError(
