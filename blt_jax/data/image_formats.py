@@ -1,0 +1,102 @@
+"""Any image file to RGB with Pillow, as the peers of this field read it.
+
+JPEG files of three or one components are read by TensorFlow in training, to the
+same bits (tf_images.py); everything else comes through here.
+"""
+
+import io
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+MAX_PIXELS = 178_956_970
+"""Default limit, width times height: Pillow's own, 0.5 GB as RGB."""
+
+
+class Header(NamedTuple):
+  """What a file says about its image before it is decoded.
+
+  Attributes:
+    format: Pillow's name of the format, "JPEG" or "PNG" for example.
+    mode: Pillow's name of the pixel format, "RGB", "L" or "CMYK" for example.
+    width: pixels.
+    height: pixels.
+  """
+
+  format: str
+  mode: str
+  width: int
+  height: int
+
+
+class ImageError(ValueError):
+  """An image that can't be read; the message is the reason, without a path."""
+
+
+def read_header(data: bytes) -> Header:
+  """Format, mode and size of an encoded image.
+
+  Args:
+    data: content of a file; its name plays no part.
+
+  Returns:
+    The Header.
+
+  Raises:
+    ImageError: Pillow knows no such format.
+  """
+  with _open(data) as image:
+    return Header(image.format or "", image.mode, *image.size)
+
+
+def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+  """Decodes an image of any format to RGB.
+
+  Grey is repeated, palettes are looked up, alpha is dropped, 16 bits are cut to
+  the upper 8, CMYK is converted, an animation gives its first frame and the
+  orientation in EXIF data is ignored: what Pillow's `convert("RGB")` gives,
+  but for 16-bit grey, which Pillow clips at 255.
+
+  Args:
+    data: content of a file; its name plays no part.
+    max_pixels: largest width times height that is decoded.
+
+  Returns:
+    uint8 [h, w, 3].
+
+  Raises:
+    ImageError: not an image, damaged, or larger than max_pixels.
+  """
+  with _open(data) as image:
+    check_pixels(image.width * image.height, max_pixels)
+    try:
+      image.load()
+      if image.mode.startswith("I"):  # 16-bit grey, also as 32-bit integers.
+        wide = np.asarray(image).astype(np.int64)
+        grey = np.clip(wide >> 8, 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
+      return np.array(image.convert("RGB"))
+    # Pillow's decoders raise anything on damaged data.
+    except Exception as error:
+      raise ImageError(f"damaged: {error}") from error
+
+
+def check_pixels(pixels: int, max_pixels: int) -> None:
+  """Raises ImageError if there are more pixels than allowed."""
+  if pixels > max_pixels:
+    raise ImageError(f"{pixels} pixels; allowed: {max_pixels} or fewer")
+
+
+def _open(data: bytes) -> Image.Image:
+  """Opens without decoding."""
+  try:
+    with warnings.catch_warnings():
+      # The limit is checked by the callers.
+      warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+      return Image.open(io.BytesIO(data))
+  except Image.DecompressionBombError as error:
+    raise ImageError(str(error)) from error
+  except Exception as error:
+    raise ImageError("not an image that can be read") from error
