@@ -5,14 +5,14 @@ same bits (tf_images.py); everything else comes through here.
 """
 
 import io
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 MAX_PIXELS = 178_956_970
-"""Default limit, width times height: Pillow's own, 0.5 GB as RGB."""
+"""Default limit, width times height: where Pillow warns; it refuses twice that.
+"""
 
 
 class Header(NamedTuple):
@@ -92,11 +92,12 @@ def check_pixels(pixels: int, max_pixels: int) -> None:
 def _open(data: bytes) -> Image.Image:
   """Opens without decoding."""
   try:
-    with warnings.catch_warnings():
-      # The limit is checked by the callers.
-      warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-      return Image.open(io.BytesIO(data))
-  except Image.DecompressionBombError as error:
+    return Image.open(io.BytesIO(data))
+  # The second where the program has made warnings errors.
+  except (
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+  ) as error:
     raise ImageError(str(error)) from error
   except Exception as error:
     raise ImageError("not an image that can be read") from error
