@@ -4,6 +4,7 @@ python main.py --config=configs/digits_lt.py
 python main.py --config=configs/cifar10_lt.py:method=neither,seed=1 \
         --config.stage2.epochs=10 --workdir=/data/run7
 python main.py --mode=evaluate --workdir=runs/digits_lt
+python main.py --mode=check_data --config=configs/imagenet_lt.py
 """
 
 import os
@@ -18,7 +19,7 @@ from ml_collections import config_flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-MODES = ("train", "evaluate")
+MODES = ("train", "evaluate", "check_data")
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "configs/NAME.py, with :key=value,... for its variants."
@@ -27,10 +28,13 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Directory of the run; runs/<config> by default."
 )
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+_OUTPUT = flags.DEFINE_string(
+  "output", "", "check_data: CSV file for all findings."
+)
 
 
-def main(arguments: list[str]) -> None:
-  """Dispatches to the mode."""
+def main(arguments: list[str]) -> int:
+  """Dispatches to the mode; returns the exit code."""
   logging.set_verbosity(logging.WARNING)
   if len(arguments) > 1:
     raise ValueError(
@@ -42,12 +46,17 @@ def main(arguments: list[str]) -> None:
     from blt_jax.train import evaluate_run
 
     evaluate_run(pathlib.Path(_WORKDIR.value))
-    return
+    return 0
   if _CONFIG.value is None:
     raise ValueError("--config=configs/NAME.py is missing.")
+  if _MODE.value == "check_data":
+    from blt_jax.data.check_run import check_data
+
+    return check_data(_CONFIG.value, _OUTPUT.value)
   from blt_jax.train import train
 
   train(_CONFIG.value, pathlib.Path(_WORKDIR.value or _default_workdir()))
+  return 0
 
 
 def _default_workdir() -> str:

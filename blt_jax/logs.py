@@ -22,13 +22,16 @@ def say(text: str) -> None:
   print(text, flush=True)
 
 
-def progress(steps: Iterable, title: str, *, total: int) -> Iterator:
+def progress(
+  steps: Iterable, title: str, *, total: int, unit: str = "step"
+) -> Iterator:
   """Passes steps on while showing how many are done and the time left.
 
   Args:
     steps: what to iterate over.
     title: stands in front of the bar.
     total: number of steps.
+    unit: what a step is called.
 
   Returns:
     Iterator over `steps`.
@@ -40,7 +43,7 @@ def progress(steps: Iterable, title: str, *, total: int) -> Iterator:
       steps,
       desc=title,
       total=total,
-      unit="step",
+      unit=unit,
       leave=False,
       delay=0 if terminal else interval,
       mininterval=interval,

@@ -70,7 +70,7 @@ def _refused(tmp_path, *arguments):
     ((DIGITS, "--config.stage2.epochs=abc"), "stage2.epochs=abc"),
     ((DIGITS, "--config.stage2.backbone_rate=nan"), "backbone_rate is nan"),
     ((f"{DIGITS}:method=magic",), "method='magic': expected one of plain"),
-    ((DIGITS, "--mode=fly"), "value should be one of <train|evaluate>"),
+    ((DIGITS, "--mode=fly"), "value should be one of <train|evaluate|"),
     ((DIGITS, "--speed=9"), "Unknown command line flag 'speed'"),
     ((DIGITS, "stray"), "unexpected argument 'stray'"),
     (("--mode=evaluate",), "holds no config.json"),

@@ -1,0 +1,68 @@
+r"""The mode check_data: checks every image of a configuration's data set.
+
+    python main.py --mode=check_data --config=configs/imagenet_lt.py \
+        --config.dataset.root=DIR --output=findings.csv
+
+reads and decodes each image once and prints what the data set holds and what
+is wrong with it. The command exits with 1 when a file can't be decoded, when
+two splits share an image, when a class has no training image, or when the
+counts contradict what is known of the data set (check_facts.py). Odd formats,
+names and sizes and copies inside a split are only noted. --output, which need
+not be given, names a CSV file for every finding and for the number of training
+images of each class. Nothing is trained, no device is used, and TensorFlow only
+where the source is TFDS. A configuration without a test list or folder tests on
+its validation images: those count once and are no leak.
+"""
+
+import functools
+import time
+
+import ml_collections
+
+from blt_jax import logs
+from blt_jax.build import build_dataset, shot_groups, shot_limits
+from blt_jax.config_check import check_config
+from blt_jax.data import check, check_facts, check_findings, check_report
+
+
+def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
+  """Checks the images of a configuration and prints the report.
+
+  Args:
+    config: a configuration as `configs/common.py` defines it.
+    output: CSV file for all findings; "" writes none.
+
+  Returns:
+    The exit code: 1 when something is wrong, else 0.
+
+  Raises:
+    ValueError: for a configuration or a data set that can't be loaded.
+    OSError: when `output` can't be written.
+  """
+  check_config(config)
+  if output:
+    open(output, "a").close()  # Better now than after an hour of reading.
+  dataset = build_dataset(config)
+  start = time.monotonic()
+  scan = check.scan(
+    dataset,
+    progress=functools.partial(logs.progress, title="checked", unit="image"),
+  )
+  seconds = time.monotonic() - start
+  facts, facts_note = check_facts.compare(
+    dataset, shot_groups(config, dataset.class_counts), config.dataset
+  )
+  report = check_findings.report(
+    dataset,
+    scan,
+    image_size=config.dataset.image_size,
+    shot_limits=shot_limits(config),
+    facts=facts,
+    facts_note=facts_note,
+    seconds=seconds,
+  )
+  logs.say(check_report.text(report))
+  if output:
+    check_report.write_csv(report, output)
+    logs.say(f"all findings: {output}")
+  return 1 if report.errors else 0
