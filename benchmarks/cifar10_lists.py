@@ -15,7 +15,7 @@ import pathlib
 
 from absl import app, flags
 
-from blt_jax.data import image_files
+from blt_jax.data import image_lists
 
 SELECTION_PER_CLASS = 500
 
@@ -60,7 +60,7 @@ def _class_lines(
 
 def _write_protocol(root: pathlib.Path, folder: pathlib.Path) -> None:
   """Which images the small protocol trains, validates and tests on."""
-  dataset = image_files.load_image_lists(
+  dataset = image_lists.load_image_lists(
     str(root),
     str(root / "train.txt"),
     test_list=str(root / "test.txt"),

@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from blt_jax import hallucinate, optimizer, train_step
-from blt_jax.data import augment, image_files, longtail, sampling, sources
+from blt_jax.data import augment, longtail, sampling, sources
 from blt_jax.models import create_model
 from blt_jax.train_step import TrainState
 
@@ -24,6 +24,7 @@ _NEEDED = {
   "npz": ("root",),
   "image_list": ("root", "train_list"),
   "image_folder": ("root",),
+  "inaturalist": ("root", "train_list"),
 }
 
 
@@ -48,7 +49,10 @@ def build_dataset(config: ml_collections.ConfigDict) -> sources.Dataset:
   }
   if dataset.source == "tfds":
     return sources.load_tfds(
-      dataset.name, data_dir=dataset.root or None, **options
+      dataset.name,
+      data_dir=dataset.root or None,
+      manual_dir=dataset.manual_dir or None,
+      **options,
     )
   if dataset.source == "digits":
     return sources.load_digits_lt(**options)
@@ -56,16 +60,24 @@ def build_dataset(config: ml_collections.ConfigDict) -> sources.Dataset:
   if dataset.source == "npz":
     return sources.load_npz(dataset.root, **options)
   if dataset.source == "image_folder":
-    return image_files.load_image_folder(
+    return sources.load_image_folder(
       dataset.root, test_per_class=dataset.test_per_class, **options
     )
-  return image_files.load_image_lists(
+  options["class_names_file"] = _list_path(dataset, "class_names")
+  options["drop_below"] = dataset.drop_below
+  train_list = _list_path(dataset, "train_list")
+  test_list = _list_path(dataset, "test_list")
+  if dataset.source == "inaturalist":
+    return sources.load_inaturalist(
+      dataset.root, train_list, test_json=test_list, **options
+    )
+  return sources.load_image_lists(
     dataset.root,
-    _list_path(dataset, "train_list"),
+    train_list,
     validation_list=_list_path(dataset, "validation_list"),
-    test_list=_list_path(dataset, "test_list"),
-    class_names_file=_list_path(dataset, "class_names"),
-    drop_below=dataset.drop_below,
+    test_list=test_list,
+    class_folders=dataset.class_folders,
+    flat_folders=dataset.flat_folders,
     **options,
   )
 

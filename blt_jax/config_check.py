@@ -10,9 +10,17 @@ from typing import Any
 
 import ml_collections
 
+from blt_jax.data.unreadable import ON_ERROR
 from blt_jax.models import BACKBONES, CLASSIFIERS
 
-SOURCES = ("digits", "npz", "image_list", "image_folder", "tfds")
+SOURCES = (
+  "digits",
+  "npz",
+  "image_list",
+  "image_folder",
+  "inaturalist",
+  "tfds",
+)
 PROFILES = ("natural", "exponential", "step")
 
 
@@ -80,10 +88,13 @@ _DATASET_RULES = {
   ),
   "source": choice(SOURCES),
   "root": TEXT,
+  "manual_dir": TEXT,
   "train_list": TEXT,
   "validation_list": TEXT,
   "test_list": TEXT,
   "class_names": TEXT,
+  "class_folders": BOOLEAN,
+  "flat_folders": several(TEXT),
   "drop_below": whole(0),
   "profile": choice(PROFILES),
   "max_per_class": whole(0),
@@ -91,6 +102,8 @@ _DATASET_RULES = {
   "validation_per_class": whole(0),
   "test_per_class": whole(0),
   "split_seed": whole(0),
+  "on_error": choice(ON_ERROR),
+  "max_pixels": whole(1),
   "many_above": whole(0),
   "few_up_to": whole(0),
   "image_size": whole(8),

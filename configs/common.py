@@ -45,19 +45,24 @@ def default() -> ml_collections.ConfigDict:
 
   config.dataset = dataset = ml_collections.ConfigDict()
   dataset.name = ""  # Name in results and reports; for TFDS the builder's name.
-  dataset.source = ""  # digits, npz, image_list, image_folder or tfds.
+  dataset.source = ""  # A name of blt_jax.config_check.SOURCES.
   dataset.root = ""  # Folder of the images (TFDS: data_dir), or the .npz file.
-  dataset.train_list = ""  # image_list: "path label" lines under the root.
+  dataset.manual_dir = ""  # TFDS: archives that it can't download itself.
+  dataset.train_list = ""  # Lines "path label", or iNaturalist's JSON.
   dataset.validation_list = ""  # Empty: validation_per_class out of training.
   dataset.test_list = ""  # Empty: the validation images are the test, too.
-  dataset.class_names = ""  # image_list: file of names, one a line.
-  dataset.drop_below = 0  # image_list: drops classes left with fewer images.
+  dataset.class_names = ""  # Lists: file of names, see docs/data.md.
+  dataset.class_folders = False  # image_list: a folder is a class: check it.
+  dataset.flat_folders = ()  # image_list: val/cat/1.jpg may be val/1.jpg here.
+  dataset.drop_below = 0  # Lists: drops classes left with fewer images.
   dataset.profile = "natural"  # Training counts: natural, exponential or step.
   dataset.max_per_class = 0  # Images of the largest class of a profile.
   dataset.imbalance = 100.0  # Largest class of a profile / smallest one.
   dataset.validation_per_class = 0  # Images a class held out for validation.
   dataset.test_per_class = 0  # image_folder without test/: held out for test.
   dataset.split_seed = 0  # Which images a profile or a held-out split takes.
+  dataset.on_error = "replace"  # Unreadable image: another of its class; stop.
+  dataset.max_pixels = 178_956_970  # A larger image counts as unreadable.
   dataset.many_above = 100  # A class with more training images is many-shot.
   dataset.few_up_to = 20  # At most so many: few-shot, the tail.
   dataset.image_size = 224  # Side of the square that the network sees, pixels.

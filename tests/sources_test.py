@@ -38,7 +38,7 @@ def test_split_takes_paths_by_position():
 
 
 def test_split_holds_images_or_paths():
-  with pytest.raises(ValueError, match="exactly one of images and paths"):
+  with pytest.raises(ValueError, match="2 of images, paths and records"):
     sources.Split(np.zeros(1, int), _images(1), ["a"])
 
 

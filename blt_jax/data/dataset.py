@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -11,31 +12,77 @@ from blt_jax.data import longtail
 _log = logging.getLogger(__name__)
 
 
+class Records(Protocol):
+  """Encoded images with random access: only what is asked for is read."""
+
+  def __len__(self) -> int:
+    """Number of images, n."""
+
+  def read(self, indices: np.ndarray) -> list[bytes]:
+    """The encoded images at positions int [k], 0..n-1, in that order."""
+
+  def name(self, index: int) -> str:
+    """What to call the image at a position in a message; reads nothing."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Selection:
+  """Records at chosen positions of other records; nothing is read to choose.
+
+  Attributes:
+    records: n records.
+    indices: int64 [m], positions in `records`, 0..n-1.
+  """
+
+  records: Records
+  indices: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.indices)
+
+  def read(self, indices: np.ndarray) -> list[bytes]:
+    """See Records."""
+    return self.records.read(self.indices[indices])
+
+  def name(self, index: int) -> str:
+    """See Records."""
+    return self.records.name(int(self.indices[index]))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-  """Labelled images, in memory or in files (exactly one of the two).
+  """Labelled images: in memory, in files or in records (exactly one of them).
 
   Attributes:
     labels: int32 [n].
     images: uint8 [n, h, w, 3], RGB.
     paths: [n] file names, any sequence of them; kept as a numpy array of
       variable-width strings, so that millions of them stay small.
+    records: n encoded images with random access.
   """
 
   labels: np.ndarray
   images: np.ndarray | None = None
   paths: np.ndarray | None = None
+  records: Records | None = None
 
   def __post_init__(self):
-    if (self.images is None) == (self.paths is None):
-      raise ValueError("Split: exactly one of images and paths is allowed")
+    held = [
+      part
+      for part in (self.images, self.paths, self.records)
+      if part is not None
+    ]
+    if len(held) != 1:
+      raise ValueError(
+        f"Split: {len(held)} of images, paths and records are given;"
+        " allowed: exactly one"
+      )
     object.__setattr__(self, "labels", np.asarray(self.labels, np.int32))
     if self.paths is not None:
       object.__setattr__(self, "paths", string_array(self.paths))
-    held = self.paths if self.images is None else self.images
-    if held is not None and len(held) != len(self.labels):
+    if len(held[0]) != len(self.labels):
       raise ValueError(
-        f"Split: {len(self.labels)} labels for {len(held)} images;"
+        f"Split: {len(self.labels)} labels for {len(held[0])} images;"
         " allowed: as many labels as images"
       )
 
@@ -43,11 +90,12 @@ class Split:
     return len(self.labels)
 
   def take(self, indices: np.ndarray) -> "Split":
-    """The images at the given positions, in that order."""
+    """The images at the given positions, in that order; records stay unread."""
     return Split(
       self.labels[indices],
       None if self.images is None else self.images[indices],
       None if self.paths is None else self.paths[indices],
+      None if self.records is None else _select(self.records, indices),
     )
 
 
@@ -72,6 +120,13 @@ class Dataset:
     return np.bincount(self.train.labels, minlength=self.num_classes)
 
 
+def _select(records: Records, indices: np.ndarray) -> Selection:
+  """Positions of positions are looked up at once, so selections never nest."""
+  if isinstance(records, Selection):
+    return Selection(records.records, records.indices[indices])
+  return Selection(records, np.arange(len(records))[indices])
+
+
 def string_array(strings) -> np.ndarray:
   """An array of variable-width strings."""
   return np.asarray(strings, dtype=np.dtypes.StringDType())
@@ -89,6 +144,7 @@ def assemble(
   imbalance: float,
   validation_per_class: int,
   split_seed: int,
+  drop_below: int = 0,
 ) -> Dataset:
   """Makes the training pool long-tailed and fills in the missing splits.
 
@@ -104,6 +160,8 @@ def assemble(
     imbalance: largest over smallest class, >= 1; unused by "natural".
     validation_per_class: 1 or more; unused when validation is given.
     split_seed: of the choice of images.
+    drop_below: drops classes that keep fewer training images than this after
+      the hold-out, from every split, and numbers the others anew; 0 drops none.
 
   Returns:
     The Dataset.
@@ -117,6 +175,13 @@ def assemble(
     raise ValueError(
       "validation_per_class = 0 with no validation split given; allowed: 1 or"
       " more, or a validation split"
+    )
+  if drop_below:
+    class_names, train, (validation, test) = drop_small_classes(
+      class_names,
+      train,
+      others=(validation, test),
+      minimum=drop_below + validation_per_class,
     )
   check_every_class(train.labels, class_names)
   available = np.bincount(train.labels) - validation_per_class

@@ -1,10 +1,9 @@
 """Where images come from: one loader a source, each returning a Dataset.
 
-Sources in memory are here; image lists and folders are in image_files.py and
-can be called from here as well.
+Sources in memory and TFDS are here. image_lists.py, image_files.py (folders)
+and inaturalist.py hold the rest, which can be called from here as well.
 """
 
-import logging
 import os
 import zipfile
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from blt_jax.data import longtail
+from blt_jax.data import longtail, tfds_records
 from blt_jax.data.dataset import Dataset, Split, assemble
-from blt_jax.data.image_files import load_image_folder, load_image_lists
-
-_log = logging.getLogger(__name__)
+from blt_jax.data.image_files import load_image_folder
+from blt_jax.data.image_lists import load_image_lists
+from blt_jax.data.inaturalist import load_inaturalist
 
 __all__ = [
   "Dataset",
@@ -25,6 +24,7 @@ __all__ = [
   "load_digits_lt",
   "load_image_folder",
   "load_image_lists",
+  "load_inaturalist",
   "load_npz",
   "load_tfds",
 ]
@@ -188,8 +188,10 @@ def load_tfds(
   name: str,
   *,
   data_dir: str | None = None,
+  manual_dir: str | None = None,
   download: bool = True,
   train_split: str = "train",
+  validation_split: str = "validation",
   test_split: str = "test",
   profile: str = "exponential",
   max_per_class: int = 0,
@@ -197,46 +199,66 @@ def load_tfds(
   validation_per_class: int = 50,
   split_seed: int = 0,
 ) -> Dataset:
-  """A TensorFlow Datasets image set of one image size, made long-tailed.
+  """A TensorFlow Datasets image set, made long-tailed unless it is already.
 
-  Made for "cifar10" and "cifar100": the profile and the validation images come
-  from the training split, the test split is the official one.
+  Images of one size of at most 64 x 64 pixels ("cifar10", "cifar100") are read
+  into memory. Others ("imagenet_lt") stay in their record files, of which only
+  the images that a batch holds are read; these files have to be array_record,
+  which is what the data set is prepared as if it is not yet.
 
   Args:
     name: of the TFDS data set; it has features "image" and "label".
     data_dir: where TFDS keeps prepared data; None is its own default.
+    manual_dir: folder of the archives that TFDS can't download; None is its
+      own default.
     download: whether to download and prepare what is not prepared.
-    train_split: TFDS name of the split to train and validate on.
+    train_split: TFDS name of the split to train on.
+    validation_split: TFDS name of the split to validate on; a data set without
+      it has validation images held out of training.
     test_split: TFDS name of the split to test on.
     profile: of the class counts, see longtail.profile_counts.
     max_per_class: size of the largest class; 0 means as large as possible.
     imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: images a class held out of training, >= 1.
+    validation_per_class: images a class held out of training, >= 1; unused
+      with a validation split.
     split_seed: of the choice of images.
 
   Returns:
-    The Dataset, images in memory.
+    The Dataset, images in memory or records.
 
   Raises:
     ValueError: TFDS can't provide the data, or a class lacks images.
   """
-  builder = _tfds_builder(name, data_dir, download)
-  train, test = (
-    _read_tfds(builder, split, name) for split in (train_split, test_split)
+  builder = tfds_records.prepared_builder(
+    name, data_dir=data_dir, manual_dir=manual_dir, download=download
   )
-  return from_arrays(
-    train["image"],
-    train["label"],
-    test_images=test["image"],
-    test_labels=test["label"],
-    class_names=builder.info.features["label"].names,
-    name=name,
+  validation = None
+  if validation_split in builder.info.splits:
+    validation = _tfds_split(builder, validation_split)
+  return assemble(
+    name,
+    builder.info.features["label"].names,
+    train=_tfds_split(builder, train_split),
+    validation=validation,
+    test=_tfds_split(builder, test_split),
     profile=profile,
     max_per_class=max_per_class,
     imbalance=imbalance,
     validation_per_class=validation_per_class,
     split_seed=split_seed,
   )
+
+
+def _tfds_split(builder: Any, split: str) -> Split:
+  """A split in memory or as records, whatever the data set's images allow."""
+  if not tfds_records.fits_memory(builder):
+    records = tfds_records.TfdsRecords(builder, split)
+    labels = tfds_records.read_labels(builder, split, records)
+    return Split(labels, records=records)
+  arrays = _read_tfds(builder, split)
+  in_memory = _array_split(split, arrays["image"], arrays["label"])
+  _check_labels(split, in_memory, builder.info.features["label"].num_classes)
+  return in_memory
 
 
 def _read_npz(path: str) -> dict[str, Any]:
@@ -253,41 +275,15 @@ def _read_npz(path: str) -> dict[str, Any]:
     ) from error
 
 
-def _tfds_builder(name: str, data_dir: str | None, download: bool):
-  from blt_jax.data.tf_images import tensorflow
-
-  tensorflow()
-  import tensorflow_datasets as tfds
-
-  try:
-    builder = tfds.builder(name, data_dir=data_dir)
-    if download and not builder.is_prepared():
-      # TFDS tries again for minutes, which its own warnings would fill.
-      logging.getLogger("urllib3").setLevel(logging.ERROR)
-      _log.warning("TFDS downloads %s to %s", name, builder.data_dir)
-      builder.download_and_prepare()
-  except Exception as error:  # TFDS raises anything from its own to urllib's.
-    raise ValueError(
-      f"TFDS data set {name!r} can't be had: {error or type(error).__name__}"
-    ) from error
-  if not builder.is_prepared():
-    raise ValueError(
-      f"TFDS data set {name!r} is not prepared in {builder.data_dir};"
-      " allowed: download=True"
-    )
-  return builder
-
-
-def _read_tfds(builder, split: str, name: str) -> dict[str, np.ndarray]:
+def _read_tfds(builder: Any, split: str) -> dict[str, np.ndarray]:
   import tensorflow_datasets as tfds
 
   try:
     return tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
   except Exception as error:
     raise ValueError(
-      f"TFDS data set {name!r}: split {split!r} can't be read into arrays"
-      f" ({error}); its splits are {sorted(builder.info.splits)}, and all its"
-      " images must have one size"
+      f"TFDS data set {builder.name!r}: split {split!r} can't be read into"
+      f" arrays ({error}); its splits are {sorted(builder.info.splits)}"
     ) from error
 
 
