@@ -107,7 +107,7 @@ def test_truncated_file_is_wrong_and_named(root, capsys):
   assert check_data(config_of(root)) == 1
   output = capsys.readouterr().out
   assert f"validation {root / '7.jpg'} (1): damaged: image file is" in output
-  assert "error: 1 unreadable images" in output
+  assert "error: unreadable images: 1" in output
 
 
 def test_at_most_twenty_files_are_listed(root, capsys):
@@ -140,7 +140,7 @@ def test_copy_under_another_name_in_another_split_is_wrong(root, capsys):
   output = capsys.readouterr().out
   line = f"test {root / 'copy.jpg'} (0) = train {root / '2.jpg'} (0)"
   assert line in output
-  assert "error: 1 images that are in another split as well" in output
+  assert "error: images that are in another split as well: 1" in output
 
 
 def test_file_listed_in_two_splits_is_wrong(root):
@@ -164,8 +164,8 @@ def test_copies_inside_a_split_are_noted_by_label(root, capsys):
     list_more(root, "train", f"{name}.jpg {label}")
   assert check_data(config_of(root)) == 0
   output = capsys.readouterr().out
-  assert "note: 1 images that are twice in their class and split" in output
-  assert "warning: 1 training images that are in another class as" in output
+  assert "note: images that are twice in their class and split: 1" in output
+  assert "warning: training images that are in another class as" in output
   pair = f"train {root / 'other.jpg'} (0) = train {root / '1.jpg'} (1)"
   assert pair in output
 

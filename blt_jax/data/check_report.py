@@ -165,7 +165,7 @@ def _empty_classes(report: Report) -> Iterator[str]:
   empty = report.empty_classes
   if not len(empty):
     return
-  yield f"error: {len(empty)} classes without a training image"
+  yield f"error: classes without a training image: {len(empty)}"
   for c in empty[:_LISTED]:
     yield f"  class {c} ({report.dataset.class_names[c]})"
   yield from _rest(len(empty))
@@ -176,11 +176,11 @@ def _finding(report: Report, finding: Finding) -> Iterator[str]:
     example = _image(report, int(finding.images[0]))
     copied = _copied(report, finding, 0)
     yield (
-      f"note: {len(finding.images)} {finding.title}, as {example}"
+      f"note: {finding.title}: {len(finding.images)}, as {example}"
       + (f" = {copied}" if copied else "")
     )
     return
-  yield f"{finding.severity}: {len(finding.images)} {finding.title}"
+  yield f"{finding.severity}: {finding.title}: {len(finding.images)}"
   for k, image in enumerate(finding.images[:_LISTED].tolist()):
     line = f"  {_image(report, image)}"
     if finding.copies_of is not None:
@@ -212,4 +212,4 @@ def _rest(count: int) -> Iterator[str]:
 def _result(report: Report) -> str:
   if not report.errors:
     return "nothing is wrong"
-  return f"WRONG: {report.errors} errors"
+  return f"WRONG, errors: {report.errors}"
