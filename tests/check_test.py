@@ -133,6 +133,12 @@ def test_pixel_limit_is_wrong(root):
   assert errors == {0: "1200 pixels; allowed: 1199 or fewer"}
 
 
+def test_pixel_limit_is_the_configuration_s(root):
+  config = config_of(root)
+  config.dataset.max_pixels = 1199
+  assert check_data(config) == 1
+
+
 def test_copy_under_another_name_in_another_split_is_wrong(root, capsys):
   (root / "copy.jpg").write_bytes((root / "2.jpg").read_bytes())
   list_more(root, "test", "copy.jpg 0")
@@ -422,7 +428,12 @@ def test_command_line_of_sound_lists_exits_with_0(root):
 
 
 def test_command_line_compares_a_known_data_set(root):
-  code, output, errors = command(root, "imagenet_lt")
+  code, output, errors = command(
+    root,
+    "image_list",
+    "--config.dataset.name=imagenet_lt",
+    "--config.dataset.validation_per_class=0",
+  )
   assert (code, errors) == (1, "")
   assert "115846  WRONG" in output
 

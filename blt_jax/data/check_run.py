@@ -46,6 +46,7 @@ def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
   start = time.monotonic()
   scan = check.scan(
     dataset,
+    max_pixels=config.dataset.max_pixels,
     progress=functools.partial(logs.progress, title="checked", unit="image"),
   )
   seconds = time.monotonic() - start
