@@ -5,7 +5,15 @@ r"""BLT on ImageNet-LT with ResNet-10: the paper's main run.
 
 The root holds ImageNet's train/ and val/ folders and the split lists
 ImageNet_LT_train.txt, ImageNet_LT_val.txt and ImageNet_LT_test.txt of OLTR
-("train/n01440764/n01440764_190.JPEG 0").
+("train/n01440764/n01440764_190.JPEG 0"). val/ may be as its archive unpacks,
+without class folders. Or from the original archives through TFDS, which
+prepares its own record files under the root the first time:
+
+    python main.py --config=configs/imagenet_lt.py \
+        --config.dataset.source=tfds --config.dataset.root=/data/tfds \
+        --config.dataset.manual_dir=/data/imagenet_archives
+
+What to put where, and the counts to expect: docs/data.md.
 
 Hardware and time: not measured by us on this data set. The paper reports
 7 h 3 min for the 90 epochs on one RTX 2080 Ti (supplement, Table 6).
@@ -29,4 +37,6 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config.dataset.train_list = "ImageNet_LT_train.txt"
   config.dataset.validation_list = "ImageNet_LT_val.txt"
   config.dataset.test_list = "ImageNet_LT_test.txt"
+  config.dataset.class_folders = True
+  config.dataset.flat_folders = ("val",)
   return common.variant(config, arg)

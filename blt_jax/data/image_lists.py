@@ -86,10 +86,10 @@ def load_image_lists(
       f" {num_classes}"
     )
   limit = len(known.names) if known else num_classes
-  lists = [_read_list(train_list, limit)]
+  lists = [read_list(train_list, limit)]
   names = known.names if known else names_from_folders(lists[0], num_classes)
   others = [file for file in (validation_list, test_list) if file]
-  lists += [_read_list(file, len(names)) for file in others]
+  lists += [read_list(file, len(names)) for file in others]
   if known and known.numbered:
     lists = relabel(lists, names, names_file=class_names_file)
   elif class_folders:
@@ -117,7 +117,7 @@ def _to_split(listed: ImageList, finder: FileFinder) -> Split:
   return Split(listed.labels, paths=paths)
 
 
-def _read_list(file: str, num_classes: int) -> ImageList:
+def read_list(file: str, num_classes: int) -> ImageList:
   """Parses a list, checked; num_classes = 0 allows any label below n."""
   paths, labels, lines = [], [], []
   try:
