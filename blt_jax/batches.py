@@ -10,6 +10,7 @@ import numpy as np
 from blt_jax.build import Stage
 from blt_jax.data import pipeline, sampling
 from blt_jax.data.sources import Dataset, Split
+from blt_jax.data.unreadable import Substitutes
 
 if TYPE_CHECKING:
   from blt_jax.static_images import Pool
@@ -30,6 +31,14 @@ class Feeder:
     self.config = config
     self.dataset = dataset
     self.devices = devices
+    self.substitutes = {
+      name: Substitutes(split, name=name, on_error=config.dataset.on_error)
+      for name, split in (
+        ("training", dataset.train),
+        ("validation", dataset.validation),
+        ("test", dataset.test),
+      )
+    }
     self._kept: dict[int, list[HostBatch]] = {}
 
   def plan(self, stage: Stage, epoch: int) -> sampling.EpochPlan:
@@ -80,7 +89,8 @@ class Feeder:
 
     Yields:
       What `eval_step` takes, each array with a leading device axis. A split
-      that fits into memory is read only once.
+      that fits into memory is read only once. Images that can't be read are
+      masked out.
     """
     if id(split) not in self._kept:
       size = self.config.dataset.image_size
@@ -100,6 +110,8 @@ class Feeder:
       crop_scale=crop_scale,
       source_crop_scale=self.config.perturb.crop_scale,
       crop_ratio=dataset.crop_ratio,
+      substitutes=self.substitutes["training"],
+      max_pixels=dataset.max_pixels,
     )
     for batch in batches:
       yield self._deal(batch)
@@ -112,9 +124,15 @@ class Feeder:
       batch_size=-(-largest // self.devices) * self.devices,
       image_size=config.dataset.image_size,
       resize_size=config.dataset.resize_size,
+      substitutes=self._substitutes_of(split),
+      max_pixels=config.dataset.max_pixels,
     )
     for batch in batches:
       yield self._deal(batch)
+
+  def _substitutes_of(self, split: Split) -> Substitutes:
+    is_validation = split is self.dataset.validation
+    return self.substitutes["validation" if is_validation else "test"]
 
   def _deal(self, batch: HostBatch) -> HostBatch:
     """Splits [n, ...] into [devices, n / devices, ...].

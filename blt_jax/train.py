@@ -106,12 +106,15 @@ def train_epoch(
 
   Returns:
     (the state after it, sums over the epoch: those of `train_step`, "overflow",
-    and the seconds "seconds" and "waited" for data).
+    "replaced" images that could not be read, and the seconds "seconds" and
+    "waited" for data).
 
   Raises:
     FloatingPointError: when the loss or a weight is not finite.
   """
   plan = run.feeder.plan(stage, epoch)
+  substitutes = run.feeder.substitutes["training"]
+  replaced = substitutes.replaced
   batches = Timed(run.feeder.training(plan, pool=pool))
   title = f"stage {stage.number} epoch {epoch}/{stage.epochs}"
   start, outputs = time.monotonic(), []
@@ -128,6 +131,7 @@ def train_epoch(
         "lower learning rates. Checkpoints of earlier epochs are intact."
       )
   sums["overflow"] = plan.overflow
+  sums["replaced"] = substitutes.replaced - replaced
   sums["waited"] = batches.waited
   sums["seconds"] = time.monotonic() - start
   return state, sums
@@ -155,6 +159,7 @@ def epoch_row(
     "mean_updates": sums.get("updates", 0.0) / max(hallucinated, 1.0),
     "reached_share": sums.get("reached", 0.0) / max(hallucinated, 1.0),
     "overflow": sums["overflow"],
+    "replaced": sums["replaced"],
     "seconds": round(sums["seconds"], 3),
     "data_wait_share": round(sums["waited"] / sums["seconds"], 4),
     "images_per_second": round(real / sums["seconds"], 1),

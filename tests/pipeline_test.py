@@ -389,7 +389,7 @@ def test_undecodable_file_is_named(files, tmp_path, content):
     path.write_bytes(content)
   paths = [*files.paths[:13], str(path), *files.paths[13:]]
   broken = Split(np.zeros(len(paths), int), paths=paths)
-  message = r"broken\.jpg: can't be decoded"
+  message = r"broken\.jpg: can't be read"
   batches = pipeline.eval_batches(
     broken, batch_size=4, image_size=24, resize_size=24, num_threads=2
   )

@@ -32,7 +32,7 @@ def training_blocks(
       image[y : y + h, x : x + w]
       for image, (y, x, h, w) in zip(images, windows, strict=True)
     )
-    yield np.stack([_resize(image, image_size, image_size) for image in cut])
+    yield np.stack([resize(image, image_size, image_size) for image in cut])
 
 
 def evaluation_blocks(
@@ -53,11 +53,11 @@ def evaluation_blocks(
     height, width = crops.resized_shape(height, width, resize_size)
     y = crops.centre_offset(height, image_size)
     x = crops.centre_offset(width, image_size)
-    resized = np.stack([_resize(image, height, width) for image in images])
+    resized = np.stack([resize(image, height, width) for image in images])
     yield resized[:, y : y + image_size, x : x + image_size]
 
 
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
   """Bilinear and antialiased, as torchvision resizes Pillow images."""
   resized = Image.fromarray(image).resize(
     (width, height), Image.Resampling.BILINEAR

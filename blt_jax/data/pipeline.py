@@ -9,13 +9,15 @@ import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from blt_jax.data import array_images, crops, tf_images
 from blt_jax.data.dataset import Split
+from blt_jax.data.image_formats import MAX_PIXELS
 from blt_jax.data.sampling import EpochPlan
+from blt_jax.data.unreadable import Substitutes
 
 Batch = dict[str, np.ndarray]
 
@@ -28,6 +30,8 @@ def train_batches(
   crop_scale: tuple[float, float] = (0.08, 1.0),
   source_crop_scale: tuple[float, float] = (0.3, 1.0),
   crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+  substitutes: Substitutes | None = None,
+  max_pixels: int = MAX_PIXELS,
   num_threads: int | None = None,
   prefetch_depth: int = 2,
 ) -> Iterator[Batch]:
@@ -43,6 +47,9 @@ def train_batches(
     crop_scale: range of a crop's area over the image's, 0 < low <= high <= 1.
     source_crop_scale: the same for the images to hallucinate from.
     crop_ratio: range of a crop's width / height, 0 < low <= high.
+    substitutes: of this split, for images that can't be read; by default the
+      first one stops the iteration. Unused for images in memory.
+    max_pixels: a larger image counts as unreadable.
     num_threads: threads that decode files; None for one a core.
     prefetch_depth: batches made ahead, >= 1.
 
@@ -52,8 +59,8 @@ def train_batches(
     [H], source_used bool [H]. Close it (or use it up) to stop its thread.
 
   Raises:
-    ValueError: an argument is not allowed; while iterating: names a file that
-      can't be decoded.
+    ValueError: an argument is not allowed; while iterating: names an image that
+      can't be read.
   """
   _check_size("image_size", image_size)
   scales = (crop_scale, source_crop_scale)
@@ -62,8 +69,8 @@ def train_batches(
     source_crop_scale, crop_ratio, scale_name="source_crop_scale"
   )
 
-  def requests():
-    for step in range(len(plan)):
+  def wanted(first: int = 0):
+    for step in range(first, len(plan)):
       rows = np.concatenate([plan.indices[step], plan.sources[step]])
       yield rows, _draws(plan, step, scales, crop_ratio)
 
@@ -71,19 +78,24 @@ def train_batches(
   if split.images is not None:
     images = split.images
     blocks = array_images.training_blocks(
-      ((images[rows], draws) for rows, draws in requests()),
+      ((images[rows], draws) for rows, draws in wanted()),
       image_size=image_size,
       ratio=crop_ratio,
     )
   else:
-    paths = cast(np.ndarray, split.paths)
-    blocks = tf_images.training_blocks(
-      lambda: ((paths[rows], draws) for rows, draws in requests()),
-      block_size=plan.indices.shape[1] + plan.sources.shape[1],
+    reader = tf_images.training_reader(
+      encoded=split.paths is None,
       image_size=image_size,
       ratio=crop_ratio,
+      max_pixels=max_pixels,
       num_threads=_threads(num_threads),
     )
+    substitutes = substitutes or Substitutes(
+      split, name="training", on_error="stop"
+    )
+    size = plan.indices.shape[1] + plan.sources.shape[1]
+    read = substitutes.blocks(reader, wanted, size=size)
+    blocks = (block for block, _ in read)
   batches = _label_blocks(blocks, split.labels, plan)
   return prefetch(batches, prefetch_depth)
 
@@ -96,6 +108,8 @@ def eval_batches(
   resize_size: int,
   process_index: int = 0,
   process_count: int = 1,
+  substitutes: Substitutes | None = None,
+  max_pixels: int = MAX_PIXELS,
   num_threads: int | None = None,
   prefetch_depth: int = 2,
 ) -> Iterator[Batch]:
@@ -110,6 +124,10 @@ def eval_batches(
       each batch, 0 <= process_index < process_count.
     process_count: number of parts, a divisor of B. All processes give as many
       batches.
+    substitutes: of this split, for images that can't be read: they are masked
+      out. By default the first one stops the iteration. Unused for images in
+      memory.
+    max_pixels: a larger image counts as unreadable.
     num_threads: threads that decode files; None for one a core.
     prefetch_depth: batches made ahead, >= 1.
 
@@ -119,8 +137,8 @@ def eval_batches(
     with zeros whose mask is False.
 
   Raises:
-    ValueError: an argument is not allowed; while iterating: names a file that
-      can't be decoded.
+    ValueError: an argument is not allowed; while iterating: names an image that
+      can't be read.
   """
   _check_size("image_size", image_size)
   if resize_size < image_size:
@@ -132,22 +150,32 @@ def eval_batches(
   )
   filled = [part for part in positions if len(part)]
   width = batch_size // process_count
-  blocks: Iterator[np.ndarray]
+  blocks: Iterator[tuple[np.ndarray, np.ndarray]]
   if split.images is not None:
     images = split.images
-    blocks = array_images.evaluation_blocks(
+    in_memory = array_images.evaluation_blocks(
       (images[part] for part in filled),
       image_size=image_size,
       resize_size=resize_size,
     )
+    blocks = ((block, np.zeros(len(block), bool)) for block in in_memory)
   else:
-    paths = cast(np.ndarray, split.paths)
-    blocks = tf_images.evaluation_blocks(
-      lambda: (paths[part] for part in filled),
-      block_size=width,
+    reader = tf_images.evaluation_reader(
+      encoded=split.paths is None,
       image_size=image_size,
       resize_size=resize_size,
+      max_pixels=max_pixels,
       num_threads=_threads(num_threads),
+    )
+    substitutes = substitutes or Substitutes(
+      split, name="evaluation", on_error="stop"
+    )
+    blocks = substitutes.blocks(
+      reader,
+      lambda first: (
+        (part, np.empty((len(part), 0))) for part in filled[first:]
+      ),
+      size=width,
     )
   batches = _pad_blocks(blocks, split.labels, positions, width, image_size)
   return prefetch(batches, prefetch_depth)
@@ -222,10 +250,11 @@ def _pad_blocks(blocks, labels, positions, width: int, size: int):
   for part in positions:
     image = np.zeros((width, size, size, 3), np.uint8)
     label = np.zeros(width, np.int32)
-    if len(part):
-      image[: len(part)] = next(blocks)
-      label[: len(part)] = labels[part]
     mask = np.arange(width) < len(part)
+    if len(part):
+      image[: len(part)], replaced = next(blocks)
+      label[: len(part)] = labels[part]
+      mask[: len(part)] &= ~replaced
     yield {"image": image, "label": label, "mask": mask}
 
 

@@ -1,15 +1,25 @@
-"""Image files to uint8 blocks with tf.data. TensorFlow is imported on use."""
+"""Encoded images to uint8 blocks with tf.data. TensorFlow is imported on use.
 
-import collections
+TensorFlow reads the files and decodes what a crop needs of a JPEG; Pillow reads
+the other formats and resizes, so that every pixel is the one that the peers of
+this field train on.
+"""
+
 import contextlib
 import functools
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
 
+from blt_jax.data import image_formats
+from blt_jax.data.array_images import resize
 from blt_jax.data.crops import TRIES
+
+# Draws of an image that is not cropped at random.
+_NO_DRAWS = np.empty(0)
 
 
 @functools.cache
@@ -32,112 +42,183 @@ def tensorflow():
   return tf
 
 
-def training_blocks(
-  requests: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]],
+class UnreadableError(Exception):
+  """A block holds an image that can't be read; it does not say which."""
+
+
+class Reader:
+  """Turns requests for images into blocks of pixels, on several threads."""
+
+  def __init__(
+    self,
+    pixels: Callable[[Any, Any], Any],
+    *,
+    encoded: bool,
+    image_size: int,
+    max_pixels: int,
+    num_threads: int,
+  ):
+    """Made by `training_reader` and `evaluation_reader`.
+
+    Args:
+      pixels: (content of a file, draws) -> uint8 [s, s, 3], in TensorFlow.
+      encoded: whether sources are contents of files; else they are paths.
+      image_size: s.
+      max_pixels: of an image that `pixels` reads.
+      num_threads: threads that read and decode.
+    """
+    self._pixels = pixels
+    self._max_pixels = max_pixels
+    self._encoded = encoded
+    self._shape = [image_size, image_size, 3]
+    self._num_threads = num_threads
+
+  def blocks(
+    self,
+    requests: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]],
+    *,
+    block_size: int,
+  ) -> Iterator[np.ndarray]:
+    """Reads the images of requests, a block for each.
+
+    Args:
+      requests: gives an iterator of (sources [n], draws [n, d]), used from
+        another thread.
+      block_size: n; the last request may be of fewer.
+
+    Yields:
+      uint8 [n, s, s, 3], in order.
+
+    Raises:
+      UnreadableError: the next block has an image that can't be read.
+    """
+    tf = tensorflow()
+    dataset = tf.data.Dataset.from_generator(
+      requests,
+      output_signature=(
+        tf.TensorSpec([None], tf.string),
+        tf.TensorSpec([None, None], tf.float64),
+      ),
+    )
+    # Requests are taken apart into images and batched again, so that the
+    # threads share the images of one request.
+    dataset = dataset.flat_map(
+      lambda *request: tf.data.Dataset.from_tensor_slices(request)
+    )
+    dataset = dataset.map(self._read, num_parallel_calls=self._num_threads)
+    dataset = dataset.batch(block_size).prefetch(1)
+    try:
+      for block in dataset.with_options(_options(self._num_threads)):
+        yield block.numpy()
+    except tf.errors.OpError as error:
+      raise UnreadableError(str(error.message)) from error
+
+  def problem(self, source: Any, draws: np.ndarray = _NO_DRAWS) -> str | None:
+    """Why an image can't be read, or None if it can.
+
+    Args:
+      source: a path, or the content of a file.
+      draws: as in a request; a damaged file may hold one crop and not another.
+    """
+    tf = tensorflow()
+    try:
+      self._function(tf.constant(source), tf.constant(draws, tf.float64))
+    except tf.errors.OpError:
+      return self._reason(source)
+    return None
+
+  def _reason(self, source: Any) -> str:
+    """What Pillow says about an image that TensorFlow could not read."""
+    try:
+      data = source if self._encoded else pathlib.Path(source).read_bytes()
+      image_formats.decode_rgb(data, max_pixels=self._max_pixels)
+    except OSError as error:
+      return str(error.strerror)
+    except image_formats.ImageError as error:
+      return str(error)
+    return "damaged JPEG"
+
+  @functools.cached_property
+  def _function(self):
+    return tensorflow().function(self._read)
+
+  def _read(self, source, draws):
+    tf = tensorflow()
+    data = source if self._encoded else tf.io.read_file(source)
+    return tf.ensure_shape(self._pixels(data, draws), self._shape)
+
+
+def training_reader(
   *,
-  block_size: int,
+  encoded: bool,
   image_size: int,
   ratio: tuple[float, float],
+  max_pixels: int,
   num_threads: int,
-) -> Iterator[np.ndarray]:
-  """Reads, crops and resizes images, a block for each request.
+) -> Reader:
+  """Random crops: draws are float64 [n, 22] of crops.crop_draws.
 
   Args:
-    requests: gives an iterator of (paths [n], float64 [n, 22] of
-      crops.crop_draws).
-    block_size: n >= 1.
+    encoded: whether sources are contents of files; else they are paths.
     image_size: s, side of the result in pixels.
     ratio: of the crops' fallback, see crops.crop_windows.
-    num_threads: threads that decode.
-
-  Returns:
-    An iterator of uint8 [n, s, s, 3], in order.
-
-  Raises:
-    ValueError: while iterating: names the file that can't be decoded.
+    max_pixels: a larger image counts as unreadable.
+    num_threads: threads that read and decode.
   """
-  read = functools.partial(_read_crop, image_size=image_size, ratio=ratio)
-  return _blocks(
-    requests,
-    read,
-    block_size=block_size,
+
+  def pixels(data, draws):
+    image = _window(data, draws, ratio=ratio, max_pixels=max_pixels)
+    return _resize(image, image_size, image_size)
+
+  return Reader(
+    pixels,
+    encoded=encoded,
     image_size=image_size,
+    max_pixels=max_pixels,
     num_threads=num_threads,
   )
 
 
-def evaluation_blocks(
-  requests: Callable[[], Iterable[np.ndarray]],
+def evaluation_reader(
   *,
-  block_size: int,
+  encoded: bool,
   image_size: int,
   resize_size: int,
+  max_pixels: int,
   num_threads: int,
-) -> Iterator[np.ndarray]:
-  """Reads images, resizes the short side and crops the centre.
+) -> Reader:
+  """Short side resized and centre cropped: draws are empty, float64 [n, 0].
 
   Args:
-    requests: gives an iterator of paths [n]; the last may be fewer.
-    block_size: n >= 1.
+    encoded: whether sources are contents of files; else they are paths.
     image_size: s, side of the result in pixels, <= resize_size.
     resize_size: length of the short side before the crop.
-    num_threads: threads that decode.
-
-  Returns:
-    An iterator of uint8 [n, s, s, 3], in order.
-
-  Raises:
-    ValueError: while iterating: names the file that can't be decoded.
+    max_pixels: a larger image counts as unreadable.
+    num_threads: threads that read and decode.
   """
-  read = functools.partial(
-    _read_centre, image_size=image_size, resize_size=resize_size
-  )
-  return _blocks(
-    lambda: ((paths, np.empty((len(paths), 0))) for paths in requests()),
-    read,
-    block_size=block_size,
+  tf = tensorflow()
+
+  def pixels(data, draws):
+    del draws
+    image = _whole(data, max_pixels=max_pixels)
+    shape = tf.shape(image)[:2]
+    shape = resize_size * shape // tf.reduce_min(shape)
+    # tf.round, like torchvision, rounds halves to even.
+    offset = tf.cast(
+      tf.round(tf.cast(shape - image_size, tf.float64) / 2), tf.int32
+    )
+    image = _resize(image, shape[0], shape[1])
+    return tf.slice(
+      image, [offset[0], offset[1], 0], [image_size, image_size, 3]
+    )
+
+  return Reader(
+    pixels,
+    encoded=encoded,
     image_size=image_size,
+    max_pixels=max_pixels,
     num_threads=num_threads,
   )
-
-
-def _blocks(requests, read, *, block_size, image_size, num_threads):
-  tf = tensorflow()
-  asked: collections.deque[np.ndarray] = collections.deque()
-
-  def generate():
-    for paths, draws in requests():
-      asked.append(paths)
-      yield paths.astype(object), draws
-
-  dataset = tf.data.Dataset.from_generator(
-    generate,
-    output_signature=(
-      tf.TensorSpec([None], tf.string),
-      tf.TensorSpec([None, None], tf.float64),
-    ),
-  )
-  # Requests are taken apart into images and batched again, so that the threads
-  # share the images of one request.
-  dataset = dataset.flat_map(
-    lambda *request: tf.data.Dataset.from_tensor_slices(request)
-  )
-  shape = [image_size, image_size, 3]
-  dataset = dataset.map(
-    lambda path, draws: tf.ensure_shape(read(path, draws), shape),
-    num_parallel_calls=num_threads,
-  )
-  dataset = dataset.batch(block_size).prefetch(1)
-  blocks = iter(dataset.with_options(_options(num_threads)))
-  while True:
-    try:
-      block = next(blocks)
-    except StopIteration:
-      return
-    except tf.errors.OpError as error:
-      _raise_with_path(asked[0] if asked else (), error)
-    asked.popleft()
-    yield block.numpy()
 
 
 def _options(num_threads: int):
@@ -148,42 +229,36 @@ def _options(num_threads: int):
   return options
 
 
-def _raise_with_path(paths, error) -> NoReturn:
-  """Finds the file of a block that can't be read and names it."""
+def _is_plain_jpeg(data):
+  """Whether TensorFlow decodes it as Pillow does: JPEG, grey or RGB."""
   tf = tensorflow()
-  for path in paths:
-    try:
-      _decode(tf.io.read_file(path))
-    except tf.errors.OpError as cause:
-      reason = str(cause.message).split("\n")[0]
-      raise ValueError(
-        f"{path}: can't be decoded ({reason});"
-        " allowed: JPEG, PNG, GIF, BMP, WebP"
-      ) from None
-  raise error
-
-
-def _decode(data):
-  """Any image to uint8 [h, w, 3]: grey is repeated, alpha dropped."""
-  tf = tensorflow()
-
-  def other():
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])
-
   return tf.cond(
     tf.io.is_jpeg(data),
-    lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
-    other,
+    lambda: tf.image.extract_jpeg_shape(data)[2] < 4,
+    lambda: tf.constant(False),
   )
 
 
-def _read_crop(path, draws, *, image_size: int, ratio):
+def _whole(data, *, max_pixels: int):
+  """An image of any format: uint8 [h, w, 3]."""
   tf = tensorflow()
-  data = tf.io.read_file(path)
+
+  def jpeg():
+    _check_pixels(tf.image.extract_jpeg_shape(data), max_pixels)
+    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+
+  return tf.cond(
+    _is_plain_jpeg(data), jpeg, lambda: _decode_other(data, max_pixels)
+  )
+
+
+def _window(data, draws, *, ratio, max_pixels: int):
+  """The window of an image that a crop takes: uint8 [h, w, 3]."""
+  tf = tensorflow()
 
   def jpeg():
     shape = tf.image.extract_jpeg_shape(data)
+    _check_pixels(shape, max_pixels)
     y, x, h, w = tf.unstack(_place_crop(shape, draws, ratio))
     # Two columns more on both sides: JPEG stores colour at half the width and
     # the outermost columns are smoothed with their neighbours.
@@ -197,42 +272,41 @@ def _read_crop(path, draws, *, image_size: int, ratio):
     return image[:, x - left : x - left + w]
 
   def other():
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    image = tf.ensure_shape(image, [None, None, 3])
+    image = _decode_other(data, max_pixels)
     window = _place_crop(tf.shape(image), draws, ratio)
     return tf.slice(image, [window[0], window[1], 0], [window[2], window[3], 3])
 
-  image = tf.cond(tf.io.is_jpeg(data), jpeg, other)
-  return _resize(image, tf.constant([image_size, image_size]))
+  return tf.cond(_is_plain_jpeg(data), jpeg, other)
 
 
-def _read_centre(path, draws, *, image_size: int, resize_size: int):
-  del draws
+def _check_pixels(shape, max_pixels: int) -> None:
+  """Fails the graph for an image of more pixels than allowed."""
   tf = tensorflow()
-  image = _decode(tf.io.read_file(path))
-  shape = tf.shape(image)[:2]
-  shape = resize_size * shape // tf.reduce_min(shape)
-  # tf.round, like torchvision, rounds halves to even.
-  offset = tf.cast(
-    tf.round(tf.cast(shape - image_size, tf.float64) / 2), tf.int32
-  )
-  image = _resize(image, shape)
-  return tf.slice(image, [offset[0], offset[1], 0], [image_size, image_size, 3])
+  pixels = tf.cast(shape[0], tf.int64) * tf.cast(shape[1], tf.int64)
+  tf.debugging.Assert(pixels <= max_pixels, ["too many pixels", pixels])
 
 
-def _resize(image, shape):
-  """tf.image.resize, bilinear and antialiased, without its overhead."""
+def _decode_other(data, max_pixels: int):
+  """Pillow's decoding: uint8 [h, w, 3]; fails the graph if there is none."""
   tf = tensorflow()
-  source = tf.cast(tf.shape(image)[:2], tf.float32)
-  resized = tf.raw_ops.ScaleAndTranslate(
-    images=image[None],
-    size=shape,
-    scale=tf.cast(shape, tf.float32) / source,
-    translation=tf.zeros([2]),
-    kernel_type="triangle",
-    antialias=True,
-  )
-  return tf.cast(tf.clip_by_value(tf.round(resized[0]), 0, 255), tf.uint8)
+
+  def decode(data: bytes) -> np.ndarray:
+    # An exception in here would print its traceback.
+    try:
+      return image_formats.decode_rgb(data, max_pixels=max_pixels)
+    except image_formats.ImageError:
+      return np.empty((0, 0, 3), np.uint8)
+
+  image = tf.numpy_function(decode, [data], tf.uint8)
+  tf.debugging.Assert(tf.size(image) > 0, ["unreadable"])
+  return tf.ensure_shape(image, [None, None, 3])
+
+
+def _resize(image, height, width):
+  """Pillow's resizing: uint8 [height, width, 3]."""
+  tf = tensorflow()
+  resized = tf.numpy_function(resize, [image, height, width], tf.uint8)
+  return tf.ensure_shape(resized, [None, None, 3])
 
 
 def _place_crop(shape, draws, ratio: tuple[float, float]):
