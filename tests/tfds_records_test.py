@@ -2,14 +2,17 @@
 
 import io
 import os
+import tarfile
 import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from blt_jax import build
 from blt_jax.data import sources, tfds_records
 from blt_jax.data.dataset import Selection, Split
+from configs import imagenet_lt
 
 # TFDS's own deprecations.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -289,3 +292,78 @@ def test_selections_do_not_nest():
 def test_split_needs_a_label_for_each_record():
   with pytest.raises(ValueError, match="2 labels for 3 images"):
     Split(np.zeros(2, int), records=_Numbers(3))
+
+
+# ImageNet-LT by TFDS's own builder, from small archives of the official form
+
+
+def _tar(files):
+  buffer = io.BytesIO()
+  with tarfile.open(fileobj=buffer, mode="w") as archive:
+    for name, data in files.items():
+      member = tarfile.TarInfo(name)
+      member.size = len(data)
+      archive.addfile(member, io.BytesIO(data))
+  return buffer.getvalue()
+
+
+def _jpeg(seed):
+  image = Image.fromarray(np.full((20 + seed % 5, 30, 3), seed, np.uint8))
+  buffer = io.BytesIO()
+  image.save(buffer, "JPEG")
+  return buffer.getvalue()
+
+
+@pytest.fixture
+def archives(tfds, tmp_path, monkeypatch):
+  """Archives of 3 images a class, and the lists that TFDS would download."""
+  wnids = (
+    tfds.builder("imagenet_lt", data_dir=str(tmp_path))
+    .info.features["label"]
+    .names
+  )
+  train = {
+    wnid: {f"{wnid}_{i}.JPEG": _jpeg((3 * c + i) % 256) for i in range(3)}
+    for c, wnid in enumerate(wnids)
+  }
+  manual_dir = tmp_path / "archives"
+  manual_dir.mkdir()
+  (manual_dir / "ILSVRC2012_img_train.tar").write_bytes(
+    _tar({f"{wnid}.tar": _tar(files) for wnid, files in train.items()})
+  )
+  (manual_dir / "ILSVRC2012_img_val.tar").write_bytes(
+    _tar({f"ILSVRC2012_val_{i:08}.JPEG": _jpeg(i) for i in range(1, 8)})
+  )
+  lists = {}
+  for part, chosen in (("train", (0, 1)), ("validation", (2,))):
+    lists[part] = tmp_path / f"{part}.txt"
+    lists[part].write_text(
+      "".join(
+        f"train/{wnid}/{wnid}_{i}.JPEG {c}\n"
+        for c, wnid in enumerate(wnids)
+        for i in chosen
+      )
+    )
+  monkeypatch.setattr(
+    tfds.download.DownloadManager, "download", lambda *_: lists
+  )
+  return manual_dir, train
+
+
+def test_imagenet_lt_is_prepared_from_its_archives(archives, tmp_path, reads):
+  manual_dir, train = archives
+  config = imagenet_lt.get_config()
+  config.dataset.source = "tfds"
+  config.dataset.root = str(tmp_path / "prepared")
+  config.dataset.manual_dir = str(manual_dir)
+  dataset = build.build_dataset(config)
+  np.testing.assert_array_equal(dataset.class_counts, np.full(1000, 2))
+  np.testing.assert_array_equal(
+    np.bincount(dataset.validation.labels), np.full(1000, 1)
+  )
+  assert len(dataset.test) == 7
+  wnid = dataset.class_names[int(dataset.train.labels[5])]
+  reads.clear()
+  [data] = dataset.train.records.read(np.array([5]))
+  assert data in train[wnid].values()
+  assert len(reads) == 1
