@@ -1,12 +1,14 @@
-"""The paper's data sets through their configs, in the layouts of their homes."""
+"""The paper's data sets through their configs, in the layouts on disk."""
 
 import importlib
 import json
+import pathlib
+import re
 
 import numpy as np
 import pytest
 
-from blt_jax import build
+from blt_jax import build, config_check
 
 
 def _config(name, **fields):
@@ -138,3 +140,39 @@ def test_inaturalist_says_what_it_needs(field):
     ValueError, match=f"config.dataset.{field} is ''.*inaturalist needs it"
   ):
     build.build_dataset(config)
+
+
+DOCUMENT = pathlib.Path(__file__).resolve().parents[1] / "docs" / "data.md"
+COMMANDS = re.findall(
+  r"python main\.py ((?:.*\\\n)*.*)", DOCUMENT.read_text(encoding="utf-8")
+)
+
+
+def test_every_data_set_has_a_command():
+  named = set(re.findall(r"configs/(\w+)\.py", " ".join(COMMANDS)))
+  files = {path.stem for path in (DOCUMENT.parents[1] / "configs").glob("*.py")}
+  assert files - named == {"__init__", "common", "digits_lt"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_document_are_valid(command):
+  flags = re.findall(r"--(\S+?)=(\S+)", command)
+  (name,) = re.findall(r"^configs/(\w+)\.py$", dict(flags)["config"])
+  fields = {
+    flag.removeprefix("config.dataset."): value
+    for flag, value in flags
+    if flag != "config"
+  }
+  config = _config(name, **fields)
+  config_check.check_config(config)
+  assert all(config.dataset[field] == value for field, value in fields.items())
+
+
+def test_arrays_go_by_the_folders_config(tmp_path):
+  file = tmp_path / "x.npz"
+  images = np.zeros((12, 8, 8, 3), np.uint8)
+  np.savez(file, train_images=images, train_labels=np.repeat([0, 1], 6))
+  config = _config("image_folder", source="npz", root=str(file))
+  np.testing.assert_array_equal(
+    build.build_dataset(config).class_counts, [1, 1]
+  )
