@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from blt_jax import build
-from blt_jax.data import sources, tfds_records
+from blt_jax.data import pipeline, sampling, sources, tfds_records
 from blt_jax.data.dataset import Selection, Split
 from configs import imagenet_lt
 
@@ -126,6 +126,20 @@ def test_only_the_named_records_are_read(data_dir, reads):
   assert reads == []
   train.take(np.array([7, 29, 11])).records.read(np.array([2, 0]))
   assert sorted(reads) == [7, 11]
+
+
+def test_training_reads_exactly_what_the_plan_names(data_dir, reads):
+  _load(data_dir)  # Keeps the labels.
+  train = _load(data_dir, profile="exponential", imbalance=5).train
+  plan = sampling.epoch_plan(
+    train.labels, seed=0, stage=1, epoch=0, batch_size=4
+  ).tail(2)
+  reads.clear()
+  batches = list(pipeline.train_batches(train, plan, image_size=8))
+  rows = plan.indices.ravel()
+  assert sorted(reads) == sorted(train.records.indices[rows].tolist())
+  numbers = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])
+  np.testing.assert_array_equal(numbers, train.records.indices[rows])
 
 
 def test_kept_labels_equal_the_read_ones(tfds, tmp_path, reads):
