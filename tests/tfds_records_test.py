@@ -165,13 +165,19 @@ def test_kept_labels_that_do_not_fit_are_read_anew(tfds, tmp_path):
     np.testing.assert_array_equal(_load(tmp_path).class_counts, [10, 10, 10])
 
 
-def test_labels_need_not_be_kept(data_dir, monkeypatch):
-  def refuse(*_, **__):
+@pytest.mark.parametrize("step", ["open", "replace"])
+def test_labels_need_not_be_kept(tfds, tmp_path, monkeypatch, step):
+  folder = _store(tfds, tmp_path).data_dir
+  before = sorted(os.listdir(folder))
+
+  def refuse(*_):
     raise PermissionError("read-only file system")
 
-  monkeypatch.setattr(tfds_records.tempfile, "NamedTemporaryFile", refuse)
-  monkeypatch.setattr(tfds_records, "_load_labels", lambda *_: None)
-  np.testing.assert_array_equal(_load(data_dir).class_counts, [10, 10, 10])
+  holder = {"open": tfds_records, "replace": tfds_records.os}[step]
+  with monkeypatch.context() as patch:
+    patch.setattr(holder, step, refuse, raising=False)
+    np.testing.assert_array_equal(_load(tmp_path).class_counts, [10, 10, 10])
+  assert sorted(os.listdir(folder)) == before
 
 
 def test_validation_is_held_out_where_there_is_no_such_split(tfds, tmp_path):

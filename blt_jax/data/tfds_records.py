@@ -1,8 +1,8 @@
 """TFDS data sets: preparing them, and reading single records of them."""
 
+import contextlib
 import logging
 import os
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -207,11 +207,12 @@ def _load_labels(path: str, length: int) -> np.ndarray | None:
 
 def _save_labels(path: str, labels: np.ndarray) -> None:
   """Keeps labels if the folder is writable; other processes never see half."""
+  unfinished = f"{path}.{os.getpid()}"
   try:
-    with tempfile.NamedTemporaryFile(
-      dir=os.path.dirname(path), suffix=".tmp", delete=False
-    ) as file:
+    with open(unfinished, "wb") as file:
       np.save(file, labels)
-    os.replace(file.name, path)
+    os.replace(unfinished, path)
   except OSError as error:
     _log.info("%s: labels are not kept (%s)", path, error)
+    with contextlib.suppress(OSError):
+      os.remove(unfinished)
