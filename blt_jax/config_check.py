@@ -10,6 +10,7 @@ from typing import Any
 
 import ml_collections
 
+from blt_jax.data.image_formats import MAX_PIXELS
 from blt_jax.data.unreadable import ON_ERROR
 from blt_jax.models import BACKBONES, CLASSIFIERS
 
@@ -103,7 +104,7 @@ _DATASET_RULES = {
   "test_per_class": whole(0),
   "split_seed": whole(0),
   "on_error": choice(ON_ERROR),
-  "max_pixels": whole(1),
+  "max_pixels": whole(1, MAX_PIXELS),
   "many_above": whole(0),
   "few_up_to": whole(0),
   "image_size": whole(8),

@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 MAX_PIXELS = 178_956_970
-"""Default limit, width times height: where Pillow warns; it refuses twice that.
-"""
+"""Largest width times height: more is refused by Pillow in any case."""
 
 
 class Header(NamedTuple):

@@ -4,7 +4,7 @@ import collections
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -174,15 +174,15 @@ class Substitutes:
       _log.warning("%s: can't be read (%s), replaced", title, reason)
 
   def _title(self, row: int) -> str:
-    if self._split.paths is not None:
-      return str(self._split.paths[row])
+    if self._split.records is None:
+      return str(cast(np.ndarray, self._split.paths)[row])
     return self._split.records.name(row)
 
 
 def sources(split: Split, rows: np.ndarray) -> np.ndarray:
   """What a Reader takes for some rows: paths or contents, object [n]."""
-  if split.paths is not None:
-    return split.paths[rows].astype(object)
+  if split.records is None:
+    return cast(np.ndarray, split.paths)[rows].astype(object)
   contents = np.empty(len(rows), object)
   contents[:] = split.records.read(rows)
   return contents
