@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
   if _CONFIG.value is None:
     raise ValueError("--config=configs/NAME.py is missing.")
   if _MODE.value == "check_data":
-    from blt_jax.data.check_run import check_data
+    from blt_jax.check_data import check_data
 
     return check_data(_CONFIG.value, _OUTPUT.value)
   from blt_jax.train import train

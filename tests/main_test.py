@@ -126,6 +126,7 @@ def test_image_that_is_none_is_named_while_training(tmp_path, lists):
       sys.executable,
       "main.py",
       *_list_flags(lists),
+      "--config.dataset.on_error=stop",
       f"--workdir={tmp_path / 'w'}",
     ],
     cwd=ROOT,
