@@ -22,10 +22,14 @@ def split(shared, tmp_path_factory):
   with tarfile.open(archive) as tar:
     tar.extractall(folder, filter="data")
   paths = sorted(folder.rglob("*.JPEG"))
-  modes = [Image.open(path).mode for path in paths]
-  grey = [path for path, mode in zip(paths, modes, strict=True) if mode == "L"]
+  grey = [path for path in paths if _mode(path) == "L"]
   chosen = [*grey[:4], *paths][:COUNT]
   return Split(np.arange(COUNT) % 2, paths=[str(path) for path in chosen])
+
+
+def _mode(path):
+  with Image.open(path) as image:
+    return image.mode
 
 
 def _rgb(path):
