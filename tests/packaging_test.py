@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OURS = {"blt_jax", "configs"}
 # Imported by other packages, which do not ask for them: see requirements.txt.
-INDIRECT = {"importlib-resources", "tensorboard"}
+INDIRECT = {"array-record", "importlib-resources", "tensorboard"}
 PLATFORMS = {
   "linux-x86_64": {"sys_platform": "linux", "platform_machine": "x86_64"},
   "linux-aarch64": {"sys_platform": "linux", "platform_machine": "aarch64"},
