@@ -421,7 +421,7 @@ def test_folder_of_classes_holds_out_both_splits(tmp_path):
   np.testing.assert_array_equal(np.bincount(dataset.validation.labels), [1, 1])
   np.testing.assert_array_equal(np.bincount(dataset.test.labels), [2, 2])
   parts = (dataset.train, dataset.validation, dataset.test)
-  paths = np.concatenate([part.paths.astype(object) for part in parts])
+  paths = np.concatenate([part.paths.tolist() for part in parts])
   assert len(set(paths)) == 14
 
 

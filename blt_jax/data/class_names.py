@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from blt_jax.data.paths import Paths
+
 # Places365's own list: "/a/apartment_building/outdoor 8".
 _NUMBERED = re.compile(r"/\w/(\S.*)\s+([0-9]{1,9})")
 
@@ -16,13 +18,13 @@ class ImageList(NamedTuple):
 
   Attributes:
     file: its name.
-    paths: strings [n] with "/", relative to the root.
-    labels: int64 [n], 0 or more.
-    lines: int64 [n], the number of each one's line in the file.
+    paths: [n] with "/", relative to the root.
+    labels: int32 [n], 0 or more.
+    lines: int32 [n], the number of each one's line in the file.
   """
 
   file: str
-  paths: np.ndarray
+  paths: Paths
   labels: np.ndarray
   lines: np.ndarray
 
@@ -92,9 +94,12 @@ def names_from_folders(train: ImageList, num_classes: int) -> tuple[str, ...]:
   Returns:
     [C] names: folders if they tell all classes apart, else numbers.
   """
-  labels, first = np.unique(train.labels, return_index=True)
-  folders = [class_folder(path) for path in train.paths[first]]
-  names = [str(c) for c in range(num_classes or int(labels[-1]) + 1)]
+  first = np.full(int(np.max(train.labels)) + 1, -1)
+  # The last of several assignments to the same place stays.
+  first[train.labels[::-1]] = np.arange(len(train.labels))[::-1]
+  labels = np.flatnonzero(first >= 0)
+  folders = [class_folder(path) for path in train.paths[first[labels]]]
+  names = [str(c) for c in range(num_classes or len(first))]
   if len(set(folders)) == len(folders) and "" not in folders:
     for label, folder in zip(labels, folders, strict=True):
       names[label] = folder
@@ -122,8 +127,9 @@ def labels_of_folders(lists: Sequence[ImageList]) -> dict[str, int]:
   labels: dict[str, int] = {}
   folders: dict[int, str] = {}
   for listed in lists:
-    for i, path in enumerate(listed.paths):
-      folder, label = class_folder(path), int(listed.labels[i])
+    for i in _first_rows(listed).tolist():
+      path, label = listed.paths[i], int(listed.labels[i])
+      folder = class_folder(path)
       if not folder:
         raise ValueError(
           f"{listed.place(i)}: path {path!r}; allowed: 'folder/file', as the"
@@ -140,6 +146,13 @@ def labels_of_folders(lists: Sequence[ImageList]) -> dict[str, int]:
           f" folder {folders[label]!r}, which has this label in an earlier line"
         )
   return labels
+
+
+def _first_rows(listed: ImageList) -> np.ndarray:
+  """Rows, ascending, that are the first with their folder and label."""
+  folders = listed.paths.folders.rows.astype(np.int64)
+  pairs = folders * (int(np.max(listed.labels, initial=0)) + 1) + listed.labels
+  return np.sort(np.unique(pairs, return_index=True)[1])
 
 
 def relabel(

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from blt_jax.data import longtail
+from blt_jax.data.paths import Paths
 
 _log = logging.getLogger(__name__)
 
@@ -56,14 +57,13 @@ class Split:
   Attributes:
     labels: int32 [n].
     images: uint8 [n, h, w, 3], RGB.
-    paths: [n] file names, any sequence of them; kept as a numpy array of
-      variable-width strings, so that millions of them stay small.
+    paths: [n] file names; any sequence of strings is kept as Paths.
     records: n encoded images with random access.
   """
 
   labels: np.ndarray
   images: np.ndarray | None = None
-  paths: np.ndarray | None = None
+  paths: Paths | None = None
   records: Records | None = None
 
   def __post_init__(self):
@@ -79,7 +79,7 @@ class Split:
       )
     object.__setattr__(self, "labels", np.asarray(self.labels, np.int32))
     if self.paths is not None:
-      object.__setattr__(self, "paths", string_array(self.paths))
+      object.__setattr__(self, "paths", Paths.of(self.paths))
     if len(held[0]) != len(self.labels):
       raise ValueError(
         f"Split: {len(self.labels)} labels for {len(held[0])} images;"

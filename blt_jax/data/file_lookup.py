@@ -1,11 +1,15 @@
 """Looking up many image files: every folder is read once, no file is asked."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from blt_jax.data.dataset import string_array
+from blt_jax.data.paths import Paths
+
+# Names of files that a FileFinder remembers, 0.1 GB: lists of the same folders
+# read them once, and ten million names don't fill the memory.
+_MOST_KNOWN = 1_000_000
 
 
 def check_root(root: str) -> None:
@@ -29,7 +33,7 @@ def files_in(folder: str) -> set[str]:
 
 
 class FileFinder:
-  """Finds files below a root folder and remembers the folders it has read."""
+  """Finds files below a root folder; remembers the folders it read last."""
 
   def __init__(self, root: str, flat_folders: Sequence[str] = ()):
     """Reads nothing yet.
@@ -43,10 +47,11 @@ class FileFinder:
     self.root = root
     self._flat_folders = tuple(flat_folders)
     self._known: dict[str, set[str]] = {}
+    self._num_known = 0
 
   def find_all(
-    self, paths: Iterable[str], *, place: Callable[[int], str]
-  ) -> np.ndarray:
+    self, paths: Paths | Iterable[str], *, place: Callable[[int], str]
+  ) -> Paths:
     """The files of some paths.
 
     Args:
@@ -54,25 +59,38 @@ class FileFinder:
       place: what to call the i-th path in a message: "train.txt:7".
 
     Returns:
-      [n] strings, each the root joined with where the file lies.
+      [n], each the root joined with where the file lies. They share the memory
+      of `paths`.
 
     Raises:
       ValueError: names the first file that does not exist, and counts them.
     """
-    wanted = list(paths)
-    found = [self._find(path) for path in wanted]
-    missing = [i for i, path in enumerate(found) if path is None]
+    wanted = Paths.of(paths)
+    elsewhere = {row: self._find(wanted[row]) for row in self._absent(wanted)}
+    missing = [row for row, path in elsewhere.items() if path is None]
     if missing:
-      first = missing[0]
+      first = min(missing)
       raise ValueError(
         f"{place(first)}: no file {os.path.join(self.root, wanted[first])!r};"
-        f" {len(missing)} of the list's {len(found)} files are missing"
+        f" {len(missing)} of the list's {len(wanted)} files are missing"
       )
-    prefix = string_array(os.path.join(self.root, ""))
-    return np.strings.add(prefix, string_array(found))
+    moved = {row: path for row, path in elsewhere.items() if path is not None}
+    return wanted.replaced(moved).below(os.path.join(self.root, ""))
+
+  def _absent(self, paths: Paths) -> Iterator[int]:
+    """Rows of paths that their folders don't list, folder by folder."""
+    names, folder_of = paths.folders
+    order = np.argsort(folder_of, kind="stable")
+    ends = np.cumsum(np.bincount(folder_of, minlength=len(names)))
+    for folder, rows in zip(names, np.split(order, ends[:-1]), strict=True):
+      known = self._files(folder)
+      files = paths.files(rows, folder=folder)
+      if not known.issuperset(files):
+        yield from rows[[file not in known for file in files]].tolist()
 
   def _find(self, path: str) -> str | None:
-    if self._exists(path):
+    # Some file systems ignore case or rewrite accents: ask about a miss.
+    if os.path.isfile(os.path.join(self.root, path)):
       return path
     top, file = path.split("/", 1)[0], path.rsplit("/", 1)[-1]
     for folder in self._flat_folders:
@@ -83,9 +101,16 @@ class FileFinder:
 
   def _exists(self, path: str) -> bool:
     folder, _, file = path.rpartition("/")
-    if folder not in self._known:
-      self._known[folder] = files_in(os.path.join(self.root, folder))
-    if file in self._known[folder]:
+    if file in self._files(folder):
       return True
-    # Some file systems ignore case or rewrite accents: ask about a miss.
     return os.path.isfile(os.path.join(self.root, path))
+
+  def _files(self, folder: str) -> set[str]:
+    """Names of a folder's files; all folders are forgotten when too many."""
+    if folder not in self._known:
+      files = files_in(os.path.join(self.root, folder))
+      if self._num_known + len(files) > _MOST_KNOWN:
+        self._known, self._num_known = {}, 0
+      self._known[folder] = files
+      self._num_known += len(files)
+    return self._known[folder]

@@ -12,9 +12,9 @@ from blt_jax.data.dataset import (
   Split,
   assemble,
   check_every_class,
-  string_array,
 )
 from blt_jax.data.file_lookup import check_root, files_in
+from blt_jax.data.paths import Paths
 
 _log = logging.getLogger(__name__)
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
@@ -141,4 +141,4 @@ def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
       f"{folder}: no image;"
       f" allowed: class folders with {', '.join(_EXTENSIONS)}"
     )
-  return Split(np.array(labels), paths=string_array(paths))
+  return Split(np.array(labels), paths=Paths.of(paths))

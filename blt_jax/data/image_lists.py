@@ -1,7 +1,9 @@
 """Image lists: "path label" lines, and the options that data sets need."""
 
+import codecs
+import pathlib
 from collections.abc import Sequence
-from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,11 +18,13 @@ from blt_jax.data.dataset import (
   Dataset,
   Split,
   assemble,
-  string_array,
 )
 from blt_jax.data.file_lookup import FileFinder, check_root, leaves_root
+from blt_jax.data.paths import Paths
 
-_LINES_AT_ONCE = 65536
+_BYTES_AT_ONCE = 1 << 22
+# Of a label: int32 holds 9, and int() alone takes other scripts' digits.
+_MOST_DIGITS = 9
 
 
 def load_image_lists(
@@ -119,27 +123,15 @@ def _to_split(listed: ImageList, finder: FileFinder) -> Split:
 
 def read_list(file: str, num_classes: int) -> ImageList:
   """Parses a list, checked; num_classes = 0 allows any label below n."""
-  paths, labels, lines = [], [], []
   try:
-    with open(file, encoding="utf-8-sig") as text:
-      numbered = enumerate(text, 1)
-      while chunk := list(islice(numbered, _LINES_AT_ONCE)):
-        parsed = [
-          _parse_line(file, number, line)
-          for number, line in chunk
-          if not line.isspace()
-        ]
-        paths.append(string_array([path for path, _, _ in parsed]))
-        labels.append(np.array([label for _, label, _ in parsed], np.int64))
-        lines.append(np.array([number for *_, number in parsed], np.int64))
+    text = pathlib.Path(file).read_bytes()
+    listed = ImageList(file, *_columns(file, text))
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(
       f"{file}: can't be read as a text file ({error})"
     ) from error
-  if not sum(map(len, labels)):
+  if not len(listed.labels):
     raise ValueError(f"{file}: no line; allowed: 1 or more 'path label' lines")
-  columns = (np.concatenate(part) for part in (paths, labels, lines))
-  listed = ImageList(file, *columns)
   # Every class needs an image, so a training list of n lines has n at most.
   limit = num_classes or len(listed.labels)
   wrong = listed.labels >= limit
@@ -153,7 +145,102 @@ def read_list(file: str, num_classes: int) -> ImageList:
   return listed
 
 
-def _parse_line(file: str, number: int, line: str) -> tuple[str, int, int]:
+class _Columns(NamedTuple):
+  """What some lines hold; positions and lines count from the first one.
+
+  Attributes:
+    starts: int64 [n], where each path begins.
+    lengths: int [n], its bytes.
+    labels: int [n].
+    lines: int [n], the number of each one's line, from 0.
+    num_lines: with the empty ones.
+  """
+
+  starts: np.ndarray
+  lengths: np.ndarray
+  labels: np.ndarray
+  lines: np.ndarray
+  num_lines: int
+
+
+def _columns(file: str, text: bytes):
+  """(paths, labels, lines) of a list; the paths stay where they are in it."""
+  parts, first = [], len(codecs.BOM_UTF8) * text.startswith(codecs.BOM_UTF8)
+  line = 1
+  while first < len(text):
+    # Whole lines; find gives -1 where the last one has no end.
+    end = text.find(b"\n", first + _BYTES_AT_ONCE) + 1 or len(text)
+    chunk = text[first:end]
+    part = _plain_lines(chunk) or _any_lines(file, chunk, first_line=line)
+    parts.append(
+      (
+        part.starts + first,
+        part.lengths.astype(np.int32),
+        part.labels.astype(np.int32),
+        (part.lines + line).astype(np.int32),
+      )
+    )
+    first, line = end, line + part.num_lines
+  if not parts:
+    return Paths.of([]), np.empty(0, np.int32), np.empty(0, np.int32)
+  starts, lengths, labels, lines = map(np.concatenate, zip(*parts, strict=True))
+  return Paths(text, starts, lengths), labels, lines
+
+
+def _plain_lines(chunk: bytes) -> _Columns | None:
+  """Parses "path label" lines of ASCII; None if they need a closer look."""
+  letters = np.frombuffer(chunk, np.uint8)
+  if np.any((letters < 32) & (letters != 10)) or not chunk.isascii():
+    return None
+  ends = np.flatnonzero(letters == 10)
+  if letters[-1] != 10:
+    ends = np.append(ends, len(letters))
+  starts = np.concatenate([[0], ends[:-1] + 1])
+  lines = np.flatnonzero(starts < ends)
+  starts, ends, num_lines = starts[lines], ends[lines], len(ends)
+  spaces = np.concatenate([[0], np.flatnonzero(letters == 32)])
+  last = spaces[np.searchsorted(spaces, ends) - 1]
+  labels = _whole_numbers(letters, last + 1, ends)
+  if labels is None or np.any(last <= starts) or b".." in chunk:
+    return None
+  # Paths that begin with "/" or stand between more spaces than one.
+  if np.any(np.isin(letters[starts], (32, 47)) | (letters[last - 1] == 32)):
+    return None
+  return _Columns(starts, last - starts, labels, lines, num_lines)
+
+
+def _whole_numbers(letters, starts, ends) -> np.ndarray | None:
+  """The numbers that stand between positions; None if one is none."""
+  sizes = ends - starts
+  if np.any((sizes < 1) | (sizes > _MOST_DIGITS)):
+    return None
+  numbers = np.zeros(len(starts), np.int64)
+  for k in range(int(np.max(sizes, initial=0))):
+    more = np.flatnonzero(sizes > k)
+    digits = letters[starts[more] + k].astype(np.int64) - ord("0")
+    if np.any((digits < 0) | (digits > 9)):
+      return None
+    numbers[more] = 10 * numbers[more] + digits
+  return numbers
+
+
+def _any_lines(file: str, chunk: bytes, *, first_line: int) -> _Columns:
+  """Parses lines one by one, and says what is wrong with the first bad one."""
+  rows, start = [], 0
+  lines = chunk.splitlines(keepends=True)
+  for number, encoded in enumerate(lines):
+    line = encoded.decode()
+    if line and not line.isspace():
+      path, label = _parse_line(file, first_line + number, line)
+      indent = line[: len(line) - len(line.lstrip())]
+      at = start + len(indent.encode())
+      rows.append((at, len(path.encode()), label, number))
+    start += len(encoded)
+  starts, lengths, labels, numbers = np.array(rows, np.int64).reshape(-1, 4).T
+  return _Columns(starts, lengths, labels, numbers, len(lines))
+
+
+def _parse_line(file: str, number: int, line: str) -> tuple[str, int]:
   fields = line.rsplit(None, 1)
   if len(fields) != 2 or not fields[0].strip():
     raise ValueError(
@@ -161,8 +248,8 @@ def _parse_line(file: str, number: int, line: str) -> tuple[str, int, int]:
       " allowed: 'path label', the label last"
     )
   path, label = fields[0].strip(), fields[1]
-  # int32 holds 9 digits; isdigit alone would let other scripts' digits pass.
-  if not (label.isascii() and label.isdigit() and len(label) <= 9):
+  digits = label.isascii() and label.isdigit()
+  if not (digits and len(label) <= _MOST_DIGITS):
     raise ValueError(
       f"{file}:{number}: label {label!r}; allowed: a whole number, 0 or more"
     )
@@ -171,4 +258,4 @@ def _parse_line(file: str, number: int, line: str) -> tuple[str, int, int]:
       f"{file}:{number}: path {path!r} leaves the root;"
       " allowed: paths below it, without '..'"
     )
-  return path, int(label), number
+  return path, int(label)

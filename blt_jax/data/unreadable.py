@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from blt_jax.data.dataset import Split
+from blt_jax.data.paths import Paths
 from blt_jax.data.tf_images import Reader, UnreadableError
 
 _log = logging.getLogger(__name__)
@@ -175,14 +176,14 @@ class Substitutes:
 
   def _title(self, row: int) -> str:
     if self._split.records is None:
-      return str(cast(np.ndarray, self._split.paths)[row])
+      return cast(Paths, self._split.paths)[row]
     return self._split.records.name(row)
 
 
 def sources(split: Split, rows: np.ndarray) -> np.ndarray:
   """What a Reader takes for some rows: paths or contents, object [n]."""
   if split.records is None:
-    return cast(np.ndarray, split.paths)[rows].astype(object)
+    return np.array(cast(Paths, split.paths)[rows].tolist(), object)
   contents = np.empty(len(rows), object)
   contents[:] = split.records.read(rows)
   return contents
