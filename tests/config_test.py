@@ -186,6 +186,15 @@ def test_release_preset_takes_the_authors_sound_choices():
   check_config(config)
 
 
+def test_tuned_preset_is_the_best_of_the_search():
+  config = _config(arg="preset=tuned")
+  assert config.model.alpha == 10
+  assert config.perturb.p == 0.5
+  assert config.perturb.momentum == 1
+  assert config.perturb.confidence == (0.3, 0.5)
+  check_config(config)
+
+
 def test_single_values_win_over_presets_wherever_they_stand():
   assert _config(arg="alpha=18,preset=release").model.alpha == 18
 
@@ -196,7 +205,7 @@ def test_single_values_win_over_presets_wherever_they_stand():
     ("foo=1", "'foo=1': expected key=value with a key of method, preset"),
     ("method", "'method': expected key=value"),
     ("method=bar", "method='bar': expected one of plain, sampling"),
-    ("preset=tuned", "preset='tuned': expected one of default, release"),
+    ("preset=new", "preset='new': expected one of default, release, tuned"),
     ("lr=large", "lr='large': expected base or small"),
     ("batch=many", "batch='many': expected a whole number"),
     ("p=half", "p='half': expected a number"),
