@@ -6,17 +6,16 @@ import hashlib
 import io
 import itertools
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image
 
 from blt_jax.data import image_formats
-from blt_jax.data.dataset import Dataset, Split
+from blt_jax.data.dataset import Dataset, Records, Split
 
 EXTREME_ASPECT = 4.0
 """Long over short side from which an image is noted."""
@@ -107,8 +106,9 @@ class Scan:
     index = int(image - np.searchsorted(self.split, self.split[image]))
     if split.paths is not None:
       return str(split.paths[index])
-    records = getattr(split, "records", None)
-    return f"image {index}" if records is None else records.name(index)
+    if split.records is not None:
+      return split.records.name(index)
+    return f"image {index}"
 
 
 def distinct_splits(dataset: Dataset) -> dict[str, Split]:
@@ -214,20 +214,14 @@ def _look_at_file(split: Split, index: int, max_pixels: int) -> Seen:
   return Seen(digest, kind, width, height, misnamed, _is_rotated(data))
 
 
-_records_lock = threading.Lock()
-
-
 def _read(split: Split, index: int) -> tuple[bytes, str]:
   """Content and file name of an image; records have no name."""
   if split.paths is not None:
     path = str(split.paths[index])
     with open(path, "rb") as file:
       return file.read(), path
-  records = getattr(split, "records", None)
-  if records is None:
-    raise TypeError("Split: neither images, paths nor records")
-  with _records_lock:  # Whether a reader can be shared is not known.
-    return records.read(np.array([index]))[0], ""
+  (content,) = cast(Records, split.records).read(np.array([index]))
+  return content, ""
 
 
 def _digest(data: bytes) -> bytes:
