@@ -5,6 +5,7 @@ import os
 import pytest
 
 from blt_jax.data import file_lookup
+from blt_jax.data.paths import Paths
 
 
 def _touch(root, *paths):
@@ -41,9 +42,9 @@ def test_flat_folders_of_another_split_are_not_looked_in(tmp_path, path):
     _find(tmp_path, [path], ("val_256",))
 
 
-def test_every_folder_is_read_once(tmp_path, monkeypatch):
-  paths = [f"{c}/{i}.jpg" for c in "ab" for i in range(20)]
-  _touch(tmp_path, *paths)
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+  """The folders read so far; no file may be asked for."""
   read, scandir = [], os.scandir
 
   def scan(folder):
@@ -52,8 +53,51 @@ def test_every_folder_is_read_once(tmp_path, monkeypatch):
 
   monkeypatch.setattr(os, "scandir", scan)
   monkeypatch.setattr(os.path, "isfile", lambda path: pytest.fail(path))
+  return read
+
+
+def test_every_folder_is_read_once(tmp_path, read):
+  paths = [f"{c}/{i}.jpg" for i in range(20) for c in "ab"]
+  _touch(tmp_path, *paths)
   assert _find(tmp_path, paths) == paths
   assert sorted(read) == ["a", "b"]
+
+
+@pytest.mark.parametrize("most, times", [(100, 1), (15, 2)])
+def test_remembered_folders_are_not_read_again(
+  tmp_path, read, monkeypatch, most, times
+):
+  monkeypatch.setattr(file_lookup, "_MOST_KNOWN", most)
+  paths = [f"{c}/{i}.jpg" for i in range(10) for c in "ab"]
+  _touch(tmp_path, *paths)
+  finder = file_lookup.FileFinder(str(tmp_path))
+  for _ in range(2):
+    finder.find_all(paths, place=str)
+  assert sorted(read) == ["a"] * times + ["b"] * times
+
+
+def test_lists_of_the_same_folders_read_them_once(tmp_path, read, monkeypatch):
+  monkeypatch.setattr(file_lookup, "_MOST_KNOWN", 0)
+  paths = [f"{c}/{i}.jpg" for i in range(10) for c in "ab"]
+  _touch(tmp_path, *paths)
+  lists = [(Paths.of(part), str) for part in (paths[:7], paths[5:])]
+  found = file_lookup.FileFinder(str(tmp_path)).find_lists(lists)
+  assert sorted(read) == ["a", "b"]
+  assert [os.path.relpath(p, tmp_path) for p in found[1]] == paths[5:]
+
+
+def test_first_list_with_a_missing_file_is_named(tmp_path):
+  _touch(tmp_path, "a/0.jpg")
+  lists = [
+    (Paths.of(files), f"{name}:{{}}".format)
+    for name, files in (
+      ("train", ["a/0.jpg"]),
+      ("val", ["a/0.jpg", "a/1.jpg"]),
+      ("test", ["a/2.jpg"]),
+    )
+  ]
+  with pytest.raises(ValueError, match=r"^val:1: no file .*a/1.* 1 of .* 2 f"):
+    file_lookup.FileFinder(str(tmp_path)).find_lists(lists)
 
 
 def test_missing_files_are_counted_and_the_first_is_named(tmp_path):

@@ -91,6 +91,12 @@ def test_same_key_gives_the_same_plan():
   )
 
 
+def test_drawing_in_parts_gives_the_same_plan(monkeypatch):
+  plan = _plan()
+  monkeypatch.setattr(sampling, "_AT_ONCE", 70)
+  _assert_same(plan, _plan())
+
+
 @pytest.mark.parametrize("gamma", [None, 0.9])
 @pytest.mark.parametrize("change", [{"seed": 6}, {"stage": 1}, {"epoch": 1}])
 def test_every_part_of_the_key_matters(change, gamma):

@@ -65,28 +65,53 @@ class FileFinder:
     Raises:
       ValueError: names the first file that does not exist, and counts them.
     """
-    wanted = Paths.of(paths)
-    elsewhere = {row: self._find(wanted[row]) for row in self._absent(wanted)}
-    missing = [row for row, path in elsewhere.items() if path is None]
-    if missing:
-      first = min(missing)
-      raise ValueError(
-        f"{place(first)}: no file {os.path.join(self.root, wanted[first])!r};"
-        f" {len(missing)} of the list's {len(wanted)} files are missing"
-      )
-    moved = {row: path for row, path in elsewhere.items() if path is not None}
-    return wanted.replaced(moved).below(os.path.join(self.root, ""))
+    (found,) = self.find_lists([(Paths.of(paths), place)])
+    return found
 
-  def _absent(self, paths: Paths) -> Iterator[int]:
-    """Rows of paths that their folders don't list, folder by folder."""
-    names, folder_of = paths.folders
-    order = np.argsort(folder_of, kind="stable")
-    ends = np.cumsum(np.bincount(folder_of, minlength=len(names)))
-    for folder, rows in zip(names, np.split(order, ends[:-1]), strict=True):
+  def find_lists(
+    self, lists: Sequence[tuple[Paths, Callable[[int], str]]]
+  ) -> list[Paths]:
+    """The files of several lists, each folder read once for all of them.
+
+    Args:
+      lists: pairs of what find_all takes.
+
+    Returns:
+      What find_all gives for each.
+
+    Raises:
+      ValueError: see find_all, for the first list with a missing file.
+    """
+    found = []
+    absent = self._absent([paths for paths, _ in lists])
+    for (paths, place), rows in zip(lists, absent, strict=True):
+      elsewhere = {row: self._find(paths[row]) for row in rows}
+      missing = [row for row, path in elsewhere.items() if path is None]
+      if missing:
+        first = min(missing)
+        raise ValueError(
+          f"{place(first)}: no file {os.path.join(self.root, paths[first])!r};"
+          f" {len(missing)} of the list's {len(paths)} files are missing"
+        )
+      moved = {row: path for row, path in elsewhere.items() if path is not None}
+      found.append(paths.replaced(moved).below(os.path.join(self.root, "")))
+    return found
+
+  def _absent(self, lists: Sequence[Paths]) -> list[list[int]]:
+    """Rows of each list's paths that their folders don't hold."""
+    wanted: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for number, paths in enumerate(lists):
+      for folder, rows in _by_folder(paths):
+        wanted.setdefault(folder, []).append((number, rows))
+    absent: list[list[int]] = [[] for _ in lists]
+    for folder, parts in wanted.items():
       known = self._files(folder)
-      files = paths.files(rows, folder=folder)
-      if not known.issuperset(files):
-        yield from rows[[file not in known for file in files]].tolist()
+      for number, rows in parts:
+        files = lists[number].files(rows, folder=folder)
+        if not known.issuperset(files):
+          misses = [file not in known for file in files]
+          absent[number] += rows[misses].tolist()
+    return absent
 
   def _find(self, path: str) -> str | None:
     # Some file systems ignore case or rewrite accents: ask about a miss.
@@ -114,3 +139,11 @@ class FileFinder:
       self._known[folder] = files
       self._num_known += len(files)
     return self._known[folder]
+
+
+def _by_folder(paths: Paths) -> Iterator[tuple[str, np.ndarray]]:
+  """Pairs of a folder and the rows, ascending, of the paths in it."""
+  names, folder_of = paths.folders
+  order = np.argsort(folder_of, kind="stable")
+  ends = np.cumsum(np.bincount(folder_of, minlength=len(names)))
+  return zip(names, np.split(order, ends[:-1]), strict=True)

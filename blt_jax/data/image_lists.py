@@ -98,8 +98,13 @@ def load_image_lists(
     lists = relabel(lists, names, names_file=class_names_file)
   elif class_folders:
     labels_of_folders(lists)
-  finder = FileFinder(root, flat_folders)
-  splits = [_to_split(listed, finder) for listed in lists]
+  found = FileFinder(root, flat_folders).find_lists(
+    [(listed.paths, listed.place) for listed in lists]
+  )
+  splits = [
+    Split(listed.labels, paths=paths)
+    for listed, paths in zip(lists, found, strict=True)
+  ]
   return assemble(
     name,
     names,
@@ -113,12 +118,6 @@ def load_image_lists(
     drop_below=drop_below,
     split_seed=split_seed,
   )
-
-
-def _to_split(listed: ImageList, finder: FileFinder) -> Split:
-  """The split of a list, all its files looked up."""
-  paths = finder.find_all(listed.paths, place=listed.place)
-  return Split(listed.labels, paths=paths)
 
 
 def read_list(file: str, num_classes: int) -> ImageList:

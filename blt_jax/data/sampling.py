@@ -1,6 +1,7 @@
 """Which images each batch holds: pure functions of (seed, stage, epoch)."""
 
 import dataclasses
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,9 @@ CROP_UNIFORMS = 22
 
 # One number a purpose, so no two draws of an epoch share a stream.
 _BATCH, _CHOICE, _SOURCE, _FILLER, _CROP = range(5)
+
+# Numbers that are drawn at once: an epoch has millions.
+_AT_ONCE = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -287,20 +291,28 @@ class _Pool:
     self.labels = labels
     self.counts = np.bincount(labels)
     self.first = np.cumsum(self.counts) - self.counts
-    self.by_class = np.argsort(labels, kind="stable")
-    self.rank = np.empty(len(labels), np.int64)
-    self.rank[self.by_class] = (
-      np.arange(len(labels)) - self.first[labels[self.by_class]]
-    )
+    # Whole numbers of 4 bytes where they do: there may be millions of images.
+    small = np.int32 if len(labels) <= np.iinfo(np.int32).max else np.int64
+    self.by_class = np.argsort(labels, kind="stable").astype(small)
+    self.rank = np.empty(len(labels), small)
+    place = np.arange(len(labels), dtype=small)
+    first = np.repeat(self.first.astype(small), self.counts)
+    self.rank[self.by_class] = place - first
 
   def draw_balanced(self, rng, gamma: float, shape) -> np.ndarray:
     """First the class, then one of its images: the same law, quickly."""
     cumulative = np.cumsum(class_probabilities(self.counts, gamma))
-    uniforms = rng.random(shape) * cumulative[-1]
-    classes = np.searchsorted(cumulative, uniforms, side="right")
-    classes = np.minimum(classes, len(self.counts) - 1)
-    within = _below(rng.random(shape), self.counts[classes])
-    return self.by_class[self.first[classes] + within]
+    classes = np.empty(shape, np.int32)
+    for part in _parts(shape):
+      uniforms = rng.random(classes[part].shape) * cumulative[-1]
+      drawn = np.searchsorted(cumulative, uniforms, side="right")
+      classes[part] = np.minimum(drawn, len(self.counts) - 1)
+    indices = np.empty(shape, np.int64)
+    for part in _parts(shape):
+      uniforms = rng.random(classes[part].shape)
+      within = _below(uniforms, self.counts[classes[part]])
+      indices[part] = self.by_class[self.first[classes[part]] + within]
+    return indices
 
   def draw_other(self, images: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """Another image of each image's class; the same if it has only one."""
@@ -327,18 +339,46 @@ def _draw_slots(pool, indices, key, hallucinate):
       f"tail: {len(tail)} classes; allowed: {len(pool.counts)} or more, as many"
       " as the labels have"
     )
-  is_tail = tail[pool.labels[indices]]
-  wanted = num_hallucinations(
-    np.sum(is_tail, axis=1), hallucinate.p, rounding=hallucinate.rounding
+  chosen, tail_draws = _choose(
+    pool, indices, tail, rng=_rng(*key, _CHOICE), slots=slots
   )
-  priority = _rng(*key, _CHOICE).random(indices.shape)
-  chosen = np.argsort(np.where(is_tail, priority, 2.0), axis=1)[:, :slots]
+  wanted = num_hallucinations(
+    tail_draws, hallucinate.p, rounding=hallucinate.rounding
+  )
   used = np.arange(slots) < wanted[:, None]
   uniforms = _rng(*key, _SOURCE).random((slots, steps)).T
   fillers = _rng(*key, _FILLER).integers(len(pool.labels), size=(slots, steps))
-  others = pool.draw_other(np.take_along_axis(indices, chosen, 1), uniforms)
+  others = pool.draw_other(chosen, uniforms)
   sources = np.where(used, others, fillers.T)
   return sources, used, np.maximum(wanted - slots, 0)
+
+
+def _choose(pool, indices, tail, *, rng, slots: int):
+  """Each batch's tail draws in random order, and how many there are.
+
+  Returns:
+    (int64 [steps, slots], images, the tail's first; int64 [steps]).
+  """
+  chosen = np.empty((len(indices), slots), np.int64)
+  tail_draws = np.empty(len(indices), np.int64)
+  for part in _parts(indices.shape):
+    images = indices[part]
+    is_tail = tail[pool.labels[images]]
+    tail_draws[part] = np.sum(is_tail, axis=1)
+    priority = np.where(is_tail, rng.random(images.shape), 2.0)
+    order = np.argsort(priority, axis=1)[:, :slots]
+    chosen[part] = np.take_along_axis(images, order, axis=1)
+  return chosen, tail_draws
+
+
+def _parts(shape: tuple[int, int]) -> Iterator[slice]:
+  """Rows of an array in parts of a million numbers or so.
+
+  A generator gives the same numbers part by part as all at once.
+  """
+  rows = max(1, _AT_ONCE // shape[1])
+  for first in range(0, shape[0], rows):
+    yield slice(first, first + rows)
 
 
 def _rng(seed: int, *key: int) -> np.random.Generator:
