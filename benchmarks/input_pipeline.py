@@ -6,16 +6,23 @@ reads the JPEG files below DIR (meant for ImageNet's sizes: 500 x 400 pixels,
 110 kB) with one and with two pinned cores, round by round:
 
   decode    Pillow decodes the whole image, nothing else: most of any chain
+  crop      TensorFlow decodes random crops and no more of an image than that
+            needs: our decoding
+  floor     the same, and Pillow resizes the crops: nothing that gives the
+            peers' pixels on the CPU can take less, whatever holds it together
   pillow    the chain that PyTorch's users run on the CPU: decode, random
             resized crop, flip, rotation, colour jitter, normalise, as
             torchvision does with Pillow images
   ours      blt_jax.data.pipeline; the rest of the chain is the GPU's work
 
-and prints images per second, medians over the rounds, with the ratio to
-`pillow` and the share of our time that `decode` would take. Every measurement
-is a process of its own, so that the threads start on the cores they are given.
+and prints two tables, medians over the rounds and their range: images per
+second, and milliseconds of processor time an image, which other programs on the
+same cores disturb less. `ratio` is `ours` against `pillow`, the median of each
+round's own; `decoding` is the share of `crop` in `ours`. Every measurement is a
+process of its own, so that the threads start on the cores they are given.
 """
 
+import functools
 import io
 import json
 import math
@@ -40,9 +47,11 @@ _MEASURE = flags.DEFINE_string("measure", None, "Used by the program itself.")
 
 SIZE = 224
 BATCH = 64
-KINDS = ("decode", "pillow", "ours")
+KINDS = ("decode", "crop", "floor", "pillow", "ours")
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+Result = tuple[float, float]  # Images a second, CPU milliseconds an image.
 
 
 def main(_: list[str]) -> None:
@@ -55,24 +64,35 @@ def main(_: list[str]) -> None:
   files = _files()
   sizes = [path.stat().st_size for path in files]
   print(f"{len(files)} JPEG files, {np.mean(sizes) / 1000:.0f} kB on average")
-  rates: dict[tuple[str, str], list[float]] = {}
+  results: dict[tuple[str, str], list[Result]] = {}
   for _ in range(_ROUNDS.value):
     for cores in _CORES.value:
       for kind in KINDS:
-        rates.setdefault((kind, cores), []).append(_in_process(kind, cores))
-  print("| cores | " + " | ".join(KINDS) + " | ours / pillow | decoding |")
-  print("|---|" + "---|" * (len(KINDS) + 2))
-  for cores in _CORES.value:
-    by_kind = [rates[kind, cores] for kind in KINDS]
-    decode, _, ours = map(statistics.median, by_kind)
-    cells = [
-      f"{statistics.median(r):.0f} ({min(r):.0f}-{max(r):.0f})" for r in by_kind
-    ]
-    ratios = [o / p for o, p in zip(by_kind[2], by_kind[1], strict=True)]
-    print(
-      f"| {cores} | {' | '.join(cells)} | {statistics.median(ratios):.2f} | "
-      f"{100 * ours / decode:.0f} % |"
-    )
+        results.setdefault((kind, cores), []).append(_in_process(kind, cores))
+  for number, title in enumerate(("images/s", "CPU ms/image")):
+    print(f"\n| {title}, cores | {' | '.join(KINDS)} | ratio | decoding |")
+    print("|---|" + "---|" * (len(KINDS) + 2))
+    for cores in _CORES.value:
+      values = {
+        kind: [result[number] for result in results[kind, cores]]
+        for kind in KINDS
+      }
+      print(f"| {cores} | {_row(values, inverse=number == 0)} |")
+
+
+def _row(values: dict[str, list[float]], *, inverse: bool) -> str:
+  """A table's cells; `inverse` if more is better."""
+  cells = []
+  for numbers in values.values():
+    low, middle, high = min(numbers), statistics.median(numbers), max(numbers)
+    digits = 0 if low > 10 else 2
+    cells.append(f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})")
+  power = 1 if inverse else -1
+  pairs = zip(values["ours"], values["pillow"], strict=True)
+  ratio = statistics.median((ours / other) ** power for ours, other in pairs)
+  crop, ours = (statistics.median(values[kind]) for kind in ("crop", "ours"))
+  cells += [f"{ratio:.2f}", f"{100 * (ours / crop) ** power:.0f} %"]
+  return " | ".join(cells)
 
 
 def _files() -> list[pathlib.Path]:
@@ -86,8 +106,8 @@ def _files() -> list[pathlib.Path]:
 _SUFFIXES = (".jpg", ".jpeg")
 
 
-def _in_process(kind: str, cores: str) -> float:
-  """Images per second of one kind, measured in a new process."""
+def _in_process(kind: str, cores: str) -> Result:
+  """One kind, measured in a new process."""
   command = [sys.executable, "-m", "benchmarks.input_pipeline"]
   command += [f"--root={_ROOT.value}", f"--images={_IMAGES.value}"]
   done = subprocess.run(
@@ -97,31 +117,51 @@ def _in_process(kind: str, cores: str) -> float:
     stderr=subprocess.DEVNULL,
     env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
   )
-  return json.loads(done.stdout)
+  return tuple(json.loads(done.stdout))
 
 
-def _measure(kind: str, files: list[pathlib.Path], cores: int) -> float:
-  """Images per second after a warm-up of two batches."""
+def _measure(kind: str, files: list[pathlib.Path], cores: int) -> Result:
+  """What is measured after a warm-up of two batches."""
   if kind == "ours":
-    batches = _our_batches(files, cores)
-    return _rate(batches)
-  work = {"decode": _decode, "pillow": _pillow_chain}[kind]
+    return _rate(_our_batches(files, cores), time.process_time)
   count = _IMAGES.value + 2 * BATCH
   wanted = [(str(files[i % len(files)]), i) for i in range(count)]
+  if kind in ("crop", "floor"):
+    work = _tensorflow_crop(resized=kind == "floor")
+    with multiprocessing.pool.ThreadPool(cores) as pool:
+      done = pool.imap(work, wanted, chunksize=BATCH // 4)
+      return _rate(_grouped(done), time.process_time)
+  work = functools.partial(_timed, {"decode": _decode, "pillow": _chain}[kind])
+  spent = [0.0]
   with multiprocessing.pool.Pool(cores) as pool:
-    # Processes, as the peers' loaders use them; only a count comes back.
+    # Processes, as the peers' loaders use them; only their time comes back.
     done = pool.imap(work, wanted, chunksize=BATCH // 4)
-    return _rate(next_batch for next_batch in _grouped(done))
+    return _rate(_grouped(_added(done, spent)), lambda: spent[0])
 
 
-def _rate(batches) -> float:
-  """Images per second of an iterator of batches."""
+def _timed(work, wanted: tuple[str, int]) -> float:
+  """Processor time of some work."""
+  start = time.process_time()
+  work(wanted)
+  return time.process_time() - start
+
+
+def _added(seconds, total: list[float]):
+  """Passes numbers on and adds them up."""
+  for one in seconds:
+    total[0] += one
+    yield one
+
+
+def _rate(batches, processor_time) -> Result:
+  """Measures an iterator of batches."""
   batches = iter(batches)
   for _ in range(2):
     next(batches)
-  start = time.monotonic()
-  count = sum(1 for _ in batches)
-  return count * BATCH / (time.monotonic() - start)
+  start, spent = time.monotonic(), processor_time()
+  count = BATCH * sum(1 for _ in batches)
+  spent = processor_time() - spent
+  return count / (time.monotonic() - start), 1000 * spent / count
 
 
 def _grouped(items):
@@ -152,13 +192,36 @@ def _our_batches(files: list[pathlib.Path], cores: int):
   return pipeline.train_batches(split, plan, image_size=SIZE, num_threads=cores)
 
 
-def _decode(wanted: tuple[str, int]) -> int:
+def _decode(wanted: tuple[str, int]) -> None:
   """Pillow's decoding of a whole image."""
   Image.open(io.BytesIO(pathlib.Path(wanted[0]).read_bytes())).load()
-  return 1
 
 
-def _pillow_chain(wanted: tuple[str, int]) -> int:
+def _tensorflow_crop(*, resized: bool):
+  """A function that decodes a crop, and resizes it or not."""
+  from blt_jax.data import array_images, tf_images
+
+  tf = tf_images.tensorflow()
+  tf_images.keep_freed_memory()
+
+  def work(wanted: tuple[str, int]) -> None:
+    path, number = wanted
+    data = pathlib.Path(path).read_bytes()
+    width, height = Image.open(io.BytesIO(data)).size
+    x, y, w, h = _crop_window(width, height, random.Random(number))
+    image = tf.raw_ops.DecodeAndCropJpeg(
+      contents=data,
+      crop_window=[y, x, h, w],
+      channels=3,
+      dct_method="INTEGER_ACCURATE",
+    )
+    if resized:
+      array_images.resize(np.asarray(memoryview(image)), SIZE, SIZE)
+
+  return work
+
+
+def _chain(wanted: tuple[str, int]) -> np.ndarray:
   """All that a training image goes through, with torchvision's semantics."""
   path, number = wanted
   draw = random.Random(number)
@@ -179,7 +242,7 @@ def _pillow_chain(wanted: tuple[str, int]) -> int:
   for operation in operations:
     image = operation(image).enhance(draw.uniform(0.6, 1.4))
   pixels = (np.asarray(image).astype(np.float32) / 255 - MEAN) / STD
-  return len(np.ascontiguousarray(pixels.transpose(2, 0, 1))) // 3
+  return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _crop_window(width: int, height: int, draw: random.Random):

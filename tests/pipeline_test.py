@@ -141,22 +141,6 @@ def test_windows_reach_every_offset_evenly():
     np.testing.assert_allclose(share, np.full(5, 0.2), atol=0.01)
 
 
-def test_tensorflow_places_windows_to_the_bit():
-  from blt_jax.data import tf_images
-
-  tf = tf_images.tensorflow()
-  rng = np.random.default_rng(0)
-  shapes = rng.integers(1, 700, (10_000, 2))
-  shapes[:2000, 1] = shapes[:2000, 1] // 20 + 1  # Many fallbacks.
-  draws = crops.crop_draws(rng.random((10_000, 22)), scale=SCALE, ratio=RATIO)
-  expected = crops.place_crops(*shapes.T, draws, ratio=RATIO)
-  windows = tf.data.Dataset.from_tensor_slices(
-    (shapes.astype(np.int32), draws)
-  ).map(lambda shape, draw: tf_images._place_crop(shape, draw, RATIO))
-  got = next(iter(windows.batch(10_000))).numpy()
-  np.testing.assert_array_equal(got, expected)
-
-
 # Training batches
 
 

@@ -178,6 +178,18 @@ def test_class_without_a_readable_image_stops(paths):
     _train(split, _plan(), substitutes=substitutes)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_only_the_damaged_one_of_a_batch_is_blamed(paths, kind):
+  for i, path in enumerate(paths):
+    with Image.open(io.BytesIO(_encoded(i))) as image:
+      image.save(path, kind)
+  paths[4].write_bytes(b"no image")
+  split = _split(paths)
+  substitutes = Substitutes(split, name="training")
+  _train(split, _plan(batch_size=12), substitutes=substitutes)
+  assert substitutes.replaced == 1
+
+
 def test_unknown_reaction_is_refused(paths):
   with pytest.raises(ValueError, match="on_error = 'skip'; allowed: replace"):
     Substitutes(_split(paths), name="training", on_error="skip")
@@ -200,9 +212,10 @@ def test_evaluation_leaves_damaged_images_out(paths):
   np.testing.assert_array_equal(np.flatnonzero(~mask), [5, 12, 13, 14, 15])
 
 
-def test_too_many_pixels_count_as_damage(paths):
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_too_many_pixels_count_as_damage(paths, kind):
   large = io.BytesIO()
-  Image.new("RGB", (60, 60)).save(large, "PNG")
+  Image.new("RGB", (60, 60)).save(large, kind)
   paths[4].write_bytes(large.getvalue())
   split = _split(paths)
   substitutes = Substitutes(split, name="training", on_error="stop")

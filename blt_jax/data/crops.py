@@ -1,10 +1,7 @@
 """Crop windows: random resized crops and the evaluation crop, as numbers.
 
 The rules are torchvision's. All randomness comes in as uniforms, so that the
-images' content and the readers' threads never decide it. tf_images.py does the
-same arithmetic in TensorFlow, where a file's size is known only after it is
-opened; + - * / sqrt and rounding are exact in IEEE arithmetic, so the windows
-agree to the bit (tested). exp and log are not, so they stay here.
+images' content and the readers' threads never decide it.
 """
 
 import numpy as np

@@ -6,17 +6,18 @@ this field train on.
 """
 
 import contextlib
+import ctypes
 import functools
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from blt_jax.data import image_formats
+from blt_jax.data import crops, image_formats
 from blt_jax.data.array_images import resize
-from blt_jax.data.crops import TRIES
 
 # Draws of an image that is not cropped at random.
 _NO_DRAWS = np.empty(0)
@@ -51,7 +52,8 @@ class Reader:
 
   def __init__(
     self,
-    pixels: Callable[[Any, Any], Any],
+    windows: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    finish: Callable[[np.ndarray], np.ndarray],
     *,
     encoded: bool,
     image_size: int,
@@ -61,16 +63,18 @@ class Reader:
     """Made by `training_reader` and `evaluation_reader`.
 
     Args:
-      pixels: (content of a file, draws) -> uint8 [s, s, 3], in TensorFlow.
+      windows: (shapes int [n, 2], height and width of images; draws) -> int
+        [n, 4], what to decode of each: top, left, height, width.
+      finish: what is cut out, uint8 [h, w, 3] -> uint8 [s, s, 3].
       encoded: whether sources are contents of files; else they are paths.
       image_size: s.
-      max_pixels: of an image that `pixels` reads.
+      max_pixels: a larger image counts as unreadable.
       num_threads: threads that read and decode.
     """
-    self._pixels = pixels
+    self._windows, self._finish = windows, finish
     self._max_pixels = max_pixels
     self._encoded = encoded
-    self._shape = [image_size, image_size, 3]
+    self._shape = (image_size, image_size, 3)
     self._num_threads = num_threads
 
   def blocks(
@@ -93,23 +97,37 @@ class Reader:
       UnreadableError: the next block has an image that can't be read.
     """
     tf = tensorflow()
+    keep_freed_memory()
+    # Pixels are written where they stay: through tf.data they would be copied
+    # twice more, each time into fresh memory.
+    blocks: dict[int, np.ndarray] = {}
+
+    def numbered():
+      for number, (sources, draws) in enumerate(requests()):
+        blocks[number] = np.empty((len(sources), *self._shape), np.uint8)
+        places = [(number, i) for i in range(len(sources))]
+        yield sources, draws, np.array(places)
+
     dataset = tf.data.Dataset.from_generator(
-      requests,
+      numbered,
       output_signature=(
         tf.TensorSpec([None], tf.string),
         tf.TensorSpec([None, None], tf.float64),
+        tf.TensorSpec([None, 2], tf.int64),
       ),
     )
-    # Requests are taken apart into images and batched again, so that the
-    # threads share the images of one request.
-    dataset = dataset.flat_map(
-      lambda *request: tf.data.Dataset.from_tensor_slices(request)
+    # Requests are taken apart into images, so that the threads share them.
+    dataset = _flatten(dataset)
+    dataset = dataset.map(self._open, num_parallel_calls=self._num_threads)
+    dataset = dataset.batch(block_size).map(self._place).prefetch(1)
+    dataset = _flatten(dataset).map(
+      functools.partial(self._write, blocks),
+      num_parallel_calls=self._num_threads,
     )
-    dataset = dataset.map(self._read, num_parallel_calls=self._num_threads)
     dataset = dataset.batch(block_size).prefetch(1)
     try:
-      for block in dataset.with_options(_options(self._num_threads)):
-        yield block.numpy()
+      for places in dataset.with_options(_options(self._num_threads)):
+        yield blocks.pop(int(places[0, 0]))
     except tf.errors.OpError as error:
       raise UnreadableError(str(error.message)) from error
 
@@ -122,7 +140,7 @@ class Reader:
     """
     tf = tensorflow()
     try:
-      self._function(tf.constant(source), tf.constant(draws, tf.float64))
+      self._read_one(tf.constant(source), tf.constant(draws, tf.float64))
     except tf.errors.OpError:
       return self._reason(source)
     return None
@@ -139,13 +157,88 @@ class Reader:
     return "damaged JPEG"
 
   @functools.cached_property
-  def _function(self):
-    return tensorflow().function(self._read)
+  def _read_one(self):
+    """All steps for one image, whose pixels nobody looks at."""
+    tf = tensorflow()
+    blocks = {0: np.empty((1, *self._shape), np.uint8)}
 
-  def _read(self, source, draws):
+    def read(source, draws):
+      opened = self._open(source, draws, tf.zeros([2], tf.int64))
+      placed = self._place(*(column[None] for column in opened))
+      return self._write(blocks, *(column[0] for column in placed))
+
+    return tf.function(read)
+
+  def _open(self, source, draws, place):
+    """Adds the header: int32 [3], zeros for what Pillow has to decode."""
     tf = tensorflow()
     data = source if self._encoded else tf.io.read_file(source)
-    return tf.ensure_shape(self._pixels(data, draws), self._shape)
+    shape = tf.cond(
+      tf.io.is_jpeg(data),
+      lambda: tf.image.extract_jpeg_shape(data),
+      lambda: tf.zeros([3], tf.int32),
+    )
+    # Pillow turns four components into RGB; it is what this field trains on.
+    shape = tf.where(shape[2] < 4, shape, 0)
+    return data, shape, draws, place
+
+  def _place(self, data, shapes, draws, place):
+    """Turns the headers of a block into what to decode of each image."""
+    tf = tensorflow()
+    areas = tf.numpy_function(self._areas, [shapes, draws], tf.int32)
+    areas = tf.ensure_shape(areas, [None, 6])
+    pixels = tf.reduce_prod(tf.cast(shapes[:, :2], tf.int64), axis=1)
+    too_many = tf.reduce_max(pixels) > self._max_pixels
+    tf.debugging.Assert(~too_many, ["too many pixels"])
+    return data, areas, draws, place
+
+  def _areas(self, shapes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Top, left, height, width to decode; left, width to cut out of that."""
+    sizes = np.maximum(shapes[:, :2], 1)  # Whatever for those of Pillow.
+    y, x, h, w = self._windows(sizes, draws).T
+    # Two columns more on both sides: JPEG stores colour at half the width and
+    # the outermost columns are smoothed with their neighbours.
+    left, right = np.maximum(x - 2, 0), np.minimum(x + w + 2, sizes[:, 1])
+    areas = np.stack([y, left, h, right - left, x - left, w], axis=1)
+    areas[shapes[:, 0] == 0] = 0
+    return areas.astype(np.int32)
+
+  def _write(self, blocks, data, area, draws, place):
+    """Decodes, finishes and writes an image to its place in the blocks."""
+    tf = tensorflow()
+
+    def jpeg():
+      return tf.image.decode_and_crop_jpeg(
+        data, area[:4], channels=3, dct_method="INTEGER_ACCURATE"
+      )
+
+    def other():
+      image = tf.numpy_function(self._decode_other, [data, draws], tf.uint8)
+      tf.debugging.Assert(tf.size(image) > 0, ["unreadable"])
+      return tf.ensure_shape(image, [None, None, 3])
+
+    def write(image, area, place):
+      left, width = area[4:].tolist()
+      if width:
+        image = image[:, left : left + width]
+      number, i = place.tolist()
+      blocks[number][i] = self._finish(image)
+      return place
+
+    image = tf.cond(area[3] > 0, jpeg, other)
+    done = tf.numpy_function(write, [image, area, place], tf.int64)
+    return tf.ensure_shape(done, [2])
+
+  def _decode_other(self, data: bytes, draws: np.ndarray) -> np.ndarray:
+    """Pillow's decoding of a window; no pixel if the image is unreadable."""
+    # An exception in here would print its traceback.
+    try:
+      image = image_formats.decode_rgb(data, max_pixels=self._max_pixels)
+    except image_formats.ImageError:
+      return np.empty((0, 0, 3), np.uint8)
+    (window,) = self._windows(np.array([image.shape[:2]]), draws[None])
+    y, x, h, w = window.tolist()
+    return np.ascontiguousarray(image[y : y + h, x : x + w])
 
 
 def training_reader(
@@ -166,12 +259,12 @@ def training_reader(
     num_threads: threads that read and decode.
   """
 
-  def pixels(data, draws):
-    image = _window(data, draws, ratio=ratio, max_pixels=max_pixels)
-    return _resize(image, image_size, image_size)
+  def windows(shapes, draws):
+    return crops.place_crops(shapes[:, 0], shapes[:, 1], draws, ratio=ratio)
 
   return Reader(
-    pixels,
+    windows,
+    lambda image: resize(image, image_size, image_size),
     encoded=encoded,
     image_size=image_size,
     max_pixels=max_pixels,
@@ -196,29 +289,38 @@ def evaluation_reader(
     max_pixels: a larger image counts as unreadable.
     num_threads: threads that read and decode.
   """
-  tf = tensorflow()
 
-  def pixels(data, draws):
-    del draws
-    image = _whole(data, max_pixels=max_pixels)
-    shape = tf.shape(image)[:2]
-    shape = resize_size * shape // tf.reduce_min(shape)
-    # tf.round, like torchvision, rounds halves to even.
-    offset = tf.cast(
-      tf.round(tf.cast(shape - image_size, tf.float64) / 2), tf.int32
-    )
-    image = _resize(image, shape[0], shape[1])
-    return tf.slice(
-      image, [offset[0], offset[1], 0], [image_size, image_size, 3]
-    )
+  def finish(image):
+    height, width = image.shape[:2]
+    height, width = crops.resized_shape(height, width, resize_size)
+    y = crops.centre_offset(height, image_size)
+    x = crops.centre_offset(width, image_size)
+    resized = resize(image, height, width)
+    return resized[y : y + image_size, x : x + image_size]
 
   return Reader(
-    pixels,
+    lambda shapes, draws: np.concatenate([0 * shapes, shapes], axis=1),
+    finish,
     encoded=encoded,
     image_size=image_size,
     max_pixels=max_pixels,
     num_threads=num_threads,
   )
+
+
+def keep_freed_memory() -> None:
+  """Has the C library keep what is freed for the next image.
+
+  By default glibc gives memory back to the system after every image and gets it
+  anew, zeroed, for the next: a tenth of the time of the whole pipeline. Other C
+  libraries are left as they are.
+  """
+  if sys.platform != "linux":
+    return
+  mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+  if mallopt is not None:
+    for option, size in ((-3, 32 << 20), (-1, 1 << 30), (-2, 1 << 24)):
+      mallopt(option, size)  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD.
 
 
 def _options(num_threads: int):
@@ -229,98 +331,9 @@ def _options(num_threads: int):
   return options
 
 
-def _is_plain_jpeg(data):
-  """Whether TensorFlow decodes it as Pillow does: JPEG, grey or RGB."""
+def _flatten(dataset):
+  """The rows of a data set's elements, one by one."""
   tf = tensorflow()
-  return tf.cond(
-    tf.io.is_jpeg(data),
-    lambda: tf.image.extract_jpeg_shape(data)[2] < 4,
-    lambda: tf.constant(False),
+  return dataset.flat_map(
+    lambda *columns: tf.data.Dataset.from_tensor_slices(columns)
   )
-
-
-def _whole(data, *, max_pixels: int):
-  """An image of any format: uint8 [h, w, 3]."""
-  tf = tensorflow()
-
-  def jpeg():
-    _check_pixels(tf.image.extract_jpeg_shape(data), max_pixels)
-    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-
-  return tf.cond(
-    _is_plain_jpeg(data), jpeg, lambda: _decode_other(data, max_pixels)
-  )
-
-
-def _window(data, draws, *, ratio, max_pixels: int):
-  """The window of an image that a crop takes: uint8 [h, w, 3]."""
-  tf = tensorflow()
-
-  def jpeg():
-    shape = tf.image.extract_jpeg_shape(data)
-    _check_pixels(shape, max_pixels)
-    y, x, h, w = tf.unstack(_place_crop(shape, draws, ratio))
-    # Two columns more on both sides: JPEG stores colour at half the width and
-    # the outermost columns are smoothed with their neighbours.
-    left, right = tf.maximum(x - 2, 0), tf.minimum(x + w + 2, shape[1])
-    image = tf.image.decode_and_crop_jpeg(
-      data,
-      tf.stack([y, left, h, right - left]),
-      channels=3,
-      dct_method="INTEGER_ACCURATE",
-    )
-    return image[:, x - left : x - left + w]
-
-  def other():
-    image = _decode_other(data, max_pixels)
-    window = _place_crop(tf.shape(image), draws, ratio)
-    return tf.slice(image, [window[0], window[1], 0], [window[2], window[3], 3])
-
-  return tf.cond(_is_plain_jpeg(data), jpeg, other)
-
-
-def _check_pixels(shape, max_pixels: int) -> None:
-  """Fails the graph for an image of more pixels than allowed."""
-  tf = tensorflow()
-  pixels = tf.cast(shape[0], tf.int64) * tf.cast(shape[1], tf.int64)
-  tf.debugging.Assert(pixels <= max_pixels, ["too many pixels", pixels])
-
-
-def _decode_other(data, max_pixels: int):
-  """Pillow's decoding: uint8 [h, w, 3]; fails the graph if there is none."""
-  tf = tensorflow()
-
-  def decode(data: bytes) -> np.ndarray:
-    # An exception in here would print its traceback.
-    try:
-      return image_formats.decode_rgb(data, max_pixels=max_pixels)
-    except image_formats.ImageError:
-      return np.empty((0, 0, 3), np.uint8)
-
-  image = tf.numpy_function(decode, [data], tf.uint8)
-  tf.debugging.Assert(tf.size(image) > 0, ["unreadable"])
-  return tf.ensure_shape(image, [None, None, 3])
-
-
-def _resize(image, height, width):
-  """Pillow's resizing: uint8 [height, width, 3]."""
-  tf = tensorflow()
-  resized = tf.numpy_function(resize, [image, height, width], tf.uint8)
-  return tf.ensure_shape(resized, [None, None, 3])
-
-
-def _place_crop(shape, draws, ratio: tuple[float, float]):
-  """crops.place_crops for one image, the same arithmetic: int32 [4]."""
-  tf = tensorflow()
-  full = tf.cast(shape[:2], tf.float64)
-  side = tf.sqrt(full[0] * full[1])
-  last_w = tf.clip_by_value(tf.round(full[0] * ratio[1]), 1, full[1])
-  last_h = tf.clip_by_value(tf.round(full[1] / ratio[0]), 1, full[0])
-  w = tf.concat([tf.round(side * draws[:TRIES]), [last_w]], axis=0)
-  h = tf.concat([tf.round(side * draws[TRIES : 2 * TRIES]), [last_h]], axis=0)
-  choice = tf.argmax((w > 0) & (w <= full[1]) & (h > 0) & (h <= full[0]))
-  window = tf.stack([h[choice], w[choice]])
-  room = full - window
-  spread = tf.minimum(tf.floor(draws[2 * TRIES :] * (room + 1)), room)
-  offset = tf.where(choice == TRIES, tf.floor(room / 2), spread)
-  return tf.cast(tf.concat([offset, window], axis=0), tf.int32)
