@@ -184,8 +184,13 @@ def assemble(
       minimum=drop_below + validation_per_class,
     )
   check_every_class(train.labels, class_names)
+  whole = profile == "natural" and not max_per_class
+  if whole and validation is not None and len(validation):
+    # Without a look at each of millions of images.
+    test = validation if test is None else test
+    return Dataset(name, tuple(class_names), train, validation, test)
   available = np.bincount(train.labels) - validation_per_class
-  if profile == "natural" and not max_per_class:
+  if whole:
     remaining, held = longtail.hold_out(
       train.labels,
       validation_per_class,
