@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blt_jax.data import check, check_facts, check_findings, check_report
 from blt_jax.check_data import check_data
+from blt_jax.data import check, check_facts, check_findings, check_report
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.longtail import exponential_counts, shot_groups
 from configs import cifar10_lt, image_list
