@@ -154,7 +154,7 @@ def test_kept_labels_equal_the_read_ones(tfds, tmp_path, reads):
 
 def test_labels_are_read_in_blocks(data_dir, monkeypatch):
   monkeypatch.setattr(tfds_records, "_AT_ONCE", 7)
-  records = _load(data_dir).train.records.records
+  records = _load(data_dir).train.records
   np.testing.assert_array_equal(records.labels(), np.arange(30) % 3)
 
 
