@@ -118,10 +118,12 @@ class Reader:
     )
     # Requests are taken apart into images, so that the threads share them.
     dataset = _flatten(dataset)
-    dataset = dataset.map(self._open, num_parallel_calls=self._num_threads)
-    dataset = dataset.batch(block_size).map(self._place).prefetch(1)
+    dataset = dataset.map(
+      _as_it_is(self._open), num_parallel_calls=self._num_threads
+    )
+    dataset = dataset.batch(block_size).map(_as_it_is(self._place)).prefetch(1)
     dataset = _flatten(dataset).map(
-      functools.partial(self._write, blocks),
+      _as_it_is(functools.partial(self._write, blocks)),
       num_parallel_calls=self._num_threads,
     )
     dataset = dataset.batch(block_size).prefetch(1)
@@ -167,7 +169,7 @@ class Reader:
       placed = self._place(*(column[None] for column in opened))
       return self._write(blocks, *(column[0] for column in placed))
 
-    return tf.function(read)
+    return tf.function(read, autograph=False)
 
   def _open(self, source, draws, place):
     """Adds the header: int32 [3], zeros for what Pillow has to decode."""
@@ -331,9 +333,14 @@ def _options(num_threads: int):
   return options
 
 
+def _as_it_is(function):
+  """Without AutoGraph, which has nothing to convert here."""
+  return tensorflow().autograph.experimental.do_not_convert(function)
+
+
 def _flatten(dataset):
   """The rows of a data set's elements, one by one."""
   tf = tensorflow()
   return dataset.flat_map(
-    lambda *columns: tf.data.Dataset.from_tensor_slices(columns)
+    _as_it_is(lambda *columns: tf.data.Dataset.from_tensor_slices(columns))
   )
