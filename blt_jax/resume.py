@@ -7,6 +7,7 @@ import ml_collections
 from blt_jax import build, logs, static_images
 from blt_jax import workdir as workdirs
 from blt_jax.checkpoint import Checkpoints, Progress
+from blt_jax.report import recording
 from blt_jax.run import Run
 from blt_jax.train_step import TrainState
 
@@ -18,6 +19,8 @@ def begin_or_resume(
   state = build.init_state(run.config, run.model, run.dataset.num_classes)
   if checkpoints.latest_step() is None:
     if run.config.stage1.reuse:
+      other = pathlib.Path(run.config.stage1.reuse)
+      recording.take_over_confusions(workdir, other)
       return reuse_stage1(run, state)
     return state, Progress()
   state, progress = checkpoints.restore(state)

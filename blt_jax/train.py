@@ -4,7 +4,7 @@ import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ from blt_jax import workdir as workdirs
 from blt_jax.batches import HostBatch
 from blt_jax.checkpoint import Checkpoints, Progress
 from blt_jax.config_check import check_config
+from blt_jax.evaluate import Evaluation
+from blt_jax.report import recording
 from blt_jax.resume import begin_or_resume, begin_stage, check_reuse
 from blt_jax.run import Run, epochs_done
 from blt_jax.train_step import TrainState
@@ -52,13 +54,14 @@ def train(
   run = Run(config)
   run.announce()
   workdirs.claim(workdir, config)
+  recording.write_classes(workdir, run.class_counts, run.dataset.class_names)
   with run.open_checkpoints(workdir) as checkpoints:
     state, progress = begin_or_resume(run, checkpoints, workdir)
     with logs.Events(workdir) as events:
       state, progress = train_stages(
         run, state, progress, checkpoints, workdir, events
       )
-    results = test_best_and_last(run, state, progress, checkpoints)
+    results = test_best_and_last(run, state, progress, checkpoints, workdir)
   workdirs.write_json(workdir / workdirs.RESULTS, results)
   logs.say(logs.results_table(results))
   return results
@@ -81,7 +84,11 @@ def train_stages(
     state, pool = begin_stage(run, state, stage, workdir, done=done)
     for epoch in range(done + 1, stage.epochs + 1):
       state, sums = train_epoch(run, state, stage, epoch, pool)
-      evaluation = run.evaluate(state, run.dataset.validation)
+      evaluation, seconds = validate(run, state)
+      sums["validation_seconds"] = seconds
+      # Before the checkpoint: an epoch with one is not trained again.
+      name = recording.epoch_name(stage.number, epoch)
+      recording.write_confusion(workdir, name, evaluation.confusion)
       state = state.replace(
         confusion=build.place(evaluation.confusion, run.config)
       )
@@ -137,6 +144,13 @@ def train_epoch(
   return state, sums
 
 
+def validate(run: Run, state: TrainState) -> tuple[Evaluation, float]:
+  """The validation pass of an epoch, and the seconds that it took."""
+  start = time.monotonic()
+  evaluation = run.evaluate(state, run.dataset.validation)
+  return evaluation, time.monotonic() - start
+
+
 def epoch_row(
   stage: build.Stage,
   epoch: int,
@@ -155,6 +169,7 @@ def epoch_row(
     "loss": sums["loss"] / sums["weight"],
     **{f"val_{group}": validation[group] for group in top5},
     **{f"val_top5_{group}": top5[group] for group in top5},
+    "hallucinated": int(hallucinated),
     "hallucinated_share": hallucinated / (real + hallucinated),
     "mean_updates": sums.get("updates", 0.0) / max(hallucinated, 1.0),
     "reached_share": sums.get("reached", 0.0) / max(hallucinated, 1.0),
@@ -162,14 +177,23 @@ def epoch_row(
     "replaced": sums["replaced"],
     "seconds": round(sums["seconds"], 3),
     "data_wait_share": round(sums["waited"] / sums["seconds"], 4),
+    "validation_seconds": round(sums["validation_seconds"], 3),
     "images_per_second": round(real / sums["seconds"], 1),
   }
 
 
 def test_best_and_last(
-  run: Run, state: TrainState, progress: Progress, checkpoints: Checkpoints
+  run: Run,
+  state: TrainState,
+  progress: Progress,
+  checkpoints: Checkpoints,
+  workdir: pathlib.Path,
 ) -> dict[str, Any]:
-  """Evaluates the best and the last epoch on validation and test images."""
+  """Evaluates the best and the last epoch on validation and test images.
+
+  What they confused, and examples of hallucination with the best epoch, are
+  left in the work directory.
+  """
   results = {
     "method": run.config.method,
     "dataset": run.config.dataset.name,
@@ -185,13 +209,28 @@ def test_best_and_last(
     ("best", best["epoch"], best_state),
     ("last", progress.epoch, state),
   ):
+    evaluation = run.evaluate(tested, run.dataset.test)
+    recording.write_confusion(workdir, f"test-{which}", evaluation.confusion)
     results[which] = {
       "stage": progress.stage,
       "epoch": epoch,
       "validation": run.summary(run.evaluate(tested, run.dataset.validation)),
-      "test": run.summary(run.evaluate(tested, run.dataset.test)),
+      "test": run.summary(evaluation),
     }
+  attempt(
+    lambda: recording.write_examples(workdir, run.feeder, best_state),
+    "examples of perturbed images",
+  )
   return results
+
+
+def attempt(write: Callable[[], None], what: str) -> None:
+  """Writes what a trained run can do without; a failure is only said."""
+  try:
+    write()
+  except Exception as error:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    logs.say(f"{what} are left out: {reason}")
 
 
 def evaluate_run(workdir: pathlib.Path) -> dict[str, Any]:

@@ -118,11 +118,15 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 
 def write_metrics(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
-  """Writes metrics.csv, a row for each finished epoch."""
+  """Writes metrics.csv, a row for each finished epoch.
+
+  Rows of an older version may lack a column; their fields stay empty.
+  """
   path = workdir / METRICS
   temporary = path.with_name(path.name + ".tmp")
   with temporary.open("w", newline="") as file:
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    columns = list(rows[-1]) + [n for n in rows[0] if n not in rows[-1]]
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
   os.replace(temporary, path)

@@ -13,7 +13,7 @@ def _make_run(folder, *, finished=True):
   """A work directory of three classes, made by hand."""
   workdirs.claim(folder, digits_lt.get_config("seed=7"))
   (folder / "metrics.csv").write_text(
-    "stage,epoch,val_overall,val_few\n1,1,50.5,nan\n2,1,60,12.5\n"
+    "stage,epoch,val_overall,val_few,new\n1,1,50.5,nan,\n2,1,60,12.5,3\n"
   )
   (folder / "confusion").mkdir()
   for name, true, predicted, count in (
@@ -45,6 +45,7 @@ def test_configuration_results_and_rows_are_read(run):
   assert run.results["class_names"] == ["a", "b", "c"]
   assert [row["val_overall"] for row in run.rows] == [50.5, 60.0]
   assert np.isnan(run.rows[0]["val_few"])
+  assert np.isnan(run.rows[0]["new"])
 
 
 def test_classes_and_their_groups(run):

@@ -14,8 +14,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from blt_jax import metrics, train
+from blt_jax.report.record import read_run
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TIMINGS = ("seconds", "data_wait_share", "images_per_second")
+TIMINGS = (
+  "seconds",
+  "data_wait_share",
+  "validation_seconds",
+  "images_per_second",
+)
 # The digits at 8 pixels, 2 + 3 epochs of 6 steps: seconds, not minutes.
 SMALL = (
   "--config=configs/digits_lt.py:batch=64,seed=3",
@@ -129,6 +137,50 @@ def test_user_sees_a_line_an_epoch_and_the_final_table(finished):
   assert "last epoch (3) test" in output
 
 
+def _recorded(workdir):
+  """Bytes of all that a run leaves for its reports."""
+  files = [*(workdir / "confusion").iterdir(), workdir / "perturbed.npz"]
+  return {path.name: path.read_bytes() for path in files}
+
+
+def test_confusion_of_every_epoch_and_of_the_test_is_recorded(finished):
+  run = read_run(finished[0])
+  assert list(run.validation_confusions(1)) == [1, 2]
+  assert list(run.validation_confusions(2)) == [1, 2, 3]
+  for which in ("best", "last"):
+    tested = run.class_accuracies(f"test-{which}")
+    overall = run.results[which]["test"]["overall"]
+    assert tested.mean() == pytest.approx(overall)
+  last = metrics.shot_accuracies(
+    run.confusion("stage2-epoch003"), run.class_counts
+  )
+  assert last["few"] == pytest.approx(run.rows[-1]["val_few"])
+
+
+def test_examples_of_the_tail_are_recorded(finished):
+  run = read_run(finished[0])
+  assert 0 < len(run.examples) <= 24
+  assert run.groups["few"][run.examples.label].all()
+  assert (run.examples.target != run.examples.label).all()
+  assert (run.examples.num_updates <= 15).all()
+
+
+def test_hallucinated_images_are_counted(finished):
+  for row in read_run(finished[0]).rows:
+    real = 6 * 64
+    share = row["hallucinated"] / (real + row["hallucinated"])
+    assert row["hallucinated_share"] == pytest.approx(share)
+    assert row["validation_seconds"] > 0
+
+
+def test_what_a_run_can_do_without_does_not_lose_it(capsys):
+  def fail():
+    raise RuntimeError("no\nroom")
+
+  train.attempt(fail, "pictures")
+  assert capsys.readouterr().out == "pictures are left out: no room\n"
+
+
 def test_tensorboard_events_are_written(finished):
   assert list(finished[0].glob("events.*"))
 
@@ -170,6 +222,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_bits(finished, tmp_path):
     finished[0] / "results.json"
   ).read_text()
   assert _metrics(workdir) == _metrics(finished[0])
+  assert _recorded(workdir) == _recorded(finished[0])
   there, here = _arrays(finished[0]), _arrays(workdir)
   assert set(here) == {
     "step",
@@ -191,6 +244,7 @@ def test_reused_stage_1_changes_no_bit(finished, tmp_path):
   assert "stage 1 epoch" not in output
   reused = json.loads((tmp_path / "reuse" / "results.json").read_text())
   assert reused == json.loads((finished[0] / "results.json").read_text())
+  assert _recorded(tmp_path / "reuse") == _recorded(finished[0])
 
 
 def test_work_directory_of_another_configuration_is_refused(finished):

@@ -46,3 +46,11 @@ def test_nan_becomes_null_and_no_temporary_stays(tmp_path):
   workdir.write_json(tmp_path / "x.json", {"a": [float("nan"), 1.5]})
   assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5]}
   assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_rows_of_an_older_version_leave_new_columns_empty(tmp_path):
+  rows = [{"epoch": 1, "old": 2}, {"epoch": 2, "new": 3}]
+  workdir.write_metrics(tmp_path, rows)
+  assert (tmp_path / "metrics.csv").read_text() == (
+    "epoch,new,old\n1,,2\n2,3,\n"
+  )

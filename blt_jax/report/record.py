@@ -99,7 +99,7 @@ class RunRecord:
     workdir: the work directory.
     config: its configuration.
     results: what results.json holds, None for a run that is not finished.
-    rows: metrics.csv, a row a finished epoch; NaN where it says so.
+    rows: metrics.csv, a row a finished epoch; NaN for an empty field.
   """
 
   workdir: pathlib.Path
@@ -225,7 +225,7 @@ def _read_rows(path: pathlib.Path) -> list[dict[str, float]]:
   with path.open(newline="") as file:
     try:
       return [
-        {name: float(value) for name, value in row.items()}
+        {name: float(value or "nan") for name, value in row.items()}
         for row in csv.DictReader(file)
       ]
     except (TypeError, ValueError) as error:
