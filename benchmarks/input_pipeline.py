@@ -13,13 +13,16 @@ reads the JPEG files below DIR (meant for ImageNet's sizes: 500 x 400 pixels,
   pillow    the chain that PyTorch's users run on the CPU: decode, random
             resized crop, flip, rotation, colour jitter, normalise, as
             torchvision does with Pillow images
-  ours      blt_jax.data.pipeline; the rest of the chain is the GPU's work
+  host      blt_jax.data.pipeline with dataset.resize_on=host: flip, rotation,
+            jitter and normalisation are the device's work
+  device    the same with resize_on=device, as on a GPU: so is the resizing
 
 and prints two tables, medians over the rounds and their range: images per
 second, and milliseconds of processor time an image, which other programs on the
-same cores disturb less. `ratio` is `ours` against `pillow`, the median of each
-round's own; `decoding` is the share of `crop` in `ours`. Every measurement is a
-process of its own, so that the threads start on the cores they are given.
+same cores disturb less. `ratio` is `host` and `device` against `pillow`, the
+median of each round's own; `decoding` is the share of `crop` in `device`. Every
+measurement is a process of its own, so that the threads start on the cores they
+are given.
 """
 
 import functools
@@ -47,7 +50,8 @@ _MEASURE = flags.DEFINE_string("measure", None, "Used by the program itself.")
 
 SIZE = 224
 BATCH = 64
-KINDS = ("decode", "crop", "floor", "pillow", "ours")
+OURS = ("host", "device")
+KINDS = ("decode", "crop", "floor", "pillow", *OURS)
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -88,10 +92,13 @@ def _row(values: dict[str, list[float]], *, inverse: bool) -> str:
     digits = 0 if low > 10 else 2
     cells.append(f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})")
   power = 1 if inverse else -1
-  pairs = zip(values["ours"], values["pillow"], strict=True)
-  ratio = statistics.median((ours / other) ** power for ours, other in pairs)
-  crop, ours = (statistics.median(values[kind]) for kind in ("crop", "ours"))
-  cells += [f"{ratio:.2f}", f"{100 * (ours / crop) ** power:.0f} %"]
+  ratios = []
+  for kind in OURS:
+    pairs = zip(values[kind], values["pillow"], strict=True)
+    ratio = statistics.median((ours / other) ** power for ours, other in pairs)
+    ratios.append(f"{ratio:.2f}")
+  crop, ours = (statistics.median(values[kind]) for kind in ("crop", "device"))
+  cells += [" and ".join(ratios), f"{100 * (ours / crop) ** power:.0f} %"]
   return " | ".join(cells)
 
 
@@ -122,8 +129,9 @@ def _in_process(kind: str, cores: str) -> Result:
 
 def _measure(kind: str, files: list[pathlib.Path], cores: int) -> Result:
   """What is measured after a warm-up of two batches."""
-  if kind == "ours":
-    return _rate(_our_batches(files, cores), time.process_time)
+  if kind in OURS:
+    batches = _our_batches(files, cores, resized=kind == "host")
+    return _rate(batches, time.process_time)
   count = _IMAGES.value + 2 * BATCH
   wanted = [(str(files[i % len(files)]), i) for i in range(count)]
   if kind in ("crop", "floor"):
@@ -171,8 +179,8 @@ def _grouped(items):
       yield group
 
 
-def _our_batches(files: list[pathlib.Path], cores: int):
-  from blt_jax.data import pipeline, sampling
+def _our_batches(files: list[pathlib.Path], cores: int, *, resized: bool):
+  from blt_jax.data import device_resize, pipeline, sampling
   from blt_jax.data.dataset import Split
 
   labels = np.zeros(len(files), int)
@@ -189,7 +197,13 @@ def _our_batches(files: list[pathlib.Path], cores: int):
     stage=1,
     epoch=1,
   )
-  return pipeline.train_batches(split, plan, image_size=SIZE, num_threads=cores)
+  return pipeline.train_batches(
+    split,
+    plan,
+    image_size=SIZE,
+    canvas=None if resized else device_resize.CANVAS_SCALE * SIZE,
+    num_threads=cores,
+  )
 
 
 def _decode(wanted: tuple[str, int]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import ml_collections
 import numpy as np
 
+from blt_jax import build
 from blt_jax.build import Stage
 from blt_jax.data import pipeline, sampling
 from blt_jax.data.sources import Dataset, Split
@@ -112,6 +113,7 @@ class Feeder:
       crop_ratio=dataset.crop_ratio,
       substitutes=self.substitutes["training"],
       max_pixels=dataset.max_pixels,
+      canvas=build.canvas(self.config),
     )
     for batch in batches:
       yield self._deal(batch)

@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from blt_jax import hallucinate, optimizer, train_step
-from blt_jax.data import augment, longtail, sampling, sources
+from blt_jax.data import augment, device_resize, longtail, sampling, sources
 from blt_jax.models import create_model
 from blt_jax.train_step import TrainState
 
@@ -277,13 +277,17 @@ def build_train_step(config: ml_collections.ConfigDict) -> Callable:
   hallucinate_fn = (
     hallucinate.reuse if config.perturb.static else build_hallucinate(config)
   )
-  step = functools.partial(
-    train_step.train_step,
-    preprocess_fn=build_preprocess(config),
-    hallucinate_fn=hallucinate_fn,
-    margin=config.model.margin,
-    axis_name=AXIS,
-  )
+
+  def step(state: TrainState, batch: train_step.Batch):
+    return train_step.train_step(
+      state,
+      device_resize.resize_batch(batch, config.dataset.image_size),
+      preprocess_fn=build_preprocess(config),
+      hallucinate_fn=hallucinate_fn,
+      margin=config.model.margin,
+      axis_name=AXIS,
+    )
+
   return over_devices(step, config, donate_argnums=(0,))
 
 
@@ -302,6 +306,17 @@ def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
       "momentum": perturb.momentum,
     },
   )
+
+
+def canvas(config: ml_collections.ConfigDict) -> int | None:
+  """Side of the canvases that crops travel in; None if the host resizes."""
+  where = config.dataset.resize_on
+  if where == "auto":
+    # A CPU would only do the same work with less suitable tools.
+    where = "host" if devices_of(config)[0].platform == "cpu" else "device"
+  if where == "host":
+    return None
+  return device_resize.CANVAS_SCALE * config.dataset.image_size
 
 
 def build_eval_step(config: ml_collections.ConfigDict) -> Callable:

@@ -105,6 +105,7 @@ _DATASET_RULES = {
   "split_seed": whole(0),
   "on_error": choice(ON_ERROR),
   "max_pixels": whole(1, MAX_PIXELS),
+  "resize_on": choice(("auto", "host", "device")),
   "many_above": whole(0),
   "few_up_to": whole(0),
   "image_size": whole(8),

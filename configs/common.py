@@ -68,6 +68,7 @@ def default() -> ml_collections.ConfigDict:
   dataset.image_size = 224  # Side of the square that the network sees, pixels.
   dataset.resize_size = 256  # Short side before the evaluation's centre crop.
   dataset.crop_scale = (0.08, 1.0)  # Area of a training crop / image area.
+  dataset.resize_on = "auto"  # Training crops: host, device; auto: not CPUs.
   dataset.crop_ratio = (3 / 4, 4 / 3)  # Width / height of a training crop.
   dataset.flip = 0.5  # Probability of a horizontal flip.
   dataset.rotation = 10.0  # Largest rotation either way, degrees.

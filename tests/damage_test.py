@@ -1,4 +1,4 @@
-"""Training on image files some of which are damaged, end to end."""
+"""Training on image files, some of which are damaged, end to end."""
 
 import csv
 
@@ -57,3 +57,20 @@ def test_run_stops_where_that_is_asked_for(config, tmp_path):
   config.dataset.on_error = "stop"
   with pytest.raises(ValueError, match=rf"{path}: can't be read"):
     train.train(config, tmp_path / "run")
+
+
+def test_crops_resized_on_the_device_make_the_same_run(config, tmp_path):
+  config.stage1.epochs, config.stage2.epochs = 1, 2
+  config.perturb.static = True
+  losses, pools = {}, {}
+  for where in ("host", "device"):
+    config.dataset.resize_on = where
+    train.train(config, tmp_path / where)
+    with (tmp_path / where / "metrics.csv").open() as file:
+      rows = list(csv.DictReader(file))
+    assert float(rows[-1]["hallucinated_share"]) > 0
+    losses[where] = [float(row["loss"]) for row in rows]
+    with np.load(tmp_path / where / "static_images.npz") as pool:
+      pools[where] = pool["images"]
+  np.testing.assert_allclose(losses["host"], losses["device"], rtol=1e-4)
+  np.testing.assert_allclose(pools["host"], pools["device"], atol=1e-3)

@@ -32,6 +32,7 @@ def train_batches(
   crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
   substitutes: Substitutes | None = None,
   max_pixels: int = MAX_PIXELS,
+  canvas: int | None = None,
   num_threads: int | None = None,
   prefetch_depth: int = 2,
 ) -> Iterator[Batch]:
@@ -50,19 +51,27 @@ def train_batches(
     substitutes: of this split, for images that can't be read; by default the
       first one stops the iteration. Unused for images in memory.
     max_pixels: a larger image counts as unreadable.
+    canvas: m >= s, side of what crops are delivered in, for `device_resize` to
+      resize; None resizes them here. Unused for images in memory.
     num_threads: threads that decode files; None for one a core.
     prefetch_depth: batches made ahead, >= 1.
 
   Returns:
     An iterator of dicts: image uint8 [B, s, s, 3], label int32 [B]; if the plan
     has slots (H > 0) also source_image uint8 [H, s, s, 3], source_label int32
-    [H], source_used bool [H]. Close it (or use it up) to stop its thread.
+    [H], source_used bool [H]. With a canvas its side takes the place of s, and
+    image_extent int32 [B, 2] and source_extent [H, 2] hold height and width of
+    what lies in it. Close it (or use it up) to stop its thread.
 
   Raises:
     ValueError: an argument is not allowed; while iterating: names an image that
       can't be read.
   """
   _check_size("image_size", image_size)
+  if canvas is not None and canvas < image_size:
+    raise ValueError(
+      f"canvas = {canvas}; allowed: image_size = {image_size} or more"
+    )
   scales = (crop_scale, source_crop_scale)
   crops.check_ranges(crop_scale, crop_ratio)
   crops.check_ranges(
@@ -74,18 +83,20 @@ def train_batches(
       rows = np.concatenate([plan.indices[step], plan.sources[step]])
       yield rows, _draws(plan, step, scales, crop_ratio)
 
-  blocks: Iterator[np.ndarray]
+  blocks: Iterator[tuple[np.ndarray, np.ndarray | None]]
   if split.images is not None:
     images = split.images
-    blocks = array_images.training_blocks(
+    in_memory = array_images.training_blocks(
       ((images[rows], draws) for rows, draws in wanted()),
       image_size=image_size,
       ratio=crop_ratio,
     )
+    blocks = ((block, None) for block in in_memory)
   else:
     reader = tf_images.training_reader(
       encoded=split.paths is None,
       image_size=image_size,
+      canvas=canvas,
       ratio=crop_ratio,
       max_pixels=max_pixels,
       num_threads=_threads(num_threads),
@@ -95,7 +106,10 @@ def train_batches(
     )
     size = plan.indices.shape[1] + plan.sources.shape[1]
     read = substitutes.blocks(reader, wanted, size=size)
-    blocks = (block for block, _ in read)
+    blocks = (
+      (block.pixels, None if canvas is None else block.extents)
+      for block, _ in read
+    )
   batches = _label_blocks(blocks, split.labels, plan)
   return prefetch(batches, prefetch_depth)
 
@@ -170,13 +184,14 @@ def eval_batches(
     substitutes = substitutes or Substitutes(
       split, name="evaluation", on_error="stop"
     )
-    blocks = substitutes.blocks(
+    read = substitutes.blocks(
       reader,
       lambda first: (
         (part, np.empty((len(part), 0))) for part in filled[first:]
       ),
       size=width,
     )
+    blocks = ((block.pixels, replaced) for block, replaced in read)
   batches = _pad_blocks(blocks, split.labels, positions, width, image_size)
   return prefetch(batches, prefetch_depth)
 
@@ -235,12 +250,16 @@ def prefetch(items: Iterable[Any], depth: int) -> Iterator[Any]:
 def _label_blocks(blocks, labels, plan: EpochPlan) -> Iterator[Batch]:
   """Cuts blocks of B + H images into batches with their labels."""
   batch_size, slots = plan.indices.shape[1], plan.sources.shape[1]
-  for step, block in enumerate(blocks):
+  for step, (block, extents) in enumerate(blocks):
     batch = {"image": block[:batch_size], "label": labels[plan.indices[step]]}
+    if extents is not None:
+      batch["image_extent"] = extents[:batch_size]
     if slots:
       batch["source_image"] = block[batch_size:]
       batch["source_label"] = labels[plan.sources[step]]
       batch["source_used"] = plan.used[step]
+      if extents is not None:
+        batch["source_extent"] = extents[batch_size:]
     yield batch
 
 

@@ -1,8 +1,8 @@
 """Encoded images to uint8 blocks with tf.data. TensorFlow is imported on use.
 
 TensorFlow reads the files and decodes what a crop needs of a JPEG; Pillow reads
-the other formats and resizes, so that every pixel is the one that the peers of
-this field train on.
+the other formats and resizes (or the device does, with the same result), so
+that every pixel is the one that the peers of this field train on.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,18 @@ class UnreadableError(Exception):
   """A block holds an image that can't be read; it does not say which."""
 
 
+class Block(NamedTuple):
+  """Images of one request.
+
+  Attributes:
+    pixels: uint8 [n, m, m, 3], an image in the upper left corner of each.
+    extents: int32 [n, 2], height and width of the images, 1..m.
+  """
+
+  pixels: np.ndarray
+  extents: np.ndarray
+
+
 class Reader:
   """Turns requests for images into blocks of pixels, on several threads."""
 
@@ -56,7 +68,7 @@ class Reader:
     finish: Callable[[np.ndarray], np.ndarray],
     *,
     encoded: bool,
-    image_size: int,
+    canvas: int,
     max_pixels: int,
     num_threads: int,
   ):
@@ -65,16 +77,17 @@ class Reader:
     Args:
       windows: (shapes int [n, 2], height and width of images; draws) -> int
         [n, 4], what to decode of each: top, left, height, width.
-      finish: what is cut out, uint8 [h, w, 3] -> uint8 [s, s, 3].
+      finish: what is cut out, uint8 [h, w, 3] -> uint8 [h', w', 3], neither
+        larger than m.
       encoded: whether sources are contents of files; else they are paths.
-      image_size: s.
+      canvas: m, side of the blocks in pixels.
       max_pixels: a larger image counts as unreadable.
       num_threads: threads that read and decode.
     """
     self._windows, self._finish = windows, finish
     self._max_pixels = max_pixels
     self._encoded = encoded
-    self._shape = (image_size, image_size, 3)
+    self._canvas = canvas
     self._num_threads = num_threads
 
   def blocks(
@@ -82,7 +95,7 @@ class Reader:
     requests: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]],
     *,
     block_size: int,
-  ) -> Iterator[np.ndarray]:
+  ) -> Iterator[Block]:
     """Reads the images of requests, a block for each.
 
     Args:
@@ -91,7 +104,7 @@ class Reader:
       block_size: n; the last request may be of fewer.
 
     Yields:
-      uint8 [n, s, s, 3], in order.
+      Blocks of n images, in order.
 
     Raises:
       UnreadableError: the next block has an image that can't be read.
@@ -100,11 +113,11 @@ class Reader:
     keep_freed_memory()
     # Pixels are written where they stay: through tf.data they would be copied
     # twice more, each time into fresh memory.
-    blocks: dict[int, np.ndarray] = {}
+    blocks: dict[int, Block] = {}
 
     def numbered():
       for number, (sources, draws) in enumerate(requests()):
-        blocks[number] = np.empty((len(sources), *self._shape), np.uint8)
+        blocks[number] = self._empty(len(sources))
         places = [(number, i) for i in range(len(sources))]
         yield sources, draws, np.array(places)
 
@@ -162,7 +175,7 @@ class Reader:
   def _read_one(self):
     """All steps for one image, whose pixels nobody looks at."""
     tf = tensorflow()
-    blocks = {0: np.empty((1, *self._shape), np.uint8)}
+    blocks = {0: self._empty(1)}
 
     def read(source, draws):
       opened = self._open(source, draws, tf.zeros([2], tf.int64))
@@ -170,6 +183,10 @@ class Reader:
       return self._write(blocks, *(column[0] for column in placed))
 
     return tf.function(read, autograph=False)
+
+  def _empty(self, images: int) -> Block:
+    pixels = np.empty((images, self._canvas, self._canvas, 3), np.uint8)
+    return Block(pixels, np.empty((images, 2), np.int32))
 
   def _open(self, source, draws, place):
     """Adds the header: int32 [3], zeros for what Pillow has to decode."""
@@ -223,8 +240,12 @@ class Reader:
       left, width = area[4:].tolist()
       if width:
         image = image[:, left : left + width]
+      image = self._finish(image)
+      height, width = image.shape[:2]
       number, i = place.tolist()
-      blocks[number][i] = self._finish(image)
+      pixels, extents = blocks[number]
+      pixels[i, :height, :width] = image
+      extents[i] = height, width
       return place
 
     image = tf.cond(area[3] > 0, jpeg, other)
@@ -247,6 +268,7 @@ def training_reader(
   *,
   encoded: bool,
   image_size: int,
+  canvas: int | None,
   ratio: tuple[float, float],
   max_pixels: int,
   num_threads: int,
@@ -256,6 +278,8 @@ def training_reader(
   Args:
     encoded: whether sources are contents of files; else they are paths.
     image_size: s, side of the result in pixels.
+    canvas: m >= s: crops that fit into m pixels in both directions stay as they
+      are, others are resized to s; None resizes all of them.
     ratio: of the crops' fallback, see crops.crop_windows.
     max_pixels: a larger image counts as unreadable.
     num_threads: threads that read and decode.
@@ -264,11 +288,16 @@ def training_reader(
   def windows(shapes, draws):
     return crops.place_crops(shapes[:, 0], shapes[:, 1], draws, ratio=ratio)
 
+  def finish(image):
+    if canvas is not None and max(image.shape[:2]) <= canvas:
+      return image
+    return resize(image, image_size, image_size)
+
   return Reader(
     windows,
-    lambda image: resize(image, image_size, image_size),
+    finish,
     encoded=encoded,
-    image_size=image_size,
+    canvas=image_size if canvas is None else canvas,
     max_pixels=max_pixels,
     num_threads=num_threads,
   )
@@ -304,7 +333,7 @@ def evaluation_reader(
     lambda shapes, draws: np.concatenate([0 * shapes, shapes], axis=1),
     finish,
     encoded=encoded,
-    image_size=image_size,
+    canvas=image_size,
     max_pixels=max_pixels,
     num_threads=num_threads,
   )

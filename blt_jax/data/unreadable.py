@@ -10,7 +10,7 @@ import numpy as np
 
 from blt_jax.data.dataset import Split
 from blt_jax.data.paths import Paths
-from blt_jax.data.tf_images import Reader, UnreadableError
+from blt_jax.data.tf_images import Block, Reader, UnreadableError
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Substitutes:
     wanted: Callable[[int], Iterable[Wanted]],
     *,
     size: int,
-  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  ) -> Iterator[tuple[Block, np.ndarray]]:
     """Reads blocks of images.
 
     Args:
@@ -76,7 +76,7 @@ class Substitutes:
       size: images of a block; the last may be of fewer.
 
     Yields:
-      (uint8 [n, s, s, 3], bool [n], which of them are substitutes).
+      (block of n images, bool [n], which of them are substitutes).
 
     Raises:
       ValueError: names what can't be read, when on_error is "stop" or too much

@@ -1,0 +1,117 @@
+"""Resizing of crops on the device, pixel for pixel what Pillow makes of them.
+
+Resizing is a third of what the host does for a training image, and two small
+matrix products for the device. So crops can travel as they were cut out, each
+in the upper left corner of a square canvas.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+# A canvas's side over the result's. Few of ImageNet's crops do not fit into it;
+# the host resizes those, which gives the same pixels.
+CANVAS_SCALE = 2
+
+# Names of the canvases in a batch, and of the sizes of what lies in them.
+_EXTENTS = {"image": "image_extent", "source_image": "source_extent"}
+
+
+def resize_batch(
+  batch: Mapping[str, jax.Array], size: int
+) -> dict[str, jax.Array]:
+  """A batch whose images have the network's size.
+
+  Args:
+    batch: where it has "image_extent" int32 [n, 2], "image" holds canvases,
+      see `resize_crops`; likewise "source_extent" and "source_image".
+    size: s, side of the result in pixels.
+
+  Returns:
+    The batch with images uint8 [n, s, s, 3] and without the extents; the very
+    same arrays where there are none.
+  """
+  resized = dict(batch)
+  for name, extent in _EXTENTS.items():
+    if extent in resized:
+      resized[name] = resize_crops(resized[name], resized.pop(extent), size)
+  return resized
+
+
+def resize_crops(
+  canvases: jax.Array, extents: jax.Array, size: int
+) -> jax.Array:
+  """Bilinear and antialiased: the bytes that Pillow's `Image.resize` gives.
+
+  As in Pillow, rows are resized first and rounded to bytes, then columns.
+
+  Args:
+    canvases: uint8 [n, m, m, 3], m at most 8192; an image lies in the upper
+      left corner of its canvas, and what lies around it plays no part.
+    extents: int32 [n, 2], height and width of the images, 1..m.
+    size: s, side of the result in pixels, at most 8192.
+
+  Returns:
+    uint8 [n, s, s, 3].
+  """
+  side = canvases.shape[1]
+  weights = jax.vmap(resize_weights, in_axes=(0, None, None))
+  rows = weights(extents[:, 0], side, size)
+  columns = weights(extents[:, 1], side, size)
+  images = _weigh("nxi,nyic->nyxc", columns, canvases)
+  return _weigh("nyj,njxc->nyxc", rows, images)
+
+
+def resize_weights(length: jax.Array, side: int, size: int) -> jax.Array:
+  """What each pixel of a line has in each pixel of the resized line.
+
+  The triangle filter, as wide as a pixel of the result where that is larger
+  than one of the line (antialiasing): for r = length / size and the centre
+  c = (k + 1/2) r of result k, pixel i < length has the weight
+  max(0, 1 - |i + 1/2 - c| / max(r, 1)), scaled so that their sum is 1.
+
+  Args:
+    length: int32 scalar, pixels of the line, 1..side.
+    side: pixels of the canvas.
+    size: pixels of the result.
+
+  Returns:
+    int32 [size, side]; 2^22 stands for 1, and each is rounded, as in Pillow.
+  """
+  # Times 2 size max(r, 1) all of it is whole numbers.
+  centres = (2 * jnp.arange(size) + 1) * length
+  pixels = jnp.arange(side)
+  distance = jnp.abs((2 * pixels[None, :] + 1) * size - centres[:, None])
+  weights = jnp.maximum(2 * jnp.maximum(length, size) - distance, 0)
+  weights = jnp.where(pixels[None, :] < length, weights, 0)
+  total = weights.sum(axis=1, keepdims=True)
+  # 2^22 weights / total in two steps: the product has over 32 bits.
+  high, rest = jnp.divmod(weights << _HALF, total)
+  low, rest = jnp.divmod(rest << _HALF, total)
+  return (high << _HALF) + low + (2 * rest >= total)
+
+
+# Half of a weight's 22 bits.
+_HALF = 11
+
+
+def _weigh(equation: str, weights: jax.Array, images: jax.Array) -> jax.Array:
+  """Weighted means of bytes, rounded to bytes; exact.
+
+  Matrix units have no fast 32-bit integers, but sums of bytes times 11 bits are
+  exact in float32, even with inputs cut to the 11 bits of TF32.
+  """
+  images = images.astype(jnp.float32)
+  # HIGH: TF32 or better on a GPU, and on a TPU more than one bfloat16.
+  high, low = (
+    jnp.einsum(
+      equation,
+      part.astype(jnp.float32),
+      images,
+      precision=jax.lax.Precision.HIGH,
+    ).astype(jnp.int32)
+    for part in (weights >> _HALF, weights & (2**_HALF - 1))
+  )
+  half = 1 << (2 * _HALF - 1)
+  return (((high << _HALF) + low + half) >> (2 * _HALF)).astype(jnp.uint8)
