@@ -1,6 +1,7 @@
 """Backbones from and to torchvision's names and layouts."""
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ _LEAVES = {
   "var": "running_var",
 }
 _TRACKED = "num_batches_tracked"
+_LAST_LAYER = ("fc.", "classifier.")
+# The files of DenseNet weights that torchvision publishes write "norm.1".
+_OLD_DENSENET = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
 _TO_HWIO = (2, 3, 1, 0)
 _TO_OIHW = (3, 2, 0, 1)
 
@@ -31,7 +35,9 @@ def backbone_from_torchvision(
 ) -> dict[str, Any]:
   """Variables of a backbone from a torchvision state dict.
 
-  The last layer ("fc.*") and "*.num_batches_tracked" are left out.
+  The last layer ("fc.*" or "classifier.*") and "*.num_batches_tracked" are left
+  out. The names in torchvision's files of DenseNet weights, which differ from
+  those of its modules ("norm.1" for "norm1"), are understood, too.
 
   Args:
     name: one of blt_jax.models.BACKBONES.
@@ -47,17 +53,17 @@ def backbone_from_torchvision(
       or of another shape than the backbone's.
   """
   paths = _paths(name)
-  used = [
-    key
-    for key in state_dict
-    if not key.startswith("fc.") and not key.endswith(_TRACKED)
-  ]
+  used = {
+    _OLD_DENSENET.sub(r"\1\2", key): value
+    for key, value in state_dict.items()
+    if not key.startswith(_LAST_LAYER) and not key.endswith(_TRACKED)
+  }
   expected = {_torch_name(path): _torch_shape(paths[path]) for path in paths}
   _check_names(f"{name}, state dict", used, expected)
   flat = {}
   for path in paths:
     key = _torch_name(path)
-    value = np.asarray(state_dict[key])
+    value = np.asarray(used[key])
     _check_shape(f"{name}, state dict: {key!r}", value.shape, expected[key])
     if value.ndim == 4:
       value = value.transpose(_TO_HWIO)
@@ -68,7 +74,7 @@ def backbone_from_torchvision(
 def backbone_to_torchvision(
   name: str, variables: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-  """The torchvision state dict, without "fc.*", of a backbone's variables.
+  """The torchvision state dict of a backbone's variables, without last layer.
 
   Args:
     name: one of blt_jax.models.BACKBONES.

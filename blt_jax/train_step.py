@@ -19,6 +19,9 @@ from blt_jax import losses
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
 
+# Folded into a step's key; none of the numbers that splitting it uses.
+_NETWORK_STREAM = 1_000_003
+
 
 class TrainState(flax.struct.PyTreeNode):
   """Everything that training changes, and nothing else.
@@ -81,7 +84,9 @@ def train_step(
   """Hallucinates where the batch has slots for it, then makes one update.
 
   Batch statistics, loss and gradients are those of the whole batch over all
-  devices; unused slots have no part in them.
+  devices; unused slots have no part in them. What the network drops at random
+  (EfficientNet: blocks and features) is drawn for each image anew in the update
+  alone: perturbation sees the network in inference mode.
 
   Args:
     state: the state before the step.
@@ -99,14 +104,12 @@ def train_step(
     (state after the step, metrics summed over the whole batch: "loss" (times
     weight), "weight", "hallucinated", "updates" and "reached").
   """
-  image_rng, slot_rng = jax.random.split(
-    jax.random.fold_in(state.rng, state.step)
-  )
+  step_rng = jax.random.fold_in(state.rng, state.step)
+  image_rng, slot_rng = jax.random.split(step_rng)
+  network_rng = jax.random.fold_in(step_rng, _NETWORK_STREAM)
   num_images = batch["image"].shape[0]
-  first = jax.lax.axis_index(axis_name) * num_images
-  images = preprocess_fn(
-    _fold_in_each(image_rng, first + jnp.arange(num_images)), batch["image"]
-  )
+  places = jax.lax.axis_index(axis_name) * num_images + jnp.arange(num_images)
+  images = preprocess_fn(_fold_in_each(image_rng, places), batch["image"])
   labels, weights = batch["label"], jnp.ones(num_images, jnp.float32)
   counts = {}
   if "source_image" in batch:
@@ -115,13 +118,21 @@ def train_step(
     images = jnp.concatenate([images, extra.images])
     labels = jnp.concatenate([labels, batch["source_label"]])
     weights = jnp.concatenate([weights, extra.weight])
+    behind = num_images * jax.lax.psum(1, axis_name)
+    places = jnp.concatenate([places, behind + slots])
     counts = {
       "hallucinated": extra.weight.sum(),
       "updates": (extra.num_updates * extra.weight).sum(),
       "reached": (extra.reached * extra.weight).sum(),
     }
   state, loss = _update(
-    state, images, labels, weights, margin=margin, axis_name=axis_name
+    state,
+    images,
+    labels,
+    weights,
+    image_rngs=_fold_in_each(network_rng, places),
+    margin=margin,
+    axis_name=axis_name,
   )
   sums = {"loss": loss, "weight": weights.sum(), **counts}
   return state, jax.lax.psum(sums, axis_name)
@@ -133,6 +144,7 @@ def _update(
   labels: jax.Array,
   weights: jax.Array,
   *,
+  image_rngs: jax.Array,
   margin: float,
   axis_name: str,
 ) -> tuple[TrainState, jax.Array]:
@@ -145,6 +157,7 @@ def _update(
       images,
       train=True,
       mask=weights > 0,
+      image_rngs=image_rngs,
       mutable=["batch_stats"],
     )
     values = losses.cross_entropy(logits, labels, margin=margin)

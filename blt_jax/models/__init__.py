@@ -1,12 +1,24 @@
 """Models by name: backbone, hidden layer and classifier."""
 
+import functools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blt_jax.models import classifiers, resnet
+from blt_jax.models import classifiers, densenet, efficientnet, resnet
 
-BACKBONES: tuple[str, ...] = tuple(resnet.CONFIGS)
+_BACKBONES: dict[str, Callable[..., nn.Module]] = {
+  name: functools.partial(module, **config)
+  for module, configs in (
+    (resnet.ResNet, resnet.CONFIGS),
+    (densenet.DenseNet, densenet.CONFIGS),
+    (efficientnet.EfficientNet, efficientnet.CONFIGS),
+  )
+  for name, config in configs.items()
+}
+BACKBONES: tuple[str, ...] = tuple(_BACKBONES)
 CLASSIFIERS: tuple[str, ...] = ("squashing_cosine", "linear")
 
 
@@ -14,7 +26,7 @@ class Network(nn.Module):
   """Backbone -> global average pool -> Dense -> ReLU -> classifier.
 
   Attributes:
-    backbone: images to pooled features: (images, train=, mask=).
+    backbone: images to pooled features: (images, train=, mask=, image_rngs=).
     hidden: the layer between features and classifier.
     classifier: outputs of the hidden layer to logits.
   """
@@ -24,7 +36,12 @@ class Network(nn.Module):
   classifier: nn.Module
 
   def __call__(
-    self, images: jax.Array, *, train: bool, mask: jax.Array | None = None
+    self,
+    images: jax.Array,
+    *,
+    train: bool,
+    mask: jax.Array | None = None,
+    image_rngs: jax.Array | None = None,
   ) -> jax.Array:
     """Logits of the images.
 
@@ -33,18 +50,28 @@ class Network(nn.Module):
       train: normalise by the batch and update the running statistics
         (collection "batch_stats", to be passed as mutable).
       mask: bool or float [n]; 0 keeps an image out of the batch statistics.
+      image_rngs: PRNG keys [n], one an image, for what the backbone drops at
+        random in training; EfficientNet needs them there, no other backbone
+        uses them. Inference ignores them.
 
     Returns:
       float32 [n, num_classes].
     """
-    features = self.features(images, train=train, mask=mask)
+    features = self.features(
+      images, train=train, mask=mask, image_rngs=image_rngs
+    )
     return self.classifier(nn.relu(self.hidden(features)))
 
   def features(
-    self, images: jax.Array, *, train: bool, mask: jax.Array | None = None
+    self,
+    images: jax.Array,
+    *,
+    train: bool,
+    mask: jax.Array | None = None,
+    image_rngs: jax.Array | None = None,
   ) -> jax.Array:
     """The backbone's pooled features, float32 [n, d]; as `__call__`."""
-    return self.backbone(images, train=train, mask=mask)
+    return self.backbone(images, train=train, mask=mask, image_rngs=image_rngs)
 
 
 def create_model(
@@ -72,7 +99,8 @@ def create_model(
     axis_name: the mapped axis to sum batch statistics over, or None.
 
   Returns:
-    A module to be called with (images, train=, mask=None); see Network.
+    A module to be called with (images, train=, mask=None, image_rngs=None);
+    see Network.
 
   Raises:
     ValueError: if the backbone or the classifier is unknown.
@@ -99,7 +127,7 @@ def create_backbone(
   dtype: jnp.dtype = jnp.float32,
   axis_name: str | None = None,
 ) -> nn.Module:
-  """The backbone alone: (images, train=, mask=None) -> features [n, d].
+  """The backbone alone: images to pooled features [n, d]; as Network.features.
 
   Args:
     name: one of BACKBONES.
@@ -114,5 +142,4 @@ def create_backbone(
   """
   if name not in BACKBONES:
     raise ValueError(f"backbone is {name!r}, allowed: {', '.join(BACKBONES)}")
-  config = resnet.CONFIGS[name]
-  return resnet.ResNet(**config, dtype=dtype, axis_name=axis_name)
+  return _BACKBONES[name](dtype=dtype, axis_name=axis_name)

@@ -6,14 +6,13 @@ Modules carry torchvision's names with "_" for ".", see convert.py.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blt_jax.models import convolution, normalization
+from blt_jax.models import layers
 
 # Keyword arguments of ResNet by backbone name.
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -36,8 +35,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
   },
 }
 
-Layer = Callable[..., Any]
-
 
 class BasicBlock(nn.Module):
   """Two 3x3 convolutions and a shortcut.
@@ -51,8 +48,8 @@ class BasicBlock(nn.Module):
 
   filters: int
   strides: int
-  conv: Layer
-  norm: Layer
+  conv: layers.Layer
+  norm: layers.Layer
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -78,8 +75,8 @@ class Bottleneck(nn.Module):
 
   filters: int
   strides: int
-  conv: Layer
-  norm: Layer
+  conv: layers.Layer
+  norm: layers.Layer
   groups: int = 1
   group_width: int = 64
 
@@ -122,7 +119,12 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: jax.Array, *, train: bool, mask: jax.Array | None = None
+    self,
+    images: jax.Array,
+    *,
+    train: bool,
+    mask: jax.Array | None = None,
+    image_rngs: jax.Array | None = None,
   ) -> jax.Array:
     """Features of the images.
 
@@ -130,12 +132,16 @@ class ResNet(nn.Module):
       images: float [n, h, w, 3], normalised.
       train: normalise by the batch and update the running statistics.
       mask: bool or float [n]; 0 keeps an image out of the batch statistics.
+      image_rngs: unused, nothing here is random.
 
     Returns:
       float32 [n, features].
     """
-    conv = functools.partial(_conv, dtype=self.dtype)
-    norm = functools.partial(_norm, self.dtype, self.axis_name, train, mask)
+    del image_rngs
+    conv = functools.partial(layers.conv, dtype=self.dtype)
+    norm = functools.partial(
+      layers.norm, self.dtype, self.axis_name, train, mask
+    )
     x = images.astype(self.dtype)
     if self.small_stem:
       x = conv(self.filters, 3, 1, name="conv1")(x)
@@ -143,8 +149,8 @@ class ResNet(nn.Module):
       x = conv(self.filters, 7, 2, name="conv1")(x)
     x = nn.relu(norm(name="bn1")(x))
     if not self.small_stem:
-      x = max_pool(x)
-    block: Layer = BasicBlock
+      x = layers.max_pool(x)
+    block: layers.Layer = BasicBlock
     if self.bottleneck:
       block = functools.partial(
         Bottleneck, groups=self.groups, group_width=self.group_width
@@ -158,47 +164,7 @@ class ResNet(nn.Module):
           norm=norm,
           name=f"layer{stage + 1}_{index}",
         )(x)
-    return x.astype(jnp.float32).mean((1, 2))
-
-
-def _conv(
-  filters: int,
-  size: int,
-  strides: int,
-  *,
-  name: str,
-  groups: int = 1,
-  dtype: jnp.dtype = jnp.float32,
-) -> nn.Conv:
-  """A convolution with PyTorch's padding and torchvision's initial values."""
-  return nn.Conv(
-    filters,
-    (size, size),
-    strides,
-    # Not "SAME", which pads a strided convolution on the other side.
-    padding=size // 2,
-    feature_group_count=groups,
-    use_bias=False,
-    dtype=dtype,
-    conv_general_dilated=convolution.conv_general_dilated,
-    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-    name=name,
-  )
-
-
-def _norm(
-  dtype: jnp.dtype,
-  axis_name: str | None,
-  train: bool,
-  mask: jax.Array | None,
-  *,
-  name: str,
-) -> Callable[[jax.Array], jax.Array]:
-  return functools.partial(
-    normalization.BatchNorm(dtype=dtype, axis_name=axis_name, name=name),
-    use_running_average=not train,
-    mask=mask,
-  )
+    return layers.global_pool(x)
 
 
 def _shortcut(
@@ -209,13 +175,3 @@ def _shortcut(
     return x
   x = block.conv(filters, 1, block.strides, name="downsample_0")(x)
   return block.norm(name="downsample_1")(x)
-
-
-def max_pool(x: jax.Array) -> jax.Array:
-  """3x3 max-pool of stride 2 and padding 1.
-
-  Padded by hand: jax2onnx drops the padding of a max-pool without a word.
-  """
-  borders = ((0, 0), (1, 1), (1, 1), (0, 0))
-  x = jnp.pad(x, borders, constant_values=-jnp.inf)
-  return nn.max_pool(x, (3, 3), (2, 2))

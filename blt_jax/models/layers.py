@@ -1,0 +1,97 @@
+"""Layers that the backbones have in common, as PyTorch defines them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from blt_jax.models import convolution, normalization
+
+# Makes a layer of a block, which knows neither dtype nor mode: see `conv` and
+# `norm` below.
+Layer = Callable[..., Any]
+
+
+def conv(
+  filters: int,
+  size: int,
+  strides: int,
+  *,
+  name: str,
+  groups: int = 1,
+  bias: bool = False,
+  fan: Literal["fan_in", "fan_out"] = "fan_out",
+  dtype: jnp.dtype = jnp.float32,
+) -> nn.Conv:
+  """A convolution with PyTorch's padding and torchvision's initial values.
+
+  Args:
+    filters: channels of the output.
+    size: of the kernel, odd; it is padded by half of it on every side.
+    strides: of height and width.
+    name: of the module.
+    groups: of channels; as many as there are channels is depthwise.
+    bias: whether to add one, zeros at first.
+    fan: the kernel starts normal with variance 2 / fan: "fan_in" or "fan_out".
+    dtype: what it computes in and returns.
+
+  Returns:
+    A module, [n, h, w, c] to [n, h', w', filters].
+  """
+  return nn.Conv(
+    filters,
+    (size, size),
+    strides,
+    # Not "SAME", which pads a strided convolution on the other side.
+    padding=size // 2,
+    feature_group_count=groups,
+    use_bias=bias,
+    dtype=dtype,
+    conv_general_dilated=convolution.conv_general_dilated,
+    kernel_init=nn.initializers.variance_scaling(2.0, fan, "normal"),
+    name=name,
+  )
+
+
+def norm(
+  dtype: jnp.dtype,
+  axis_name: str | None,
+  train: bool,
+  mask: jax.Array | None,
+  *,
+  name: str,
+) -> Callable[[jax.Array], jax.Array]:
+  """Batch normalisation by the batch (train) or by running statistics."""
+  return functools.partial(
+    normalization.BatchNorm(dtype=dtype, axis_name=axis_name, name=name),
+    use_running_average=not train,
+    mask=mask,
+  )
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+  """3x3 max-pool of stride 2 and padding 1.
+
+  Padded by hand: jax2onnx drops the padding of a max-pool without a word.
+  """
+  borders = ((0, 0), (1, 1), (1, 1), (0, 0))
+  x = jnp.pad(x, borders, constant_values=-jnp.inf)
+  return nn.max_pool(x, (3, 3), (2, 2))
+
+
+def halve(x: jax.Array) -> jax.Array:
+  """2x2 average pool of stride 2; what is odd at the end is left out.
+
+  A height or width of 1 stays 1, where PyTorch's pool has nothing left to
+  return: small images pass through however many of these.
+  """
+  window = (min(2, x.shape[1]), min(2, x.shape[2]))
+  return nn.avg_pool(x, window, window)
+
+
+def global_pool(x: jax.Array) -> jax.Array:
+  """Means over height and width: float32 [n, c] of any float [n, h, w, c]."""
+  return x.astype(jnp.float32).mean((1, 2))
