@@ -5,6 +5,7 @@ python main.py --config=configs/cifar10_lt.py:method=neither,seed=1 \
         --config.stage2.epochs=10 --workdir=/data/run7
 python main.py --mode=evaluate --workdir=runs/digits_lt
 python main.py --mode=check_data --config=configs/imagenet_lt.py
+python main.py --mode=experiment --experiment=table4 --output=runs/paper
 """
 
 import os
@@ -19,7 +20,8 @@ from ml_collections import config_flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-MODES = ("train", "evaluate", "check_data")
+MODES = ("train", "evaluate", "check_data", "experiment")
+DATASETS = ("digits_lt", "cifar10_lt", "imagenet_lt", "places_lt")
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "configs/NAME.py, with :key=value,... for its variants."
@@ -29,7 +31,23 @@ _WORKDIR = flags.DEFINE_string(
 )
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _OUTPUT = flags.DEFINE_string(
-  "output", "", "check_data: CSV file for all findings."
+  "output",
+  "",
+  "check_data: CSV file for all findings. experiment: folder of the runs, "
+  "tables and figures.",
+)
+_EXPERIMENT = flags.DEFINE_list(
+  "experiment", [], "experiment: names, such as table4,fig1, or all."
+)
+_DATASET = flags.DEFINE_enum(
+  "dataset", "digits_lt", DATASETS, "experiment: the data set."
+)
+_SEEDS = flags.DEFINE_list("seeds", ["0"], "experiment: seeds of each setting.")
+_SETTINGS = flags.DEFINE_list(
+  "settings", [], "experiment: only settings with one of these words, or all."
+)
+_DRY_RUN = flags.DEFINE_bool(
+  "dry_run", False, "experiment: print the runs and what they cost instead."
 )
 
 
@@ -47,6 +65,8 @@ def main(arguments: list[str]) -> int:
 
     evaluate_run(pathlib.Path(_WORKDIR.value))
     return 0
+  if _MODE.value == "experiment":
+    return _experiment()
   if _CONFIG.value is None:
     raise ValueError("--config=configs/NAME.py is missing.")
   if _MODE.value == "check_data":
@@ -57,6 +77,28 @@ def main(arguments: list[str]) -> int:
 
   train(_CONFIG.value, pathlib.Path(_WORKDIR.value or _default_workdir()))
   return 0
+
+
+def _experiment() -> int:
+  """Experiments of the paper; returns the exit code."""
+  if not _OUTPUT.value:
+    raise ValueError("--mode=experiment needs --output=DIR for what it makes.")
+  if not all(seed.isdecimal() for seed in _SEEDS.value):
+    raise ValueError(
+      f"--seeds={','.join(_SEEDS.value)}: expected whole numbers from 0."
+    )
+  from blt_jax.experiments.command import experiment
+
+  return experiment(
+    _EXPERIMENT.value,
+    _DATASET.value,
+    seeds=[int(seed) for seed in _SEEDS.value],
+    output=pathlib.Path(_OUTPUT.value),
+    overrides=config_flags.get_override_values(flags.FLAGS["config"]),
+    command=["python", *sys.argv],
+    only=_SETTINGS.value,
+    dry_run=_DRY_RUN.value,
+  )
 
 
 def _default_workdir() -> str:
@@ -70,6 +112,7 @@ def _default_workdir() -> str:
 
 def _parse_flags(arguments: list[str]) -> list[str]:
   """Parses the flags; what is wrong with them becomes a ValueError."""
+  arguments = _with_config(arguments)
   for argument in arguments:
     path = re.fullmatch(r"--?config=([^:]*).*", argument)
     if path and not os.path.isfile(path[1]):
@@ -86,6 +129,33 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     ImportError,
   ) as error:
     raise ValueError(_one_line(error)) from None
+
+
+def _with_config(arguments: list[str]) -> list[str]:
+  """Adds the --config that the data set of an experiment stands for.
+
+  With it --config.section.field=value is understood.
+  """
+  if _given(arguments, "mode") != "experiment":
+    return arguments
+  if _given(arguments, "config") is not None:
+    raise ValueError(
+      "--config can't be given with --mode=experiment; expected --dataset=NAME "
+      "and, for other fields, --config.section.field=value."
+    )
+  dataset = _given(arguments, "dataset") or _DATASET.default
+  if dataset not in DATASETS:
+    return arguments
+  return [arguments[0], f"--config=configs/{dataset}.py", *arguments[1:]]
+
+
+def _given(arguments: list[str], name: str) -> str | None:
+  """The value of --name=value or --name value, None without the flag."""
+  for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    found = re.fullmatch(rf"--?{name}(?:=(.*))?", argument)
+    if found:
+      return following if found[1] is None else found[1]
+  return None
 
 
 def _one_line(error: Exception) -> str:

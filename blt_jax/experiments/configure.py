@@ -1,0 +1,122 @@
+"""Configurations of the experiments' runs, and the commands that make them."""
+
+import functools
+import importlib.util
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ml_collections
+
+from blt_jax import workdir as workdirs
+from blt_jax.experiments.protocols import Protocol
+
+# A run's name and command hold its pairs in this order.
+_ORDER = ("method", "backbone", "batch", "lr")
+
+# The experiments set these themselves.
+_OURS = ("seed", "method", "stage1.reuse")
+
+
+def configure(
+  protocol: Protocol,
+  variant: Mapping[str, str],
+  *,
+  overrides: Mapping[str, Any],
+  seed: int = 0,
+) -> ml_collections.ConfigDict:
+  """The configuration of a run, as its command line makes it.
+
+  Args:
+    protocol: of the data set.
+    variant: pairs, without the seed.
+    overrides: {"section.field": value} of the user, which win over the
+      protocol's.
+    seed: of the run.
+
+  Raises:
+    ValueError: for a pair or an override that the configuration refuses.
+  """
+  config = _module(protocol.config).get_config(variant_text(variant, seed))
+  for field, value in {**protocol.fields, **overrides}.items():
+    *sections, name = field.split(".")
+    holder = config
+    for section in sections:
+      holder = holder[section]
+    holder[name] = value
+  return config
+
+
+def needed_pairs(
+  protocol: Protocol,
+  variant: Mapping[str, str],
+  *,
+  overrides: Mapping[str, Any],
+) -> dict[str, str]:
+  """The pairs of a variant without those that change nothing.
+
+  Equal configurations get equal pairs, and with them the same name. The method
+  always stays.
+  """
+  known = [key for key in _ORDER if key in variant]
+  needed = {key: variant[key] for key in [*known, *sorted(variant)]}
+  wanted = workdirs.flatten(configure(protocol, needed, overrides=overrides))
+  for key in variant.keys() - {"method"}:
+    fewer = {other: v for other, v in needed.items() if other != key}
+    config = configure(protocol, fewer, overrides=overrides)
+    if workdirs.flatten(config) == wanted:
+      needed = fewer
+  return needed
+
+
+def flags_of(
+  protocol: Protocol,
+  variant: Mapping[str, str],
+  *,
+  overrides: Mapping[str, Any],
+  seed: int,
+) -> list[str]:
+  """The flags of main.py that make `configure`'s configuration."""
+  fields = {**protocol.fields, **overrides}
+  return [
+    f"--config={protocol.config}:{variant_text(variant, seed)}",
+    *(f"--config.{name}={value}" for name, value in fields.items()),
+  ]
+
+
+def variant_text(variant: Mapping[str, str], seed: int) -> str:
+  """The pairs as they stand behind the colon of --config."""
+  return ",".join([*(f"{k}={v}" for k, v in variant.items()), f"seed={seed}"])
+
+
+def check_overrides(
+  protocol: Protocol,
+  variants: Iterable[Mapping[str, str]],
+  *,
+  overrides: Mapping[str, Any],
+) -> None:
+  """Refuses overrides of what the experiments set themselves.
+
+  Raises:
+    ValueError: naming the field.
+  """
+  plain = workdirs.flatten(configure(protocol, {}, overrides={}))
+  for variant in variants:
+    varied = workdirs.flatten(configure(protocol, variant, overrides={}))
+    for field in overrides:
+      if field in _OURS or varied.get(field) != plain.get(field):
+        raise ValueError(
+          f"--config.{field} is given, but the experiment sets it; expected "
+          "fields that are the same for all of its runs."
+        )
+
+
+@functools.cache
+def _module(path: str) -> types.ModuleType:
+  """A configuration's file as a module."""
+  spec = importlib.util.spec_from_file_location("experiment_config", path)
+  assert spec is not None
+  assert spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module

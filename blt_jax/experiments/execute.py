@@ -1,0 +1,157 @@
+"""Trains runs, one after the other, each in a process of its own.
+
+Two processes with the same output share the work: a run that one of them holds
+is left to it, and so is a stage 1 that one of them trains just now.
+"""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from blt_jax import logs
+from blt_jax import workdir as workdirs
+from blt_jax.experiments import shelf
+from blt_jax.experiments.plan import PlannedRun
+
+# How often a run that another process holds is looked at, seconds.
+POLL = 2.0
+
+# How long a training may take to end when it is told to, seconds.
+_PATIENCE = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """A run that ended without results.
+
+  Attributes:
+    name: of the run.
+    log: its log file.
+    reason: the last line of the log.
+  """
+
+  name: str
+  log: pathlib.Path
+  reason: str
+
+
+def train_all(
+  runs: Sequence[PlannedRun], *, poll: float = POLL
+) -> list[Failure]:
+  """Trains what is not finished, in order, and goes on after failures.
+
+  Args:
+    runs: each one once.
+    poll: seconds between looks at runs that another process holds.
+
+  Returns:
+    The runs that failed.
+
+  Raises:
+    ValueError: for a work directory of another configuration.
+    KeyboardInterrupt: after the training that it interrupts was ended.
+  """
+  failures: list[Failure] = []
+  pending = [run for run in runs if not shelf.is_finished(run)]
+  if pending:
+    done = len(runs) - len(pending)
+    logs.say(f"{len(pending)} runs to train, {done} are finished")
+  with tempfile.TemporaryDirectory() as cache:
+    while pending:
+      run = _next(pending)
+      if run is None:
+        time.sleep(poll)
+        pending = [run for run in pending if not shelf.is_finished(run)]
+        continue
+      with shelf.lock(run) as held:
+        if held is None:  # Another process came first.
+          continue
+        pending.remove(run)
+        if shelf.is_finished(run):
+          continue
+        title = f"[{len(runs) - len(pending)}/{len(runs)}] {run.name}"
+        failure = _train(run, title, held, cache)
+      if failure:
+        failures.append(failure)
+  return failures
+
+
+def _next(pending: Sequence[PlannedRun]) -> PlannedRun | None:
+  """The first run that nobody holds and whose stage 1 nobody trains now."""
+  held = {run.name for run in pending if shelf.is_locked(run)}
+  training = {run.stage1_key() for run in pending if run.name in held} - {None}
+  for run in pending:
+    if run.name in held:
+      continue
+    waits = run.stage1_key() in training
+    if not waits or _stage1_of(run) or _has_begun(run):
+      return run
+  return None
+
+
+def _train(
+  run: PlannedRun, title: str, held: int, cache: str
+) -> Failure | None:
+  """Trains a run whose lock is held, and says how it went."""
+  log = run.workdir / shelf.LOG
+  command = [sys.executable, *run.command(_stage1_of(run))]
+  start = time.monotonic()
+  code = _call(command, log, held, cache)
+  took = logs.duration(time.monotonic() - start)
+  if code == 0 and shelf.is_finished(run):
+    logs.say(f"{title}: {took}")
+    return None
+  reason = _last_line(log) or f"exit code {code}"
+  logs.say(f"{title}: failed after {took}: {reason}")
+  return Failure(run.name, log, reason)
+
+
+def _call(
+  command: Sequence[str], log: pathlib.Path, lock: int, cache: str
+) -> int:
+  """Runs a command with its output added to a log; returns the exit code.
+
+  It has a session of its own, so Ctrl-C reaches it only through us.
+  """
+  environment = dict(os.environ)
+  # Runs that differ in their seed are the same programs.
+  environment.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
+  environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+  with log.open("ab") as file:
+    process = subprocess.Popen(
+      command,
+      stdin=subprocess.DEVNULL,
+      stdout=file,
+      stderr=file,
+      env=environment,
+      pass_fds=(lock,),
+      start_new_session=True,
+    )
+    try:
+      return process.wait()
+    except BaseException:
+      process.terminate()
+      try:
+        process.wait(_PATIENCE)
+      except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+      raise
+
+
+def _stage1_of(run: PlannedRun) -> pathlib.Path | None:
+  return shelf.stage1_of(run, shelf.trainers(run.workdir.parent))
+
+
+def _has_begun(run: PlannedRun) -> bool:
+  return (run.workdir / workdirs.CONFIG).exists()
+
+
+def _last_line(log: pathlib.Path) -> str:
+  lines = log.read_text(errors="replace").split("\n")
+  return next((line.strip() for line in reversed(lines) if line.strip()), "")

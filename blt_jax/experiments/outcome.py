@@ -1,0 +1,242 @@
+"""What an experiment leaves behind: its tables, its figure and a report."""
+
+import dataclasses
+import importlib.metadata
+import os
+import pathlib
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+
+from blt_jax.experiments import effects, paper, shelf, tables, timing
+from blt_jax.experiments.plan import Plan, PlannedExperiment
+from blt_jax.experiments.protocols import comparison
+from blt_jax.experiments.tables import Paper, Results
+from blt_jax.report.record import RunRecord, read_run
+
+PACKAGES = ("jax", "flax", "optax", "numpy")
+TITLES = {"last": "Last epoch", "best": "Best epoch on validation"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """Where results come from.
+
+  Attributes:
+    command: the command line that made them.
+    date: of the report.
+    machine: processor and system.
+    versions: {package: version}.
+    commit: of the checkout, "" outside of one.
+  """
+
+  command: str
+  date: str
+  machine: str
+  versions: Mapping[str, str]
+  commit: str
+
+  @classmethod
+  def of_this_process(cls, command: str) -> "Origin":
+    """Of this machine, now."""
+    return cls(
+      command=command,
+      date=time.strftime("%-d %B %Y"),
+      machine=f"{os.cpu_count()} x {_processor()}, {platform.system()}",
+      versions={
+        "Python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+      },
+      commit=_commit(),
+    )
+
+
+def write_outcome(
+  planned: PlannedExperiment, plan: Plan, folder: pathlib.Path, origin: Origin
+) -> pathlib.Path:
+  """Writes table.md, table.csv, the figure and report.md of an experiment.
+
+  Args:
+    planned: the experiment.
+    plan: that it is part of.
+    folder: where the files go.
+    origin: of the results.
+
+  Returns:
+    The path of report.md.
+  """
+  results, missing = read_results(planned, plan)
+  folder.mkdir(parents=True, exist_ok=True)
+  sections = [_head(planned, plan, results, origin)]
+  if results:
+    text, table, said = _tables(planned, results)
+    (folder / "table.md").write_text(text)
+    (folder / "table.csv").write_text(table)
+    sections += [text, _figure(planned, results, folder)]
+    sections += [_list("What the numbers say", said)]
+  sections += [_list("Not finished", missing), _runs(planned, plan, folder)]
+  path = folder / "report.md"
+  path.write_text("\n".join(filter(None, sections)))
+  return path
+
+
+def read_results(
+  planned: PlannedExperiment, plan: Plan
+) -> tuple[dict[str, list[RunRecord]], list[str]]:
+  """(records of the finished runs by label, what is not finished)."""
+  by_name = {run.name: run for run in plan.runs}
+  results: dict[str, list[RunRecord]] = {}
+  missing = []
+  for label, names in planned.runs.items():
+    for name in names:
+      if shelf.is_finished(by_name[name]):
+        record = read_run(by_name[name].workdir)
+        results.setdefault(label, []).append(record)
+      else:
+        missing.append(f"{label}: {name}")
+  return results, missing
+
+
+def paper_of(planned: PlannedExperiment) -> Paper:
+  """The paper's numbers by label."""
+  return {
+    setting.label: paper.numbers(setting.paper)
+    for setting in planned.settings
+    if setting.paper
+  }
+
+
+def _head(
+  planned: PlannedExperiment, plan: Plan, results: Results, origin: Origin
+) -> str:
+  """Title, what is compared with what, and where it was made."""
+  experiment, protocol = planned.experiment, plan.protocol
+  versions = ", ".join(f"{k} {v}" for k, v in origin.versions.items())
+  facts = {
+    "Source": experiment.source,
+    "Command": f"`{origin.command}`",
+    "Date": origin.date,
+    "Machine": origin.machine,
+    "Trained on": ", ".join(sorted(_devices(results))),
+    "Versions": versions + (f", commit {origin.commit}" * bool(origin.commit)),
+    "Seeds": ", ".join(map(str, plan.seeds)),
+    "Schedule": schedule(plan),
+  }
+  notes = [protocol.note, comparison(experiment, protocol), experiment.note]
+  lines = [f"# {experiment.name} on {protocol.dataset}: {experiment.title}", ""]
+  lines += [f"- {name}: {fact}" for name, fact in facts.items() if fact]
+  return "\n".join([*lines, "", *filter(None, notes), ""])
+
+
+def schedule(plan: Plan) -> str:
+  """Epochs and learning-rate drops of both stages, which all runs share."""
+  stages = []
+  for name in ("stage1", "stage2"):
+    section = plan.runs[0].config[name]
+    drops = ", ".join(str(e) for e in section.drop_epochs if e < section.epochs)
+    text = f"{section.epochs} epochs"
+    stages.append(f"{text} (rates times 0.1 after {drops})" if drops else text)
+  return " + ".join(stages)
+
+
+def _tables(
+  planned: PlannedExperiment, results: Results
+) -> tuple[str, str, list[str]]:
+  """(Markdown, CSV, sentences) of an experiment."""
+  published = paper_of(planned)
+  if planned.experiment.table == "time":
+    times = timing.time_rows(results, published)
+    text = f"Training without validation.\n\n{timing.markdown(times)}"
+    return text, timing.comma_separated(times), timing.sentences(times)
+  rows = {
+    epoch: tables.accuracy_rows(results, published, epoch)
+    for epoch in tables.EPOCHS
+  }
+  parts = [
+    f"{TITLES[epoch]}: top-1 on the test images in percent, mean ± standard "
+    f"deviation over seeds.\n\n{tables.markdown(each)}"
+    for epoch, each in rows.items()
+  ]
+  said = [
+    f"{TITLES[epoch]}: {sentence}"
+    for epoch in tables.EPOCHS
+    for sentence in effects.sentences(
+      results, published, planned.settings, epoch=epoch
+    )
+  ]
+  table = tables.comma_separated([*rows["last"], *rows["best"]])
+  return "\n".join(parts), table, said
+
+
+def _figure(
+  planned: PlannedExperiment, results: Results, folder: pathlib.Path
+) -> str:
+  """Draws the figure; what keeps it from being drawn is said in its place."""
+  from blt_jax.experiments import figures  # matplotlib takes long to import.
+  from blt_jax.report import style
+
+  kind = planned.experiment.figure
+  if kind is None:
+    return ""
+  try:
+    records = {label: list(each) for label, each in results.items()}
+    figure = figures.FIGURES[kind](records, paper_of(planned))
+  except ValueError as error:
+    return f"No figure: {error}\n"
+  style.save(figure, folder / "figure")
+  return f"![{planned.experiment.title}](figure.png)\n"
+
+
+def _list(title: str, lines: Sequence[str]) -> str:
+  """A section with a list, nothing for an empty one."""
+  return "\n".join(
+    [f"## {title}", "", *(f"- {x}" for x in lines), ""] * bool(lines)
+  )
+
+
+def _runs(planned: PlannedExperiment, plan: Plan, folder: pathlib.Path) -> str:
+  """Where the runs of each setting are."""
+  paths = {run.name: run.workdir for run in plan.runs}
+  links = [
+    f"{label}: "
+    + ", ".join(f"`{os.path.relpath(paths[name], folder)}`" for name in names)
+    for label, names in planned.runs.items()
+  ]
+  return _list("Runs", links)
+
+
+def _devices(results: Results) -> set[str]:
+  """What the runs were trained on, from their logs: "2 x cpu"."""
+  found = set()
+  for records in results.values():
+    for record in records:
+      log = record.workdir / shelf.LOG
+      text = log.read_text(errors="replace") if log.exists() else ""
+      found.update(re.findall(r" epochs on (\d+ x .+), seed \d+$", text, re.M))
+  return found
+
+
+def _processor() -> str:
+  """The processor's name as the system tells it."""
+  path = pathlib.Path("/proc/cpuinfo")
+  text = path.read_text() if path.exists() else ""
+  name = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+  return name[1] if name else platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+  """The checkout's commit, marked when files differ from it."""
+  command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+  try:
+    told = subprocess.run(
+      command,
+      cwd=pathlib.Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+  except OSError:
+    return ""
+  return told.stdout.strip()

@@ -1,0 +1,181 @@
+"""Which runs the experiments need, in which order, and who shares them."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from blt_jax import workdir as workdirs
+from blt_jax.experiments import configure
+from blt_jax.experiments.catalog import Experiment, Setting
+from blt_jax.experiments.protocols import Protocol, settings_on
+
+# What stage 1 depends on, as blt_jax.resume.check_reuse sees it.
+_STAGE1 = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
+REUSE = "stage1.reuse"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PlannedRun:
+  """A run that one or several experiments need.
+
+  Attributes:
+    name: unique in its folder: "blt,p=0.5,seed=0".
+    workdir: its work directory.
+    config: its configuration, without `stage1.reuse`.
+    flags: main.py's flags, without --workdir and `stage1.reuse`.
+  """
+
+  name: str
+  workdir: pathlib.Path
+  config: ml_collections.ConfigDict
+  flags: tuple[str, ...]
+
+  def command(self, stage1: pathlib.Path | None) -> list[str]:
+    """What follows `python` to train it, stage 1 taken over from a run."""
+    reuse = [f"--config.{REUSE}={stage1}"] if stage1 else []
+    return ["main.py", *self.flags, *reuse, f"--workdir={self.workdir}"]
+
+  def fields(self) -> dict[str, Any]:
+    """Its fields but for `stage1.reuse`, which changes no bit of the result."""
+    return _without_reuse(workdirs.flatten(self.config))
+
+  def stage1_key(self) -> str | None:
+    """Equal for runs with the same stage 1, None if it can't be shared."""
+    return stage1_key(self.config)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedExperiment:
+  """An experiment on a data set.
+
+  Attributes:
+    experiment: what the catalogue says.
+    settings: as adapted to the data set.
+    runs: {label: names of its runs, in the order of the seeds}.
+  """
+
+  experiment: Experiment
+  settings: tuple[Setting, ...]
+  runs: Mapping[str, tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """Everything that is to be trained and drawn.
+
+  Attributes:
+    protocol: of the data set.
+    seeds: one or more.
+    folder: of the work directories.
+    runs: each one once, in the order of training.
+    experiments: in the order asked for.
+  """
+
+  protocol: Protocol
+  seeds: tuple[int, ...]
+  folder: pathlib.Path
+  runs: tuple[PlannedRun, ...]
+  experiments: tuple[PlannedExperiment, ...]
+
+
+def make_plan(
+  experiments: Sequence[Experiment],
+  protocol: Protocol,
+  *,
+  seeds: Sequence[int],
+  output: pathlib.Path,
+  overrides: Mapping[str, Any] | None = None,
+  only: Sequence[str] = (),
+) -> Plan:
+  """Plans experiments: each distinct run once, however many ask for it.
+
+  Args:
+    experiments: one or more.
+    protocol: of the data set.
+    seeds: of every setting. All settings of the first seed come first, so that
+      an interrupted experiment has whole rows.
+    output: runs are in output/runs/<dataset>.
+    overrides: {"section.field": value} for every run.
+    only: words of the labels to keep ("resnet10" of "blt, resnet10"); all if
+      empty.
+
+  Raises:
+    ValueError: for seeds that are none, negative or repeated, an override of
+      what an experiment sets, or `only` that leaves nothing.
+  """
+  _check_seeds(seeds)
+  overrides = overrides or {}
+  folder = output / "runs" / protocol.dataset
+  runs: dict[str, PlannedRun] = {}
+  planned = []
+  for experiment in experiments:
+    settings = _chosen(settings_on(experiment, protocol), only)
+    configure.check_overrides(
+      protocol, [s.variant for s in settings], overrides=overrides
+    )
+    names: dict[str, list[str]] = {setting.label: [] for setting in settings}
+    pairs = {
+      s.label: configure.needed_pairs(protocol, s.variant, overrides=overrides)
+      for s in settings
+    }
+    for seed in seeds:
+      for label, variant in pairs.items():
+        name = configure.variant_text(variant, seed).removeprefix("method=")
+        if name not in runs:
+          runs[name] = _run(protocol, name, variant, seed, overrides, folder)
+        names[label].append(name)
+    shared = {label: tuple(each) for label, each in names.items()}
+    planned.append(PlannedExperiment(experiment, settings, shared))
+  if not runs:
+    raise ValueError(
+      f"--settings={','.join(only)}: no setting of these experiments on "
+      f"{protocol.dataset} has such a word in its label."
+    )
+  return Plan(
+    protocol, tuple(seeds), folder, tuple(runs.values()), tuple(planned)
+  )
+
+
+def stage1_key(config: ml_collections.ConfigDict) -> str | None:
+  """Everything that stage 1 depends on, None for one that can't be shared."""
+  if not config.stage1.epochs or config.stage1.perturb:
+    return None
+  flat = _without_reuse(workdirs.flatten(config))
+  return json.dumps({k: v for k, v in flat.items() if k.startswith(_STAGE1)})
+
+
+def _run(protocol, name, variant, seed, overrides, folder) -> PlannedRun:
+  options = {"overrides": overrides, "seed": seed}
+  return PlannedRun(
+    name=name,
+    workdir=folder / name,
+    config=configure.configure(protocol, variant, **options),
+    flags=tuple(configure.flags_of(protocol, variant, **options)),
+  )
+
+
+def _chosen(
+  settings: tuple[Setting, ...], only: Sequence[str]
+) -> tuple[Setting, ...]:
+  """The settings with one of these words, or all."""
+  return tuple(
+    setting
+    for setting in settings
+    if not only or set(only) & set(setting.label.replace(",", " ").split())
+  )
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+  if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    raise ValueError(
+      f"--seeds={','.join(map(str, seeds))}: expected one or more different "
+      "whole numbers from 0."
+    )
+
+
+def _without_reuse(flat: Mapping[str, Any]) -> dict[str, Any]:
+  return {name: value for name, value in flat.items() if name != REUSE}

@@ -1,0 +1,135 @@
+"""What stands in for the paper's sizes and backbones on each data set."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from blt_jax.experiments.catalog import BACKBONES, Experiment, Setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """How a data set stands in for the paper's.
+
+  Attributes:
+    dataset: name of the command line.
+    config: the configuration's file, relative to main.py.
+    images: training images, to estimate costs where the data are not at hand; 0
+      if they come with a package.
+    fields: overrides of configuration fields of every run.
+    batches: the paper's batch size -> ours.
+    backbones: the paper's backbone -> ours, none to leave it out.
+    note: what differs from the paper, for the report.
+  """
+
+  dataset: str
+  config: str
+  images: int
+  fields: Mapping[str, Any]
+  batches: Mapping[str, str]
+  backbones: Mapping[str, tuple[str, ...]]
+  note: str = ""
+
+
+_OWN_BATCHES = {size: size for size in ("256", "128", "64", "32", "16")}
+_OWN_BACKBONES = {name: (name,) for name in BACKBONES}
+# ResNet-152 has 58 million parameters: checkpoints of gigabytes for a data set
+# that fits in one.
+_SMALL_BACKBONES = {
+  **_OWN_BACKBONES,
+  "resnet10": ("small_resnet10", "resnet10"),
+  "resnet152": (),
+}
+
+PROTOCOLS: dict[str, Protocol] = {
+  "digits_lt": Protocol(
+    dataset="digits_lt",
+    config="configs/digits_lt.py",
+    images=0,
+    fields={
+      "stage1.epochs": 8,
+      "stage1.drop_epochs": (6, 7),
+      "stage2.epochs": 12,
+      "stage2.drop_epochs": (5, 8, 11),
+    },
+    batches={"256": "64", "128": "32", "64": "16", "32": "8", "16": "4"},
+    backbones=_SMALL_BACKBONES,
+    note=(
+      "Handwritten digits of 16 pixels: less than a quarter of the paper's "
+      "epochs, a quarter of its batch sizes where these are the subject, batch "
+      "32 and small_resnet10 otherwise."
+    ),
+  ),
+  "cifar10_lt": Protocol(
+    dataset="cifar10_lt",
+    config="configs/cifar10_lt.py",
+    images=12406,
+    fields={},
+    batches=_OWN_BATCHES,
+    backbones=_SMALL_BACKBONES,
+    note=(
+      "Images of 32 pixels: the paper's epochs, batch 128 and small_resnet10 "
+      "where these are not the subject."
+    ),
+  ),
+  "imagenet_lt": Protocol(
+    dataset="imagenet_lt",
+    config="configs/imagenet_lt.py",
+    images=115846,
+    fields={},
+    batches=_OWN_BATCHES,
+    backbones=_OWN_BACKBONES,
+  ),
+  "places_lt": Protocol(
+    dataset="places_lt",
+    config="configs/places_lt.py",
+    images=62500,
+    fields={},
+    batches=_OWN_BATCHES,
+    backbones=_OWN_BACKBONES,
+  ),
+}
+
+
+def settings_on(
+  experiment: Experiment, protocol: Protocol
+) -> tuple[Setting, ...]:
+  """The settings of an experiment with a data set's sizes and backbones."""
+  adapted = []
+  for setting in experiment.settings:
+    variant = dict(setting.variant)
+    if "batch" in variant:
+      variant["batch"] = protocol.batches[variant["batch"]]
+    backbones: tuple[str | None, ...] = (None,)
+    if "backbone" in variant:
+      backbones = protocol.backbones[variant["backbone"]]
+    adapted += [_with_backbone(setting, variant, name) for name in backbones]
+  return tuple(adapted)
+
+
+def _with_backbone(
+  setting: Setting, variant: dict[str, str], backbone: str | None
+) -> Setting:
+  if backbone:
+    variant = {**variant, "backbone": backbone}
+  names = {name: variant.get(name, "") for name in ("batch", "backbone")}
+  against = setting.against
+  return dataclasses.replace(
+    setting,
+    label=setting.label.format(**names),
+    variant=variant,
+    against=against.format(**names) if against else None,
+  )
+
+
+def comparison(experiment: Experiment, protocol: Protocol) -> str:
+  """How far the paper's numbers can be compared with those of a data set."""
+  theirs = {"imagenet_lt": "ImageNet-LT", "places_lt": "Places-LT"}
+  if experiment.dataset == protocol.dataset:
+    return (
+      f"The paper's numbers are of {theirs[experiment.dataset]}, as these are."
+    )
+  return (
+    f"The paper's numbers are of {theirs[experiment.dataset]}: their level is "
+    f"not comparable with {protocol.dataset}'s; compare the direction."
+  )

@@ -1,0 +1,107 @@
+"""What stands in a folder of runs: which are finished, whose stage 1 serves."""
+
+import contextlib
+import fcntl
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+from blt_jax import workdir as workdirs
+from blt_jax.experiments import plan as plans
+from blt_jax.experiments.plan import PlannedRun
+
+LOCK, LOG = "experiment.lock", "log.txt"
+
+
+def is_finished(run: PlannedRun) -> bool:
+  """Whether a run of this configuration has written its results.
+
+  Raises:
+    ValueError: when its work directory is of another configuration.
+  """
+  if not (run.workdir / workdirs.CONFIG).exists():
+    return False
+  theirs = workdirs.flatten(workdirs.read_config(run.workdir))
+  theirs.pop(plans.REUSE, None)
+  ours = run.fields()
+  different = [
+    f"{field} ({theirs.get(field)!r} there, {ours.get(field)!r} here)"
+    for field in sorted(ours | theirs)
+    if ours.get(field) != theirs.get(field)
+  ]
+  if different:
+    raise ValueError(
+      f"{run.workdir} is of another configuration: {', '.join(different)}. "
+      "Choose another --output."
+    )
+  return workdirs.read_results(run.workdir) is not None
+
+
+def trainers(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Finished runs in a folder that trained stage 1 themselves, by its key."""
+  found: dict[str, pathlib.Path] = {}
+  for path in sorted(folder.glob(f"*/{workdirs.RESULTS}")):
+    config = workdirs.read_config(path.parent)
+    key = plans.stage1_key(config)
+    if key is not None and not config.stage1.reuse:
+      found.setdefault(key, path.parent)
+  return found
+
+
+def stage1_of(
+  run: PlannedRun, trained: Mapping[str, pathlib.Path]
+) -> pathlib.Path | None:
+  """Where a run takes its stage 1 from; None if it trains it.
+
+  Args:
+    run: the run; one that has begun stays with what it began with.
+    trained: runs that hold the end of a stage 1, by its key.
+  """
+  if (run.workdir / workdirs.CONFIG).exists():
+    reuse = workdirs.read_config(run.workdir).stage1.reuse
+    return pathlib.Path(reuse) if reuse else None
+  key = run.stage1_key()
+  return trained.get(key) if key is not None else None
+
+
+def in_order(
+  runs: Sequence[PlannedRun],
+) -> Iterator[tuple[PlannedRun, bool, pathlib.Path | None]]:
+  """Yields (run, whether it is finished, where its stage 1 comes from)."""
+  trained: dict[str, pathlib.Path] = {}
+  for folder in {run.workdir.parent for run in runs}:
+    trained.update(trainers(folder))
+  for run in runs:
+    stage1 = stage1_of(run, trained)
+    key = run.stage1_key()
+    if stage1 is None and key is not None:
+      trained.setdefault(key, run.workdir)
+    yield run, is_finished(run), stage1
+
+
+@contextlib.contextmanager
+def lock(run: PlannedRun) -> Iterator[int | None]:
+  """Holds a run so that no other process trains it meanwhile.
+
+  The system gives the lock back when its holders end, however they end: this
+  process and the training that inherits the file.
+
+  Yields:
+    The open file to hand on to the training, None when another process holds
+    the run.
+  """
+  run.workdir.mkdir(parents=True, exist_ok=True)
+  with (run.workdir / LOCK).open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      yield None
+      return
+    yield file.fileno()
+
+
+def is_locked(run: PlannedRun) -> bool:
+  """Whether another process trains a run at the moment."""
+  if not (run.workdir / LOCK).exists():
+    return False
+  with lock(run) as held:
+    return held is None

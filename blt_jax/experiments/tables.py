@@ -1,0 +1,173 @@
+"""Accuracies of an experiment beside the paper's, in Markdown and CSV."""
+
+import csv
+import dataclasses
+import io
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from blt_jax.report.record import RunRecord
+
+GROUPS = ("many", "medium", "few", "overall")
+EPOCHS = ("last", "best")
+
+Results = Mapping[str, Sequence[RunRecord]]
+"""Label of a setting -> a record a seed."""
+
+Paper = Mapping[str, Mapping[str, Any]]
+"""Label of a setting -> the paper's numbers, for those that have any."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+  """A quantity over seeds.
+
+  Attributes:
+    seeds: how many have it.
+    mean: NaN without any.
+    deviation: standard deviation of a sample, NaN for fewer than two.
+    paper: the paper's number, NaN if it has none.
+  """
+
+  seeds: int
+  mean: float
+  deviation: float
+  paper: float = math.nan
+
+  @property
+  def difference(self) -> float:
+    """The mean minus the paper's number."""
+    return self.mean - self.paper
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A setting at one of its epochs.
+
+  Attributes:
+    label: of the setting.
+    epoch: "last", or "best" on validation.
+    values: top-1 on the test images in percent, by shot group.
+  """
+
+  label: str
+  epoch: str
+  values: Mapping[str, Value]
+
+
+def value_of(numbers: Iterable[float], paper: float = math.nan) -> Value:
+  """Mean and deviation of numbers; NaN among them are left out."""
+  known = [number for number in numbers if not math.isnan(number)]
+  return Value(
+    seeds=len(known),
+    mean=statistics.fmean(known) if known else math.nan,
+    deviation=statistics.stdev(known) if len(known) > 1 else math.nan,
+    paper=paper,
+  )
+
+
+def accuracy(record: RunRecord, epoch: str, group: str) -> float:
+  """Top-1 of a run on the test images in percent, NaN for an empty group."""
+  assert record.results is not None
+  found = record.results[epoch]["test"][group]
+  return math.nan if found is None else float(found)
+
+
+def accuracy_rows(results: Results, paper: Paper, epoch: str) -> list[Row]:
+  """A row for each setting.
+
+  Args:
+    results: finished runs.
+    paper: the paper's numbers in percent.
+    epoch: "last" or "best".
+  """
+  return [
+    Row(
+      label,
+      epoch,
+      {
+        group: value_of(
+          (accuracy(record, epoch, group) for record in records),
+          float(paper.get(label, {}).get(group, math.nan)),
+        )
+        for group in GROUPS
+      },
+    )
+    for label, records in results.items()
+  ]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+  """The rows as a Markdown table; paper and difference in the groups' order."""
+  order = " / ".join(GROUPS)
+  lines = [
+    f"| setting | seeds | {' | '.join(GROUPS)} | paper: {order} | difference |",
+    "|---|---|" + "---|" * len(GROUPS) + "---|---|",
+  ]
+  for row in rows:
+    values = [row.values[group] for group in GROUPS]
+    cells = [
+      row.label,
+      str(max(value.seeds for value in values)),
+      *(spread(value) for value in values),
+      _joined([plain(value.paper) for value in values]),
+      _joined([signed(value.difference) for value in values]),
+    ]
+    lines.append(f"| {' | '.join(cells)} |")
+  return "\n".join(lines) + "\n"
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+  """The rows as CSV: a line a setting, epoch and group; nothing for NaN."""
+  table: list[dict[str, Any]] = [
+    {
+      "setting": row.label,
+      "epoch": row.epoch,
+      "group": group,
+      "seeds": value.seeds,
+      "mean": _exact(value.mean),
+      "deviation": _exact(value.deviation),
+      "paper": _exact(value.paper),
+      "difference": _exact(value.difference),
+    }
+    for row in rows
+    for group, value in row.values.items()
+  ]
+  return to_csv(table)
+
+
+def to_csv(table: Sequence[Mapping[str, Any]]) -> str:
+  """Rows with the same columns, at least one, as text."""
+  file = io.StringIO()
+  writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(table)
+  return file.getvalue()
+
+
+def spread(value: Value, digits: int = 1) -> str:
+  """Mean and deviation: "43.9 ± 2.0"; a dash without a mean."""
+  if math.isnan(value.deviation):
+    return plain(value.mean, digits)
+  return f"{value.mean:.{digits}f} ± {value.deviation:.{digits}f}"
+
+
+def plain(number: float, digits: int = 1) -> str:
+  """A number with so many digits, a dash for NaN."""
+  return "-" if math.isnan(number) else f"{number:.{digits}f}"
+
+
+def signed(number: float) -> str:
+  """A difference with its sign, a dash for NaN."""
+  return "-" if math.isnan(number) else f"{number:+.1f}"
+
+
+def _joined(cells: list[str]) -> str:
+  """Cells with slashes between them; one dash if there is nothing."""
+  return "-" if set(cells) == {"-"} else " / ".join(cells)
+
+
+def _exact(number: float) -> float | str:
+  return "" if math.isnan(number) else round(number, 4)
