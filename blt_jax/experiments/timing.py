@@ -80,10 +80,10 @@ def markdown(rows: Mapping[str, Mapping[str, Value]]) -> str:
     printed = [value.paper for value in values.values()]
     cells = [label, str(values["total"].seeds), *_cells(means)]
     lines.append(f"| {' | '.join(cells)} | {' / '.join(_cells(printed))} |")
-  for label, ours, printed in ratios(rows):
+  for label, ours, theirs in ratios(rows):
     cells = [label, "", *(tables.plain(ours[u], 2) for u in UNITS)]
-    theirs = " / ".join(tables.plain(printed[u], 2) for u in UNITS)
-    lines.append(f"| {' | '.join(cells)} | {theirs} |")
+    last = " / ".join(tables.plain(theirs[u], 2) for u in UNITS)
+    lines.append(f"| {' | '.join(cells)} | {last} |")
   return "\n".join(lines) + "\n"
 
 
