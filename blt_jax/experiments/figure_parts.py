@@ -1,0 +1,221 @@
+"""What the figures of the experiments share."""
+
+import functools
+import math
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from blt_jax.report import style
+from blt_jax.report.record import Confusion, RunRecord
+
+Results = Mapping[str, list[RunRecord]]
+Paper = Mapping[str, Mapping[str, float]]
+Draw = Callable[[Results, Paper], Figure]
+
+GROUPS = ("many", "medium", "few", "overall")
+GREY = "#808080"  # Of what is not known, and of remarks.
+
+WHISKERS = {"capsize": 2, "elinewidth": 1.0, "ecolor": "black"}
+
+_MARKERS = "osD^vP"
+_LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+
+
+def figure_of(draw: Draw) -> Draw:
+  """Gives a figure the look of the reports and checks what it is made from."""
+
+  @functools.wraps(draw)
+  def checked(results: Results, paper: Paper) -> Figure:
+    if not results:
+      raise ValueError("the figure has no settings: results is empty.")
+    for label, records in results.items():
+      if not records:
+        raise ValueError(f"the setting {label!r} has no runs: expected 1 seed.")
+    with style.look():
+      return draw(results, paper)
+
+  return checked
+
+
+def setting_style(number: int) -> dict[str, Any]:
+  """Colour, marker and line of the n-th setting, from 0."""
+  return {
+    "color": style.COLORS[number % len(style.COLORS)],
+    "marker": _MARKERS[number % len(_MARKERS)],
+    "linestyle": _LINES[number % len(_LINES)],
+  }
+
+
+def needed(value: Any, record: RunRecord, what: str) -> Any:
+  """The value, where there is one.
+
+  Raises:
+    ValueError: if it is None or empty; names the work directory and `what`.
+  """
+  if value is None or (hasattr(value, "__len__") and len(value) == 0):
+    raise ValueError(f"{record.workdir} lacks {what}, which the figure needs.")
+  return value
+
+
+def test_entries(record: RunRecord) -> Confusion:
+  """Confusion on the test images at the best epoch."""
+  return needed(record.entries("test-best"), record, "confusion/test-best.npz")
+
+
+def accuracies(records: Sequence[RunRecord], group: str) -> tuple[float, float]:
+  """Mean and deviation of the test accuracy at the best epoch, over seeds.
+
+  Args:
+    records: a run for each seed.
+    group: one of GROUPS.
+
+  Returns:
+    (mean, deviation) in percent, NaN for a group without classes.
+  """
+  values = []
+  for record in records:
+    results = needed(record.results, record, "results.json")
+    value = results["best"]["test"].get(group)
+    values.append(math.nan if value is None else float(value))
+  return spread(np.array(values))
+
+
+def spread(values: np.ndarray, axis: int | None = None) -> tuple[Any, Any]:
+  """Mean and sample deviation; the deviation of one value is 0."""
+  values = np.asarray(values, np.float64)
+  number = values.size if axis is None else values.shape[axis]
+  mean = values.mean(axis=axis)
+  if number < 2:
+    return mean, np.zeros_like(mean)
+  return mean, values.std(axis=axis, ddof=1)
+
+
+def known_groups(results: Results) -> list[str]:
+  """The groups, of GROUPS, that have classes in some run."""
+  return [
+    group
+    for group in GROUPS
+    if any(math.isfinite(accuracies(r, group)[0]) for r in results.values())
+  ]
+
+
+def hallucinates(record: RunRecord) -> bool:
+  """Whether a run trains on perturbed images in its second stage."""
+  config = record.config
+  return bool(config.stage2.perturb and config.perturb.max_steps > 0)
+
+
+def with_and_without(results: Results) -> tuple[str, str]:
+  """Labels of the first settings (with hallucination, without).
+
+  Raises:
+    ValueError: if one of the two is not there.
+  """
+  found: dict[bool, str] = {}
+  for label, records in results.items():
+    found.setdefault(hallucinates(records[0]), label)
+  for wanted, what in ((True, "with"), (False, "without")):
+    if wanted not in found:
+      raise ValueError(
+        f"none of the settings {', '.join(results)} is {what} perturbation: "
+        "the figure compares one with and one without."
+      )
+  return found[True], found[False]
+
+
+def short_name(name: str, width: int, *, lines: int = 1) -> str:
+  """A class name for tight places: its first synonym, wrapped and cut.
+
+  Args:
+    name: such as "great white shark, white shark, man-eater".
+    width: most characters of a line.
+    lines: most lines.
+  """
+  first = (name.split(",")[0].strip() or name).replace("_", " ")
+  wrapped = textwrap.wrap(
+    first, width, max_lines=lines, placeholder="…", break_on_hyphens=True
+  )
+  # textwrap drops a word that is longer than the line when it cuts.
+  if wrapped == ["…"] or not wrapped:
+    return first[: width - 1] + "…"
+  return "\n".join(wrapped)
+
+
+def provenance(results: Results) -> str:
+  """Where the numbers come from: data set, backbone and number of seeds."""
+  records = [record for group in results.values() for record in group]
+  datasets = _distinct("data sets", [r.config.dataset.name for r in records])
+  backbones = _distinct("backbones", [r.config.model.backbone for r in records])
+  seeds = sorted({len(group) for group in results.values()})
+  numbers = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
+  runs = "one seed" if seeds[-1] == 1 else f"mean of {numbers} seeds"
+  return f"{datasets}, {backbones}, {runs}"
+
+
+def _distinct(what: str, names: Sequence[str]) -> str:
+  """Up to two names, or how many there are."""
+  different = list(dict.fromkeys(names))
+  return (
+    " and ".join(different)
+    if len(different) < 3
+    else (f"{len(different)} {what}")
+  )
+
+
+def split_labels(labels: Sequence[str]) -> dict[str, dict[str, str]]:
+  """Labels by panel: {"base rate": {"base rate, batch 64": "batch 64"}}.
+
+  Args:
+    labels: "value", or all of them "panel, value".
+
+  Returns:
+    {panel: {label: value}}; a single panel "" for plain values.
+  """
+  panels: dict[str, dict[str, str]] = {}
+  split = all(", " in label for label in labels)
+  for label in labels:
+    panel, value = label.rsplit(", ", 1) if split else ("", label)
+    panels.setdefault(panel, {})[label] = value
+  return panels
+
+
+def caption(figure: Figure, text: str) -> None:
+  """Writes a remark under a figure, as wide as the figure is."""
+  width = int(figure.get_figwidth() * 15)
+  figure.supxlabel(
+    textwrap.fill(text, width), x=0.01, ha="left", fontsize=8, color="#333333"
+  )
+
+
+def legend(figure: Figure, handles: Sequence[Any], *, columns: int = 0) -> None:
+  """A legend above the axes of a figure, outside of the data."""
+  figure.legend(
+    handles=list(handles),
+    loc="outside upper center",
+    ncols=columns or len(handles),
+    handlelength=3.0,
+  )
+
+
+def name_ticks(axes: Axes, names: Sequence[str], *, width: int) -> None:
+  """Names along x, at 0, 1, 2, ..., wrapped to a number of characters."""
+  wrapped = [wrap_name(name, width) for name in names]
+  axes.set_xticks(range(len(names)), wrapped)
+  axes.set_xlim(-0.6, len(names) - 0.4)
+  axes.grid(visible=False, axis="x")
+
+
+def wrap_name(name: str, width: int) -> str:
+  """Breaks a name into lines, after underscores, too: "static_", "random"."""
+  lines = [""]
+  for piece in re.findall(r"[^ _]+[ _]?|[ _]", name):
+    if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+      lines.append("")
+    lines[-1] += piece
+  return "\n".join(line.rstrip(" ") for line in lines)
