@@ -1,0 +1,59 @@
+"""Writes reports: of a run as it ends, and of several by --mode=report."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from blt_jax import logs
+from blt_jax.report import page
+from blt_jax.report.record import read_run
+
+FILE = "report.html"
+
+
+def write_report(
+  workdirs: Sequence[pathlib.Path], folder: pathlib.Path
+) -> pathlib.Path:
+  """Writes the report of runs.
+
+  Args:
+    workdirs: work directories, at least one.
+    folder: where report.html goes; made when it does not exist.
+
+  Returns:
+    The file.
+
+  Raises:
+    ValueError: when a directory holds no run, or a file of it is damaged.
+  """
+  content = page.render([read_run(workdir) for workdir in workdirs])
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / FILE
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text(content, encoding="utf-8")
+  os.replace(temporary, path)
+  return path
+
+
+def report(workdir: str | None, workdirs: Sequence[str], output: str) -> None:
+  """--mode=report.
+
+  Args:
+    workdir: --workdir, or None.
+    workdirs: --workdirs.
+    output: --output; empty for the work directory itself.
+
+  Raises:
+    ValueError: when there is no work directory, or several and no output.
+  """
+  folders = [*([workdir] if workdir else []), *workdirs]
+  if not folders:
+    raise ValueError(
+      "--mode=report needs --workdir=DIR of a run, or --workdirs=A,B,C."
+    )
+  if len(folders) > 1 and not output:
+    raise ValueError(
+      "--output is missing; a report of several runs needs --output=DIR."
+    )
+  paths = [pathlib.Path(folder) for folder in folders]
+  logs.say(str(write_report(paths, pathlib.Path(output or folders[0]))))

@@ -1,0 +1,293 @@
+"""What a report says about a run, as numbers: pure functions of its record."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from blt_jax import workdir as workdirs
+from blt_jax.metrics import GROUPS
+from blt_jax.report.record import Confusion, RunRecord
+
+SHOT_GROUPS = ("many", "medium", "few")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  """A class and one that its images are taken for.
+
+  Attributes:
+    true: the class of the images.
+    predicted: what they were taken for.
+    count: how many of them.
+    total: images of the true class.
+  """
+
+  true: int
+  predicted: int
+  count: int
+  total: int
+
+  @property
+  def share(self) -> float:
+    """Of the true class's images, 0..1."""
+    return self.count / self.total
+
+
+def confused_pairs(entries: Confusion, limit: int = 12) -> list[Pair]:
+  """The pairs of different classes that were confused most often.
+
+  Args:
+    entries: of a confusion matrix.
+    limit: most pairs to return.
+
+  Returns:
+    Pairs by falling count; equal counts by falling share, then by class.
+  """
+  totals = entries.totals()
+  wrong = np.flatnonzero(entries.true != entries.predicted)
+  pairs = [
+    Pair(
+      int(entries.true[i]),
+      int(entries.predicted[i]),
+      int(entries.count[i]),
+      int(totals[entries.true[i]]),
+    )
+    for i in wrong[_largest(entries.count[wrong], limit)]
+  ]
+  pairs.sort(key=lambda p: (-p.count, -p.share, p.true, p.predicted))
+  return pairs[:limit]
+
+
+def _largest(counts: np.ndarray, limit: int) -> np.ndarray:
+  """Positions of all counts that are among the `limit` largest or tie."""
+  if len(counts) <= limit:
+    return np.arange(len(counts))
+  return np.flatnonzero(counts >= np.partition(counts, -limit)[-limit])
+
+
+def pair_history(
+  epochs: Mapping[int, Confusion], pairs: Sequence[Pair]
+) -> np.ndarray:
+  """How often pairs were confused in each of several epochs.
+
+  Args:
+    epochs: confusion of each epoch.
+    pairs: n pairs.
+
+  Returns:
+    float64 [n, epochs], share of the true class's images, 0..1; NaN where it
+    has none.
+  """
+  shares = np.full((len(pairs), len(epochs)), np.nan)
+  for column, entries in enumerate(epochs.values()):
+    totals = entries.totals()
+    for row, pair in enumerate(pairs):
+      same = (entries.true == pair.true) & (entries.predicted == pair.predicted)
+      if totals[pair.true]:
+        shares[row, column] = entries.count[same].sum() / totals[pair.true]
+  return shares
+
+
+def group_flow(
+  entries: Confusion, groups: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+  """Where the images of each shot group end up.
+
+  Args:
+    entries: of a confusion matrix.
+    groups: bool [C] of each shot group.
+
+  Returns:
+    {group: {"correct", "many", "medium", "few"}}: percent classified correctly
+    and taken for another class of a group, means over the group's classes, so
+    that "correct" is the group's accuracy. NaN for a group without images.
+  """
+  totals = entries.totals().astype(np.float64)
+  wrong = entries.true != entries.predicted
+  columns = {"correct": entries.correct().astype(np.float64)}
+  for name, mask in groups.items():
+    chosen = wrong & mask[entries.predicted]
+    columns[name] = np.bincount(
+      entries.true[chosen],
+      weights=entries.count[chosen],
+      minlength=entries.num_classes,
+    ).astype(np.float64)
+  flow = {}
+  for group, mask in groups.items():
+    members = mask & (totals > 0)
+    flow[group] = {
+      name: float(np.mean(100 * column[members] / totals[members]))
+      if members.any()
+      else math.nan
+      for name, column in columns.items()
+    }
+  return flow
+
+
+def worst_classes(
+  accuracies: np.ndarray, chosen: np.ndarray, limit: int = 3
+) -> list[int]:
+  """The classes of lowest accuracy among the chosen, the lowest first."""
+  members = np.flatnonzero(chosen & ~np.isnan(accuracies))
+  order = np.argsort(accuracies[members], kind="stable")
+  return [int(c) for c in members[order][:limit]]
+
+
+def by_size(class_counts: np.ndarray) -> np.ndarray:
+  """Classes from the largest to the smallest, equal ones in their order."""
+  return np.argsort(-np.asarray(class_counts), kind="stable")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bins:
+  """Neighbouring classes taken together.
+
+  Attributes:
+    edges: float64 [b + 1], ranks at which bins begin and end.
+    mean: float64 [b], NaN for a bin without a known value.
+    low: float64 [b], the first quartile.
+    high: float64 [b], the third quartile.
+  """
+
+  edges: np.ndarray
+  mean: np.ndarray
+  low: np.ndarray
+  high: np.ndarray
+
+
+def binned(values: np.ndarray, bins: int) -> Bins:
+  """Means and quartiles of values in about equal neighbouring parts.
+
+  Args:
+    values: float [C] in order of rank, NaN where unknown.
+    bins: how many, at most C.
+  """
+  edges = np.round(np.linspace(0, len(values), bins + 1)).astype(int)
+  rows = []
+  for start, end in itertools.pairwise(edges):
+    known = values[start:end][~np.isnan(values[start:end])]
+    if len(known):
+      rows.append((known.mean(), *np.quantile(known, [0.25, 0.75])))
+    else:
+      rows.append((math.nan,) * 3)
+  mean, low, high = np.array(rows).T
+  return Bins(edges.astype(np.float64), mean, low, high)
+
+
+def stage_starts(rows: Sequence[Mapping[str, float]]) -> list[int]:
+  """Positions of the first row of each stage."""
+  stages = [row["stage"] for row in rows]
+  return [i for i, s in enumerate(stages) if i == 0 or stages[i - 1] != s]
+
+
+def column(rows: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
+  """A column of metrics.csv, float64 [rows]; NaN where it is missing."""
+  return np.array([row.get(name, math.nan) for row in rows], np.float64)
+
+
+def hallucinated(run: RunRecord) -> np.ndarray:
+  """Images hallucinated in each epoch, float64 [rows].
+
+  A run recorded before they were counted gives them by their share.
+  """
+  counted = column(run.rows, "hallucinated")
+  share = column(run.rows, "hallucinated_share")
+  real = np.array([_real_images(run, i) for i in range(len(run.rows))])
+  return np.where(
+    np.isnan(counted), np.round(real * share / (1 - share)), counted
+  )
+
+
+def _real_images(run: RunRecord, index: int) -> float:
+  """Training images that the epoch of a row saw, hallucinated ones aside."""
+  row = run.rows[index]
+  steps = row["step"] - (run.rows[index - 1]["step"] if index else 0)
+  return steps * run.config[f"stage{int(row['stage'])}"].batch_size
+
+
+def times(run: RunRecord) -> dict[str, np.ndarray]:
+  """Seconds of each epoch by what they were spent on, float64 [rows].
+
+  Returns:
+    {"computing", "waiting" for images, "validation"}; NaN where a run recorded
+    before it was measured does not know.
+  """
+  seconds = column(run.rows, "seconds")
+  waiting = seconds * column(run.rows, "data_wait_share")
+  return {
+    "computing": seconds - waiting,
+    "waiting": waiting,
+    "validation": column(run.rows, "validation_seconds"),
+  }
+
+
+def best_row(run: RunRecord) -> Mapping[str, float] | None:
+  """The best epoch so far of the stage that was trained last, if any.
+
+  The earlier of equals, as training chooses it.
+  """
+  if not run.rows:
+    return None
+  stage = [row for row in run.rows if row["stage"] == run.rows[-1]["stage"]]
+  return max(stage, key=lambda row: _order(row["val_overall"]))
+
+
+def _order(value: float) -> float:
+  return round(value, 6) if math.isfinite(value) else -math.inf
+
+
+def accuracies_so_far(run: RunRecord) -> dict[str, dict[str, Any]]:
+  """What results.json will hold of validation, from the epochs so far.
+
+  Returns:
+    {"best", "last"}: {"stage", "epoch", "validation": top-1 by group}; empty
+    before the first epoch.
+  """
+  best = best_row(run)
+  if best is None:
+    return {}
+  return {
+    which: {
+      "stage": int(row["stage"]),
+      "epoch": int(row["epoch"]),
+      "validation": {group: row[f"val_{group}"] for group in GROUPS},
+    }
+    for which, row in (("best", best), ("last", run.rows[-1]))
+  }
+
+
+def missing(run: RunRecord) -> list[str]:
+  """What the run has not recorded, in sentences."""
+  lines = []
+  if run.results is None:
+    epochs = f"{len(run.rows)} epochs are" if run.rows else "no epoch is"
+    lines.append(
+      f"The run is not finished, {epochs} recorded: there are no results on "
+      "the test images yet."
+    )
+  if not len(run.class_counts):
+    lines.append("The classes and their sizes are not recorded yet.")
+  if run.results is not None and run.entries("test-best") is None:
+    lines.append(
+      "There are no confusion matrices: the run was made by a version that did "
+      "not keep them. Classes and confused pairs are left out."
+    )
+  if run.results is not None and run.examples is None:
+    lines.append("There are no examples of perturbed images.")
+  return lines
+
+
+def differences(runs: Sequence[RunRecord]) -> list[str]:
+  """Fields of the configuration that are not the same in all runs."""
+  flat = [workdirs.flatten(run.config) for run in runs]
+  names = sorted(set().union(*flat))
+  absent = object()
+  return [
+    name
+    for name in names
+    if any(f.get(name, absent) != flat[0].get(name, absent) for f in flat)
+  ]
