@@ -8,7 +8,7 @@ from jax import lax
 
 from blt_jax import perturb
 from blt_jax.experiments import flops
-from blt_jax.models import create_model
+from blt_jax.models import Network, classifiers, create_model, resnet
 
 CLASSES, HIDDEN = 10, 32
 
@@ -60,7 +60,12 @@ def _resnet10_flops(size, *, filters, small_stem):
 
 @pytest.fixture(scope="module")
 def model():
-  return create_model("small_resnet10", CLASSES, hidden=HIDDEN)
+  """One block, which compiles fast."""
+  return Network(
+    backbone=resnet.ResNet(stage_sizes=(1,), filters=16, small_stem=True),
+    hidden=classifiers.Linear(HIDDEN),
+    classifier=classifiers.SquashingCosine(CLASSES),
+  )
 
 
 def test_a_convolution_by_hand():

@@ -274,9 +274,8 @@ def _equal_spans(columns: Sequence[Axes]) -> None:
 def _accuracy_caption(
   figure: Figure, results: parts.Results, paper: parts.Paper
 ) -> None:
-  several = max(len(records) for records in results.values()) > 1
-  seeds = ", whiskers: standard deviation" if several else ""
-  ours = f"{parts.provenance(results)}{seeds}. Test images, best epoch."
+  seeds = parts.deviation_remark(results, "whiskers")
+  ours = f"{parts.provenance(results)}{seeds}. {parts.TESTED}."
   theirs = " The paper's numbers are those of its own data set and network."
   published = any(label in paper for label in results)
   parts.caption(figure, ours + (theirs if published else ""))

@@ -9,7 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from blt_jax.experiments import figure_parts as parts
 from blt_jax.report import style
@@ -18,6 +18,7 @@ from blt_jax.report.record import Confusion, RunRecord
 _SHOWN = 2  # Tail classes of confused_classes, as in the paper.
 _SIDE_BY_SIDE = 400  # Most classes for which two pictures fit side by side.
 _COLUMNS = 1000  # Most columns of a picture, so that each has a pixel.
+_NUMBERED = 10  # Ranks up to which each has a tick.
 _FEW_RANKS = 30  # Ranks up to which each is marked.
 _COLORS = ListedColormap(["#000000", "#ffffff"]).with_extremes(bad=parts.GREY)
 
@@ -71,10 +72,10 @@ def confused_classes(results: parts.Results, paper: parts.Paper) -> Figure:
   )
   parts.caption(
     figure,
-    f"{parts.provenance({k: results[k] for k in labels})} (pictures: seed "
-    f"{first.config.seed}). Confused: some validation image of the class is "
-    "taken for that one. Shown are the tail classes that are confused with "
-    f"the most classes after the first epoch of stage 2 of “{without_label}”.",
+    f"{_origin({k: results[k] for k in labels})}. Confused: some validation "
+    "image of the class is taken for that one. Shown are the tail classes that "
+    "are confused with the most classes after the first epoch of stage 2 of "
+    f"“{without_label}”.",
   )
   return figure
 
@@ -119,28 +120,38 @@ def confusion_rank(results: parts.Results, paper: parts.Paper) -> Figure:
       axes[0, 0].fill_between(
         ranks, low, mean + deviation, color=look["color"], alpha=0.2, lw=0
       )
-  _log_axes(axes[0, 0], [line.get_ydata() for line in handles])
+  _log_axes(axes[0, 0], handles)
   axes[0, 0].set_xlabel("rank of the confusing class (1: the most confusing)")
   axes[0, 0].set_ylabel("images of a tail class\ntaken for it (percent)")
   parts.legend(figure, handles, columns=min(len(handles), 3))
   parts.caption(
     figure,
-    f"{parts.provenance(results)}. Test images, best epoch; mean over the "
-    "tail classes. A rank that no image falls on has no point.",
+    f"{parts.provenance(results)}{parts.deviation_remark(results, 'band')}. "
+    f"{parts.TESTED}; mean over the tail classes. A rank that no image "
+    "falls on has no point.",
   )
   return figure
 
 
-def _log_axes(axes: Axes, values: Sequence[Any]) -> None:
-  """Logarithmic axes around the values, with ticks at 1, 2, 5, 10, ..."""
+def _origin(results: parts.Results) -> str:
+  """Where lines come from, and pictures where these are of one seed only."""
+  remark = parts.deviation_remark(results, "band")
+  if remark:
+    remark += f"; pictures: seed {next(iter(results.values()))[0].config.seed}"
+  return parts.provenance(results) + remark
+
+
+def _log_axes(axes: Axes, lines: Sequence[Line2D]) -> None:
+  """Logarithmic axes around the lines, with ticks at 1, 2, 5, 10, ..."""
   axes.set(xscale="log", yscale="log")
   for axis in (axes.xaxis, axes.yaxis):
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:g}")
-  every = np.concatenate([np.asarray(v, float) for v in values])
-  if every.size:
-    axes.set_ylim(every.min() / 2, every.max() * 2)
+    parts.log_ticks(axis)
+  ranks, shares = np.concatenate([line.get_xydata() for line in lines]).T
+  if not len(ranks):
+    return
+  axes.set_ylim(shares.min() / 2, shares.max() * 2)
+  if ranks.max() <= _NUMBERED:
+    axes.set_xticks(np.arange(1, ranks.max() + 1))
 
 
 def rank_shares(entries: Confusion, tail: np.ndarray) -> np.ndarray:

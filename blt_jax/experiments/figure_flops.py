@@ -73,9 +73,10 @@ def flops(results: parts.Results, paper: parts.Paper) -> Figure:
   paper_text = " The paper: ImageNet-LT." if published else ""
   parts.caption(
     figure,
-    f"{parts.provenance(results)}. Test images, best epoch. GFLOPs of the "
-    "compiled forward pass of one image, a multiply-add counted as two."
-    + paper_text,
+    f"{parts.provenance(results)}"
+    f"{parts.deviation_remark(results, 'whiskers')}. {parts.TESTED}. "
+    "FLOPs of the compiled forward pass of one image, a multiply-add counted "
+    "as two." + paper_text,
   )
   return figure
 
@@ -159,10 +160,12 @@ def _draw(
   backbones: Sequence[str],
 ) -> None:
   """Points, and a line from method to method of the same backbone."""
+  flops = [point.gigaflops for point in points]
+  unit, factor = ("GFLOPs", 1.0) if max(flops) >= 0.2 else ("MFLOPs", 1e3)
   for backbone in backbones:
     same = [point for point in points if point.backbone == backbone]
     axes.plot(
-      [point.gigaflops for point in same],
+      [point.gigaflops * factor for point in same],
       [point.accuracies[group][0] for point in same],
       color="#bbbbbb",
       linewidth=1.0,
@@ -171,16 +174,18 @@ def _draw(
   for point in points:
     mean, deviation = point.accuracies[group]
     axes.errorbar(
-      point.gigaflops,
+      point.gigaflops * factor,
       mean,
       yerr=deviation if deviation else None,
       capsize=2,
       **_look(point.method, point.backbone, methods, backbones),
     )
+  lowest, highest = min(flops) * factor, max(flops) * factor
   axes.set_xscale("log")
-  axes.margins(x=0.12, y=0.12)
-  axes.xaxis.set_major_formatter("{x:g}")
-  axes.set_xlabel("GFLOPs an image")
+  axes.set_xlim(lowest / 1.8, highest * 1.8)
+  axes.margins(y=0.12)
+  parts.log_ticks(axes.xaxis)
+  axes.set_xlabel(f"{unit} an image")
   axes.set_ylabel("top-1 accuracy (percent)")
 
 
@@ -201,6 +206,11 @@ def _look(
   }
 
 
+def _heading(text: str) -> Line2D:
+  """A line of a legend without anything drawn."""
+  return Line2D([], [], linestyle="none", label=f"{text}:")
+
+
 def _handles(methods: Sequence[str], backbones: Sequence[str]) -> list[Line2D]:
   handles = [
     Line2D([], [], **_look(method, backbones[0], methods, backbones))
@@ -208,6 +218,7 @@ def _handles(methods: Sequence[str], backbones: Sequence[str]) -> list[Line2D]:
   ]
   for handle, method in zip(handles, methods, strict=True):
     handle.set(marker="o", label=method)
+  handles = [_heading("method"), *handles, _heading("backbone")]
   for number, backbone in enumerate(backbones):
     handles.append(
       Line2D(

@@ -51,10 +51,13 @@ def per_class_gain(results: parts.Results, paper: parts.Paper) -> Figure:
   axes[0, 0].set_ylabel(f"{better} − {base}\n(percentage points)")
   _name_classes(axes[0, 0], record, order)
   parts.legend(figure, handles)
+  both = {label: results[label] for label in (better, base)}
+  with_whiskers = len(gains) > 1 and len(order) <= _NAMED
+  remark = parts.deviation_remark(both, "whiskers") if with_whiskers else ""
   parts.caption(
     figure,
-    f"{parts.provenance({k: results[k] for k in (better, base)})}. Test "
-    "images, best epoch. Lines: mean of the group.",
+    f"{parts.provenance(both)}{remark}. {parts.TESTED}. Lines: mean of the "
+    "group.",
   )
   return figure
 

@@ -39,8 +39,9 @@ def images(results: parts.Results, paper: parts.Paper) -> Figure:
   change = examples.perturbed[chosen] - examples.original[chosen]
   factor = amplification(change)
   figure, axes = style.new_figure(
-    1.0 + 1.3 * len(chosen), 5.8, rows=3, columns=len(chosen)
+    max(4.0, 1.0 + 1.3 * len(chosen)), 5.8, rows=3, columns=len(chosen)
   )
+  figure.set_layout_engine("constrained", h_pad=0.06)
   for column, number in enumerate(chosen):
     original = examples.original[number]
     _show(axes[0, column], original)

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from blt_jax.report import style
 from blt_jax.report.record import Confusion, RunRecord
@@ -19,6 +21,8 @@ Paper = Mapping[str, Mapping[str, float]]
 Draw = Callable[[Results, Paper], Figure]
 
 GROUPS = ("many", "medium", "few", "overall")
+EPOCH = "best"  # Whose test the figures show: "best" on validation or "last".
+TESTED = f"Test images, {EPOCH} epoch"
 GREY = "#808080"  # Of what is not known, and of remarks.
 
 WHISKERS = {"capsize": 2, "elinewidth": 1.0, "ecolor": "black"}
@@ -64,12 +68,14 @@ def needed(value: Any, record: RunRecord, what: str) -> Any:
 
 
 def test_entries(record: RunRecord) -> Confusion:
-  """Confusion on the test images at the best epoch."""
-  return needed(record.entries("test-best"), record, "confusion/test-best.npz")
+  """Confusion on the test images at the epoch EPOCH."""
+  return needed(
+    record.entries(f"test-{EPOCH}"), record, f"confusion/test-{EPOCH}.npz"
+  )
 
 
 def accuracies(records: Sequence[RunRecord], group: str) -> tuple[float, float]:
-  """Mean and deviation of the test accuracy at the best epoch, over seeds.
+  """Mean and deviation of the test accuracy at EPOCH, over seeds.
 
   Args:
     records: a run for each seed.
@@ -81,7 +87,7 @@ def accuracies(records: Sequence[RunRecord], group: str) -> tuple[float, float]:
   values = []
   for record in records:
     results = needed(record.results, record, "results.json")
-    value = results["best"]["test"].get(group)
+    value = results[EPOCH]["test"].get(group)
     values.append(math.nan if value is None else float(value))
   return spread(np.array(values))
 
@@ -191,6 +197,19 @@ def caption(figure: Figure, text: str) -> None:
   figure.supxlabel(
     textwrap.fill(text, width), x=0.01, ha="left", fontsize=8, color="#333333"
   )
+
+
+def deviation_remark(results: Results, mark: str) -> str:
+  """What whiskers or bands are, where there is more than one seed."""
+  several = any(len(records) > 1 for records in results.values())
+  return f", {mark}: standard deviation" if several else ""
+
+
+def log_ticks(axis: Axis) -> None:
+  """Ticks of a logarithmic axis at 1, 2, 5, 10, ..., as plain numbers."""
+  axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+  axis.set_minor_locator(NullLocator())
+  axis.set_major_formatter("{x:g}")
 
 
 def legend(figure: Figure, handles: Sequence[Any], *, columns: int = 0) -> None:

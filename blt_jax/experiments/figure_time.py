@@ -1,10 +1,13 @@
 """Time an image, a batch and an epoch (supplement, Table 6)."""
 
+import math
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from blt_jax.experiments import figure_parts as parts
+from blt_jax.experiments import timing
 from blt_jax.report import style
 from blt_jax.report.record import RunRecord
 
@@ -29,11 +32,12 @@ def time(results: parts.Results, paper: parts.Paper) -> Figure:
     A figure with three axes: an image, a batch and an epoch.
 
   Raises:
-    ValueError: if a run has no epoch of stage 2, or all settings perturb.
+    ValueError: if a run has no settled epoch of stage 2, or no setting is
+      without perturbation, or none with it.
   """
   _, base = parts.with_and_without(results)
   seconds = {
-    label: [stage2_seconds(record) for record in records]
+    label: [_times(record) for record in records]
     for label, records in results.items()
   }
   figure, axes = style.new_figure(7.8, 3.6, columns=3)
@@ -46,42 +50,20 @@ def time(results: parts.Results, paper: parts.Paper) -> Figure:
     axes[0, column].set_title(title)
   parts.caption(
     figure,
-    f"{parts.provenance(results)}. Median training time over the epochs of "
-    "stage 2 without compilation, validation and checkpoints; time an image "
-    f"is by real images. Ratios are to {base}.",
+    f"{parts.provenance(results)}"
+    f"{parts.deviation_remark(results, 'whiskers')}. Median "
+    "training time over the settled epochs of stage 2, without validation; "
+    "time an image is by real images. Ratios are to "
+    f"{base}.",
   )
   return figure
 
 
-def stage2_seconds(record: RunRecord) -> dict[str, float]:
-  """Seconds of training in stage 2: medians over its settled epochs.
-
-  Settled epochs are those after the first that can hallucinate: both the plain
-  step and the one with hallucination are compiled by then. Where a run has no
-  later epoch, its last one counts.
-
-  Args:
-    record: a run with an epoch of stage 2.
-
-  Returns:
-    {"image", "batch", "epoch"}: seconds a real image, a step and an epoch.
-
-  Raises:
-    ValueError: if no epoch of stage 2 is recorded.
-  """
-  rows = [row for row in record.rows if row["stage"] == 2]
-  parts.needed(rows, record, "epochs of stage 2 in metrics.csv")
-  counts = parts.needed(record.class_counts, record, "class counts")
-  start = max(1, record.config.perturb.start_epoch)
-  settled = [row for row in rows if row["epoch"] > start] or rows[-1:]
-  epoch = float(np.median([row["seconds"] for row in settled]))
-  batch_size = record.config.stage2.batch_size
-  steps = max(1, int(counts.sum()) // batch_size)
-  return {
-    "image": epoch / (steps * batch_size),
-    "batch": epoch / steps,
-    "epoch": epoch,
-  }
+def _times(record: RunRecord) -> dict[str, float]:
+  """The times of the table, all of them known."""
+  times = timing.times_of(record)
+  known = None if math.isnan(times["epoch"]) else times
+  return parts.needed(known, record, "settled epochs of stage 2")
 
 
 def _bars(
