@@ -4,6 +4,7 @@ python main.py --config=configs/digits_lt.py
 python main.py --config=configs/cifar10_lt.py:method=neither,seed=1 \
         --config.stage2.epochs=10 --workdir=/data/run7
 python main.py --mode=evaluate --workdir=runs/digits_lt
+python main.py --mode=report --workdirs=runs/a,runs/b --output=runs/report
 python main.py --mode=check_data --config=configs/imagenet_lt.py
 python main.py --mode=experiment --experiment=table4 --output=runs/paper
 """
@@ -20,7 +21,7 @@ from ml_collections import config_flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-MODES = ("train", "evaluate", "check_data", "experiment")
+MODES = ("train", "evaluate", "report", "check_data", "experiment")
 DATASETS = ("digits_lt", "cifar10_lt", "imagenet_lt", "places_lt")
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -29,12 +30,15 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Directory of the run; runs/<config> by default."
 )
+_WORKDIRS = flags.DEFINE_list(
+  "workdirs", [], "report: directories of runs to show side by side."
+)
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _OUTPUT = flags.DEFINE_string(
   "output",
   "",
-  "check_data: CSV file for all findings. experiment: folder of the runs, "
-  "tables and figures.",
+  "check_data: CSV file for all findings. report: folder of report.html. "
+  "experiment: folder of the runs, tables and figures.",
 )
 _EXPERIMENT = flags.DEFINE_list(
   "experiment", [], "experiment: names, such as table4,fig1, or all."
@@ -64,6 +68,11 @@ def main(arguments: list[str]) -> int:
     from blt_jax.train import evaluate_run
 
     evaluate_run(pathlib.Path(_WORKDIR.value))
+    return 0
+  if _MODE.value == "report":
+    from blt_jax.report.command import report
+
+    report(_WORKDIR.value, _WORKDIRS.value, _OUTPUT.value)
     return 0
   if _MODE.value == "experiment":
     return _experiment()

@@ -18,7 +18,7 @@ from blt_jax.batches import HostBatch
 from blt_jax.checkpoint import Checkpoints, Progress
 from blt_jax.config_check import check_config
 from blt_jax.evaluate import Evaluation
-from blt_jax.report import recording
+from blt_jax.report import command, recording
 from blt_jax.resume import begin_or_resume, begin_stage, check_reuse
 from blt_jax.run import Run, epochs_done
 from blt_jax.train_step import TrainState
@@ -64,6 +64,7 @@ def train(
     results = test_best_and_last(run, state, progress, checkpoints, workdir)
   workdirs.write_json(workdir / workdirs.RESULTS, results)
   logs.say(logs.results_table(results))
+  attempt(lambda: command.write_report([workdir], workdir), command.FILE)
   return results
 
 
@@ -230,7 +231,7 @@ def attempt(write: Callable[[], None], what: str) -> None:
     write()
   except Exception as error:
     reason = " ".join(str(error).split()) or type(error).__name__
-    logs.say(f"{what} are left out: {reason}")
+    logs.say(f"left out: {what}: {reason}")
 
 
 def evaluate_run(workdir: pathlib.Path) -> dict[str, Any]:

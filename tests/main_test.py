@@ -74,6 +74,11 @@ def _refused(tmp_path, *arguments):
     ((DIGITS, "--speed=9"), "Unknown command line flag 'speed'"),
     ((DIGITS, "stray"), "unexpected argument 'stray'"),
     (("--mode=evaluate",), "holds no config.json"),
+    (("--mode=report",), "holds no config.json"),
+    (
+      ("--mode=report", "--workdirs=runs/none"),
+      "--output is missing; a report of several runs needs --output=DIR",
+    ),
     (
       (f"{DIGITS}:batch=33",),
       "config.stage1.batch_size is 33; expected a multiple of the 2 devices",

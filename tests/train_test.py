@@ -178,7 +178,7 @@ def test_what_a_run_can_do_without_does_not_lose_it(capsys):
     raise RuntimeError("no\nroom")
 
   train.attempt(fail, "pictures")
-  assert capsys.readouterr().out == "pictures are left out: no room\n"
+  assert capsys.readouterr().out == "left out: pictures: no room\n"
 
 
 def test_tensorboard_events_are_written(finished):

@@ -57,12 +57,15 @@ def class_accuracies(run: RunRecord, width: int, *, name: str) -> Markup:
   values = entries.class_accuracies()[order]
   totals = entries.totals()[order]
   split = "test" if name.startswith("test") else "validation"
-  plot = _class_plot(run, svg.percent_axis(f"{split} top-1, %"), width)
+  bars = len(values) <= MOST_BARS
+  axis = svg.percent_axis(f"{split} top-1, %", values if bars else (100.0,))
+  plot = _class_plot(run, axis, width)
   names = _names_by_size(run)
   for group, first, last in _extents(run):
-    if len(values) > MOST_BARS:
+    if not bars:
       share = (last - first) / len(values)
-      _draw_bins(plot, values[first:last], first, group, share=share)
+      bins = facts.binned(values[first:last], max(1, round(60 * share)))
+      _draw_bins(plot, bins, first, group, middle=bool(np.median(totals) >= 5))
       continue
     for rank in range(first, last):
       if math.isnan(values[rank]):
@@ -124,15 +127,14 @@ def classes_of_runs(
 
 
 def _draw_bins(
-  plot: svg.Plot, values: np.ndarray, first: int, group: str, *, share: float
+  plot: svg.Plot, bins: facts.Bins, first: int, group: str, *, middle: bool
 ) -> None:
-  """Neighbouring classes together: their mean and their middle half."""
-  bins = facts.binned(values, min(len(values), max(1, round(60 * share))))
+  """Neighbouring classes together: their mean and, if wanted, middle half."""
   edges = np.repeat(bins.edges + first, 2)[1:-1]
   low, high, mean = (
     np.repeat(part, 2) for part in (bins.low, bins.high, bins.mean)
   )
-  for i in range(0, len(edges), 2):
+  for i in range(0, len(edges) if middle else 0, 2):
     part = slice(i, i + 2)
     plot.band(edges[part], low[part], high[part], class_=f"half {group}")
   plot.line(edges, mean, class_=f"{group} solid")
@@ -198,7 +200,7 @@ def _name_groups(plot: svg.Plot, run: RunRecord) -> None:
     if first:
       plot.vertical(first, class_="boundary")
     start, end = plot.at_x(first), plot.at_x(last)
-    content = f"{group} · {last - first}"
+    content = f"{group} · {last - first:,}"
     if end - start < 7 * len(content):
       content = group
     if end - start >= 6.5 * len(content) or wide:

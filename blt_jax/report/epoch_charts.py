@@ -51,7 +51,7 @@ def epochs_of(rows: Sequence[Mapping[str, float]], *, width: int) -> Epochs:
   for start, end in itertools.pairwise([*starts, len(rows)]):
     for i in range(start, end):
       epoch = int(rows[i]["epoch"])
-      if i == start or (epoch % step == 0 and end - i >= step / 2):
+      if i == start or (epoch % step == 0 and end - i >= 0.7 * step):
         ticks.append((i + 0.5, str(epoch)))
   axis = svg.Axis(0.0, float(len(rows)), ticks, "epoch")
   return Epochs(axis, np.arange(len(rows)) + 0.5, starts)
@@ -87,10 +87,10 @@ def accuracy_over_epochs(run: RunRecord, width: int) -> Markup:
   epochs = epochs_of(run.rows, width=width)
   plot = svg.Plot(
     epochs.axis,
-    svg.percent_axis("validation top-1, %"),
+    svg.percent_axis("validation top-1, %", _accuracies([run], GROUPS)),
     width=width,
     height=340 if width == svg.WIDE else 300,
-    right=92,
+    right=98,
   )
   mark_stages(plot, run.rows)
   ends = []
@@ -113,6 +113,13 @@ def accuracy_over_epochs(run: RunRecord, width: int) -> Markup:
   )
 
 
+def _accuracies(runs: Sequence[RunRecord], groups: Sequence[str]) -> np.ndarray:
+  """All that a chart of accuracies shows."""
+  return np.concatenate(
+    [facts.column(run.rows, f"val_{g}") for run in runs for g in groups]
+  )
+
+
 def _line_by_stage(
   plot: svg.Plot, epochs: Epochs, values: np.ndarray, group: str
 ) -> None:
@@ -132,7 +139,9 @@ def group_of_runs(
   epochs = epochs_of(longest.rows, width=svg.PANEL)
   plot = svg.Plot(
     epochs.axis,
-    svg.percent_axis(f"{group}: validation top-1, %"),
+    svg.percent_axis(
+      f"{group}: validation top-1, %", _accuracies(runs, [group])
+    ),
     width=svg.PANEL,
     height=260,
     right=24,

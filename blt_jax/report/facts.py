@@ -164,8 +164,9 @@ def binned(values: np.ndarray, bins: int) -> Bins:
 
   Args:
     values: float [C] in order of rank, NaN where unknown.
-    bins: how many, at most C.
+    bins: how many; no more than C are made.
   """
+  bins = min(bins, len(values))
   edges = np.round(np.linspace(0, len(values), bins + 1)).astype(int)
   rows = []
   for start, end in itertools.pairwise(edges):

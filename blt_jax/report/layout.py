@@ -39,7 +39,7 @@ class Runs:
   def titles(self) -> list[Markup]:
     """Badge and work directory of each run; no badge for a single one."""
     return [
-      tag("span", badge if self.several else None, run.workdir.name)
+      tag("span", badge if self.several else None, _name(run))
       for badge, run in zip(self.badges, self.runs, strict=True)
     ]
 
@@ -87,6 +87,12 @@ def panels(parts: Any, *, class_: str = "panels") -> Markup:
 def folded(title: str, content: Markup) -> Markup:
   """What a reader may open."""
   return tag("details", tag("summary", title), content)
+
+
+def _name(run: RunRecord) -> Markup:
+  """The work directory's name, not cut into more lines than it needs."""
+  name = run.workdir.resolve().name
+  return tag("span", name, style=f"min-width:{min(len(name), 9)}ch")
 
 
 def _letter(index: int) -> str:

@@ -60,7 +60,7 @@ def _header(side: Runs) -> Markup:
   """What was run."""
   if not side.several:
     (run,) = side.runs
-    name = f"{_setting(run)} · {run.workdir.name}"
+    name = f"{_setting(run)} · {run.workdir.resolve().name}"
     return tag("header", tag("h1", _title(run)), tag("p", name, class_="under"))
   items = (
     tag("p", title, f" · {_title(run)} · {_setting(run)}", class_="under")

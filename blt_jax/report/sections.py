@@ -62,6 +62,11 @@ def classes(side: Runs) -> Markup | None:
     "lines mark the limits of the groups. Below, how many test images of each "
     "class the best epoch gets right."
   )
+  if any(len(run.class_counts) > class_charts.MOST_BARS for run in runs):
+    text += (
+      " Where there are too many classes for a bar each, the line is the mean "
+      "of neighbouring classes and the shade their middle half."
+    )
   return section("Classes by size", text, *charts, *_class_accuracies(side))
 
 

@@ -118,10 +118,12 @@ thead th { color: var(--soft); font-size: .85rem; vertical-align: bottom;
 .numbers tbody th, .numbers td.name, .config td { overflow-wrap: anywhere;
   max-width: 22em; }
 .config td { min-width: 8em; }
-th > span, td.name > span { display: inline-block; }
+th > span, th > span > span, td.name > span { display: inline-block; }
+th > span > .badge { min-width: 1.6em; }
 .numbers td.name, .pairs thead th:nth-child(2) { text-align: left !important; }
 .share { white-space: nowrap; }
 .panels .bar { display: none; }
+.panels .sparkline { width: 64px; }
 .panels .numbers td, .panels .numbers thead th:not(:first-child) {
   padding-left: 8px; }
 .bar { display: inline-block; width: 56px; margin-left: 8px;
@@ -171,6 +173,7 @@ footer { color: var(--soft); font-size: .85rem; margin-top: 56px; }
   table { font-size: .85rem; min-width: 100%; }
   .numbers td, .numbers thead th:not(:first-child) { padding-left: 8px; }
   .pairs .bar { display: none; }
+  .sparkline { width: 64px; }
 }
 @media print {
   body { font-size: 11px; }

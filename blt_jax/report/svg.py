@@ -46,10 +46,12 @@ class Axis:
     return (value - self.low) / (self.high - self.low)
 
 
-def percent_axis(title: str) -> Axis:
-  """0 to 100 percent."""
-  ticks = [(float(value), str(value)) for value in (0, 25, 50, 75, 100)]
-  return Axis(0.0, 100.0, ticks, title)
+def percent_axis(title: str, values: Values = (100.0,)) -> Axis:
+  """From 0 to 100 percent, or to 75 or 50 where no value is larger."""
+  largest = max((value for value in values if math.isfinite(value)), default=0)
+  high = next(end for end in (50, 75, 100) if end >= min(largest, 100.0))
+  ticks = [(float(value), str(value)) for value in range(0, high + 1, 25)]
+  return Axis(0.0, float(high), ticks, title)
 
 
 def count_axis(largest: float, title: str, *, wanted: int = 4) -> Axis:

@@ -1,6 +1,7 @@
 """Tables of a report. Numbers of results.json carry their place in it."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -121,9 +122,9 @@ def comparison_table(
       best = exact not in ("", "None") and float(exact) == highest[group]
       cells.append(tag("td", tag("b", text) if best else text, **found))
     epoch = content.get(which, {}).get("epoch", "–")
-    rows.append(row(label, *cells, str(epoch)))
+    rows.append(row(join(label, f" ({epoch})"), *cells))
   caption = f"{which.capitalize()} epoch, {split}: top-1 in percent"
-  head = ("run", *ORDER, "epoch")
+  head = ("run (epoch)", *ORDER)
   return table(head, rows, caption=caption, class_="numbers")
 
 
@@ -195,7 +196,11 @@ def _class_and_group(run: RunRecord, c: int) -> Markup:
 
 def named(name: str) -> Markup:
   """A class's name with the width that it needs to be readable."""
-  return tag("span", name, style=f"min-width:{min(len(name), 12)}ch")
+  parts = re.split(r"(?<=[_/-])", name)
+  broken = join(
+    *(join(part, Markup("<wbr>")) for part in parts[:-1]), parts[-1]
+  )
+  return tag("span", broken, style=f"min-width:{min(len(name), 10)}ch")
 
 
 def chip(group: str) -> Markup:
