@@ -1,5 +1,6 @@
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from blt_jax import convert, models
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-GOLDEN_FILES = sorted(GOLDEN.glob("resnet*.json"))
+GOLDEN_FILES = sorted(GOLDEN.glob("*.json"))
 
 
 def golden_shapes(name):
@@ -93,7 +94,9 @@ def test_resnext50_is_resnet50_with_wide_grouped_convolutions():
   assert want["layer1.0.conv2.weight"] == (128, 4, 3, 3)
 
 
-@pytest.mark.parametrize("name", ["resnet10", "resnet50"])
+@pytest.mark.parametrize(
+  "name", ["resnet10", "resnet50", "densenet121", "efficientnet_b0"]
+)
 def test_round_trip_is_exact(name):
   want = random_state_dict(name)
   variables = convert.backbone_from_torchvision(name, want)
@@ -138,6 +141,36 @@ def test_last_layer_and_counters_are_ignored(state_dict):
   want = convert.backbone_from_torchvision("resnet10", state_dict)
   found = convert.backbone_from_torchvision("resnet10", with_fc)
   jax.tree.map(np.testing.assert_array_equal, found, want)
+
+
+def test_last_layer_called_classifier_is_ignored():
+  state_dict = random_state_dict("efficientnet_b0")
+  whole = state_dict | {"classifier.1.weight": np.ones((9, 1280))}
+  found = convert.backbone_from_torchvision("efficientnet_b0", whole)
+  want = convert.backbone_from_torchvision("efficientnet_b0", state_dict)
+  jax.tree.map(np.testing.assert_array_equal, found, want)
+
+
+def test_names_in_published_densenet_files_are_understood():
+  state_dict = random_state_dict("densenet121")
+  published = {
+    re.sub(r"(layer\d+\.)(norm|conv)([12])", r"\1\2.\3", key): value
+    for key, value in state_dict.items()
+  }
+  assert "features.denseblock4.denselayer16.norm.2.weight" in published
+  assert "features.conv0.weight" in published
+  found = convert.backbone_from_torchvision("densenet121", published)
+  want = convert.backbone_from_torchvision("densenet121", state_dict)
+  jax.tree.map(np.testing.assert_array_equal, found, want)
+
+
+def test_depthwise_kernels_become_height_width_one_out():
+  state_dict = random_state_dict("efficientnet_b0")
+  variables = convert.backbone_from_torchvision("efficientnet_b0", state_dict)
+  kernel = variables["params"]["features_3_0"]["block_1_0"]["kernel"]
+  assert kernel.shape == (5, 5, 1, 144)
+  torch_kernel = state_dict["features.3.0.block.1.0.weight"]
+  assert kernel[4, 2, 0, 77] == torch_kernel[77, 0, 4, 2]
 
 
 def test_missing_tensor_is_named(state_dict):

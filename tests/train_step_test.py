@@ -6,10 +6,23 @@ import numpy as np
 import pytest
 
 from blt_jax import hallucinate, optimizer, train_step
-from blt_jax.models import create_model
+from blt_jax.models import Network, classifiers, create_model, efficientnet
 
 BATCH, SLOTS, SIZE, CLASSES = 8, 4, 16, 6
 MODEL = create_model("small_resnet10", CLASSES, hidden=16, axis_name="batch")
+# An EfficientNet that drops far more than usual, in its only block that can be.
+NOISY = Network(
+  backbone=efficientnet.EfficientNet(
+    stages=(efficientnet.Stage(2, 8, 3, 1, expansion=1),),
+    filters=8,
+    features=16,
+    stochastic_depth=0.9,
+    dropout=0.5,
+    axis_name="batch",
+  ),
+  hidden=classifiers.Linear(16),
+  classifier=classifiers.SquashingCosine(CLASSES),
+)
 
 
 def _preprocess(rngs, images):
@@ -18,10 +31,9 @@ def _preprocess(rngs, images):
   return images / 128.0 - 1.0 + 0.1 * shift[:, None, None, None]
 
 
-@pytest.fixture(scope="module")
-def state():
+def _state(model):
   tx = optimizer.sgd(lambda _: 0.1, lambda _: 0.2)
-  variables = jax.jit(functools.partial(MODEL.init, train=False))(
+  variables = jax.jit(functools.partial(model.init, train=False))(
     jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3))
   )
   return train_step.TrainState(
@@ -31,9 +43,19 @@ def state():
     opt_state=tx.init(variables["params"]),
     confusion=jnp.ones((CLASSES, CLASSES), jnp.int32),
     rng=jax.random.key(7),
-    apply_fn=MODEL.apply,
+    apply_fn=model.apply,
     tx=tx,
   )
+
+
+@pytest.fixture(scope="module")
+def state():
+  return _state(MODEL)
+
+
+@pytest.fixture(scope="module")
+def noisy_state():
+  return _state(NOISY)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +112,10 @@ def _assert_close(a, b, rtol):
     np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize("network", ["state", "noisy_state"])
 @pytest.mark.parametrize("devices", [2, 4])
-def test_devices_change_nothing_but_rounding(state, batch, devices):
+def test_devices_change_nothing_but_rounding(request, network, batch, devices):
+  state = request.getfixturevalue(network)
   one, many = _run(state, batch), _run(state, batch, devices)
   _assert_close(many, one, rtol=2e-4)
   assert one[1]["hallucinated"] == 3
@@ -103,7 +127,9 @@ def test_the_same_step_twice_gives_the_same_bits(state, batch):
   jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-def test_unused_slot_has_no_part_in_anything(state, batch):
+@pytest.mark.parametrize("network", ["state", "noisy_state"])
+def test_unused_slot_has_no_part_in_anything(request, network, batch):
+  state = request.getfixturevalue(network)
   other = {name: array.copy() for name, array in batch.items()}
   other["source_image"][3] = 255
   other["source_label"][3] = (other["source_label"][3] + 1) % CLASSES
@@ -176,6 +202,48 @@ def test_each_step_draws_anew(state, batch):
   _, first = _run(state, batch)
   _, later = _run(state.replace(step=jnp.int32(5)), batch)
   assert first["loss"] != later["loss"]
+
+
+def test_each_image_and_slot_has_its_own_key_for_the_network(state, batch):
+  given = []
+
+  def apply_fn(variables, images, *, train, image_rngs=None, **options):
+    if train:
+      given.append(image_rngs)
+    return MODEL.apply(variables, images, train=train, **options)
+
+  def keys_of(batch, devices):
+    def step(state, batch):
+      given.clear()
+      train_step.train_step(
+        state.replace(apply_fn=apply_fn),
+        batch,
+        preprocess_fn=_preprocess,
+        hallucinate_fn=hallucinate.reuse,
+      )
+      return jax.random.key_data(given[0])
+
+    dealt = _deal(batch, devices)
+    return np.asarray(
+      jax.pmap(
+        step,
+        axis_name="batch",
+        in_axes=(None, 0),
+        devices=jax.devices()[:devices],
+      )(state, dealt)
+    )
+
+  static = batch | {"source_image": np.float32(batch["source_image"])}
+  (one,), two = keys_of(static, 1), keys_of(static, 2)
+  assert len(np.unique(one, axis=0)) == BATCH + SLOTS
+  half = BATCH // 2
+  np.testing.assert_array_equal(two[:, :half].reshape(BATCH, -1), one[:BATCH])
+  # Slots are dealt in turn.
+  for device in range(2):
+    np.testing.assert_array_equal(two[device, half:], one[BATCH + device :: 2])
+  plain = {name: batch[name] for name in ("image", "label")}
+  (without,) = keys_of(plain, 1)
+  np.testing.assert_array_equal(without, one[:BATCH])
 
 
 def test_step_counts_and_keeps_the_confusion_matrix(state, batch):
