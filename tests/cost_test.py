@@ -61,9 +61,9 @@ def test_images_of_both_stages_or_of_the_second_alone(tmp_path):
   run, costs = _run(tmp_path)
   steps = 389 // 32
   both = costs.of(run, stage1=True)
-  assert both.images == (8 + 12) * steps * 32
-  assert costs.of(run, stage1=False).images == 12 * steps * 32
-  a_batch = both.hallucinated / (11 * steps)
+  assert both.images == (12 + 18) * steps * 32
+  assert costs.of(run, stage1=False).images == 18 * steps * 32
+  a_batch = both.hallucinated / (17 * steps)
   # Of 32 draws, half of the classes are of the tail, a quarter of them: 4.5.
   assert 3 < a_batch < 5
   assert math.isnan(both.seconds)
@@ -125,7 +125,7 @@ def test_time_is_that_of_the_same_method_if_it_was_measured(tmp_path):
   _finished(folder, "a", seconds=80, rows=rows)
   _finished(folder, "b", seconds=8, rows=rows, method="neither")
   run, costs = _run(tmp_path)
-  images = 20 * 12 * 32
+  images = 30 * 12 * 32
   assert costs.of(run, stage1=True).seconds == pytest.approx(0.1 * images)
   softmax = _run(tmp_path, name="table4")[0]
   softmax.config.method = "blt_softmax"  # Of which none is finished.
