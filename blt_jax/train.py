@@ -225,7 +225,7 @@ def test_best_and_last(
   return results
 
 
-def attempt(write: Callable[[], None], what: str) -> None:
+def attempt(write: Callable[[], object], what: str) -> None:
   """Writes what a trained run can do without; a failure is only said."""
   try:
     write()

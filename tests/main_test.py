@@ -74,7 +74,6 @@ def _refused(tmp_path, *arguments):
     ((DIGITS, "--speed=9"), "Unknown command line flag 'speed'"),
     ((DIGITS, "stray"), "unexpected argument 'stray'"),
     (("--mode=evaluate",), "holds no config.json"),
-    (("--mode=report",), "holds no config.json"),
     (
       ("--mode=report", "--workdirs=runs/none"),
       "--output is missing; a report of several runs needs --output=DIR",
