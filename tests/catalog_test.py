@@ -15,6 +15,7 @@ from blt_jax.experiments.figures import FIGURES
 from blt_jax.experiments.protocols import (
   PROTOCOLS,
   comparison,
+  replacements,
   settings_on,
 )
 
@@ -230,6 +231,21 @@ def test_report_says_whether_the_papers_data_set_is_another():
   assert "as these are" in comparison(table5, PROTOCOLS["places_lt"])
   other = comparison(table5, PROTOCOLS["imagenet_lt"])
   assert "Places-LT: their level is not comparable with imagenet_lt's" in other
+
+
+def test_report_says_what_stands_in_for_the_papers_sizes_and_backbones():
+  digits = PROTOCOLS["digits_lt"]
+  assert replacements(EXPERIMENTS["table2"], digits) == (
+    "Beside the paper's numbers stand ours of batch 64 for batch 256, batch 32 "
+    "for batch 128, batch 16 for batch 64, batch 8 for batch 32, batch 4 for "
+    "batch 16."
+  )
+  assert replacements(EXPERIMENTS["flops"], digits) == (
+    "Beside the paper's numbers stand ours of small_resnet10 and resnet10 for "
+    "resnet10, nothing for resnet152."
+  )
+  assert not replacements(EXPERIMENTS["table4"], digits)
+  assert not replacements(EXPERIMENTS["table1"], PROTOCOLS["imagenet_lt"])
 
 
 def test_command_line_knows_every_data_set():

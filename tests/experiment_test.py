@@ -5,8 +5,10 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -151,6 +153,27 @@ def test_run_that_fails_is_named_and_the_exit_code_is_1(tmp_path):
   arguments = (*SMALL, "--config.num_devices=99", f"--output={tmp_path}")
   lines, _ = _call(*arguments, code=1)
   assert lines[-1].startswith("failed: blt,seed=0: error: config.num_devices")
+  report = (tmp_path / "digits_lt/fig3/report.md").read_text()
+  assert "## Not finished\n\n- neither: neither,seed=0\n- blt: " in report
+
+
+def test_interrupt_ends_with_a_report_of_what_is_there(tmp_path):
+  process = subprocess.Popen(
+    [sys.executable, "main.py", *SMALL, f"--output={tmp_path}"],
+    cwd=ROOT,
+    env={**os.environ, "XLA_FLAGS": ""},
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  log = tmp_path / "runs/digits_lt/neither,seed=0/log.txt"
+  for _ in range(1200):
+    if log.exists() and "epochs on" in log.read_text():
+      break
+    time.sleep(0.1)
+  process.send_signal(signal.SIGINT)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 130
+  assert "interrupted; the same command goes on" in output
   report = (tmp_path / "digits_lt/fig3/report.md").read_text()
   assert "## Not finished\n\n- neither: neither,seed=0\n- blt: " in report
 

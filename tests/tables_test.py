@@ -87,6 +87,11 @@ def test_group_without_classes_is_a_dash_and_nothing_in_csv():
   assert (line["paper"], line["difference"]) == ("25.5", "")
 
 
+def test_difference_that_rounds_to_nothing_has_no_minus():
+  assert tables.signed(-0.04) == tables.signed(0.04) == "+0.0"
+  assert tables.signed(-0.06) == "-0.1"
+
+
 def test_setting_without_numbers_in_the_paper_has_a_dash():
   text = tables.markdown(tables.accuracy_rows(RESULTS, {}, "last"))
   assert text.splitlines()[-1].endswith("32.0 ± 1.0 | - | - |")

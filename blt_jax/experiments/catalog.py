@@ -7,8 +7,6 @@ sizes and backbones on a data set.
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-DEFAULT_BACKBONE = "resnet10"
-
 
 @dataclasses.dataclass(frozen=True)
 class Setting:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from blt_jax.experiments import effects, paper, shelf, tables, timing
 from blt_jax.experiments.plan import Plan, PlannedExperiment
-from blt_jax.experiments.protocols import comparison
+from blt_jax.experiments.protocols import comparison, replacements
 from blt_jax.experiments.tables import Paper, Results
 from blt_jax.report.record import RunRecord, read_run
 
@@ -124,7 +124,12 @@ def _head(
     "Seeds": ", ".join(map(str, plan.seeds)),
     "Schedule": schedule(plan),
   }
-  notes = [protocol.note, comparison(experiment, protocol), experiment.note]
+  notes = [
+    protocol.note,
+    comparison(experiment, protocol),
+    replacements(experiment, protocol),
+    experiment.note,
+  ]
   lines = [f"# {experiment.name} on {protocol.dataset}: {experiment.title}", ""]
   lines += [f"- {name}: {fact}" for name, fact in facts.items() if fact]
   return "\n".join([*lines, "", *filter(None, notes), ""])

@@ -122,6 +122,24 @@ def _with_backbone(
   )
 
 
+def replacements(experiment: Experiment, protocol: Protocol) -> str:
+  """Which sizes and backbones stand in for the paper's, or ""."""
+  found: dict[str, str] = {}
+  for setting in experiment.settings:
+    variant = setting.variant
+    if "batch" in variant:
+      theirs = variant["batch"]
+      found[f"batch {theirs}"] = f"batch {protocol.batches[theirs]}"
+    if "backbone" in variant:
+      theirs = variant["backbone"]
+      ours = protocol.backbones[theirs]
+      found[theirs] = " and ".join(ours) or "nothing"
+  changed = [f"{b} for {a}" for a, b in found.items() if a != b]
+  if not changed:
+    return ""
+  return f"Beside the paper's numbers stand ours of {', '.join(changed)}."
+
+
 def comparison(experiment: Experiment, protocol: Protocol) -> str:
   """How far the paper's numbers can be compared with those of a data set."""
   theirs = {"imagenet_lt": "ImageNet-LT", "places_lt": "Places-LT"}

@@ -161,7 +161,8 @@ def plain(number: float, digits: int = 1) -> str:
 
 def signed(number: float) -> str:
   """A difference with its sign, a dash for NaN."""
-  return "-" if math.isnan(number) else f"{number:+.1f}"
+  # Adding 0 makes -0.0 +0.0.
+  return "-" if math.isnan(number) else f"{round(number, 1) + 0.0:+.1f}"
 
 
 def _joined(cells: list[str]) -> str:
