@@ -420,6 +420,13 @@ def test_gain_is_the_difference_in_order_of_size(tmp_path):
   assert labels == ["many: mean -10.0", "medium: mean +0.0", "few: mean +26.7"]
 
 
+def test_gain_of_different_seeds_is_that_of_their_means(pair):
+  results = {"neither": pair["neither"], "blt": pair["blt"][:1]}
+  (axes,) = FIGURES["per_class_gain"](results, {}).axes
+  heights = [patch.get_height() for patch in axes.patches]
+  np.testing.assert_allclose(heights, [-10, 0, 0, 20, 20, 40])
+
+
 def test_gain_needs_two_settings_of_the_same_classes(pair, tmp_path):
   with pytest.raises(ValueError, match="the only setting is blt"):
     FIGURES["per_class_gain"]({"blt": pair["blt"]}, {})
@@ -439,6 +446,13 @@ def test_rank_curve_is_the_mean_over_tail_classes(pair):
   assert blt.get_xdata().tolist() == [1, 2]
   np.testing.assert_allclose(blt.get_ydata(), [50 / 3, 40 / 3])
   assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_without_any_confusion_there_is_no_point(tmp_path):
+  run = write_run(tmp_path / "run", test=10 * np.eye(6, dtype=np.int64))
+  figure = FIGURES["confusion_rank"]({"blt": [run]}, {})
+  assert not len(figure.axes[0].lines[0].get_xdata())
+  assert style.save(figure, tmp_path / "rank")
 
 
 def test_time_is_that_of_settled_epochs_beside_the_papers_ratio(tmp_path):

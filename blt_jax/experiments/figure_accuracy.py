@@ -104,7 +104,8 @@ def accuracy_bars(results: parts.Results, paper: parts.Paper) -> Figure:
     _group_bars(axes[row, 0], results, paper, list(ticks), groups)
     parts.name_ticks(axes[row, 0], list(ticks.values()), width=13)
     axes[row, 0].set_title(panel)
-  axes[0, 0].set_ylim(0, 100 if axes[0, 0].get_ylim()[1] > 85 else None)
+  if axes[0, 0].get_ylim()[1] > 85:
+    axes[0, 0].set_ylim(0, 103)  # Whiskers may end above 100.
   handles: list[Patch | Line2D] = [
     Patch(**_face(group), label=group) for group in groups
   ]

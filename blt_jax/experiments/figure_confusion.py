@@ -143,15 +143,16 @@ def _origin(results: parts.Results) -> str:
 
 def _log_axes(axes: Axes, lines: Sequence[Line2D]) -> None:
   """Logarithmic axes around the lines, with ticks at 1, 2, 5, 10, ..."""
+  ranks, shares = np.concatenate([line.get_xydata() for line in lines]).T
+  if not len(ranks):  # A logarithmic axis needs a number above 0.
+    axes.set(xlim=(0.9, _NUMBERED), ylim=(0.1, 100.0))
   axes.set(xscale="log", yscale="log")
   for axis in (axes.xaxis, axes.yaxis):
     parts.log_ticks(axis)
-  ranks, shares = np.concatenate([line.get_xydata() for line in lines]).T
-  if not len(ranks):
-    return
-  axes.set_ylim(shares.min() / 2, shares.max() * 2)
-  if ranks.max() <= _NUMBERED:
-    axes.set_xticks(np.arange(1, ranks.max() + 1))
+  if len(ranks):
+    axes.set_ylim(shares.min() / 2, shares.max() * 2)
+    if ranks.max() <= _NUMBERED:
+      axes.set_xticks(np.arange(1, ranks.max() + 1))
 
 
 def rank_shares(entries: Confusion, tail: np.ndarray) -> np.ndarray:
