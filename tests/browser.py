@@ -25,6 +25,8 @@ class Browser:
 
   def __init__(self):
     """Starts it; DRIVER and CHROMIUM must not be None."""
+    # Whatever proxy the environment names, the driver is on this machine.
+    self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     self._driver = subprocess.Popen(
       [DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True
     )
@@ -108,5 +110,5 @@ class Browser:
     )
 
   def _call(self, request: urllib.request.Request) -> Any:
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with self._opener.open(request, timeout=60) as answer:
       return json.load(answer)["value"]
