@@ -102,13 +102,12 @@ rect, .area { fill: var(--c); }
 .legend i { display: inline-block; width: 12px; height: 12px;
   border-radius: 2px; background: var(--c); margin-right: 6px;
   vertical-align: -1px; }
-.scroll { overflow-x: auto; margin: 12px 0 20px; }
+.scroll { overflow-x: auto; margin: 4px 0 20px; }
 .scroll:focus-visible { outline: 2px solid var(--accent);
   outline-offset: 2px; }
 table { border-collapse: collapse; font-size: .925rem; min-width: 50%;
   overflow-wrap: normal; }
-caption { text-align: left; color: var(--soft); font-size: .875rem;
-  padding-bottom: 6px; }
+.caption { color: var(--soft); font-size: .875rem; margin: 16px 0 0; }
 th, td { padding: 5px 14px 5px 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--rule); font-weight: 400; }
 thead th { color: var(--soft); font-size: .85rem; vertical-align: bottom;

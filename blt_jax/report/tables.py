@@ -63,19 +63,24 @@ def table(
   head: Iterable[Any], rows: Iterable[Markup], *, caption: str, class_: str = ""
 ) -> Markup:
   """A table that scrolls by itself where it is too wide."""
-  return tag(
-    "div",
-    tag(
-      "table",
-      tag("caption", caption),
-      tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head))),
-      tag("tbody", *rows),
-      class_=class_ or None,
-    ),
-    class_="scroll",
-    tabindex=0,
-    role="region",
+  content = tag(
+    "table",
+    tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head))),
+    tag("tbody", *rows),
+    class_=class_ or None,
     aria_label=caption,
+  )
+  # The caption stands outside, so that it does not scroll with the table.
+  return join(
+    tag("p", caption, class_="caption"),
+    tag(
+      "div",
+      content,
+      class_="scroll",
+      tabindex=0,
+      role="region",
+      aria_label=caption,
+    ),
   )
 
 
@@ -262,13 +267,14 @@ def times_table(runs: Sequence[RunRecord], labels: Sequence[Any]) -> Markup:
     last = facts.stage_starts(run.rows)[-1]
     epochs = np.nansum([v[last:] for v in facts.times(run).values()], axis=0)
     shares = (percent(100 * value / total) for value in spent.values())
-    median = f"{np.median(epochs):.2f} s"
+    median = f"{np.median(epochs):.2f}"
     rows.append(row(label, duration(total), median, *shares))
-  head = ("", "all epochs", "an epoch", *(f"{name}, %" for name in spent))
+  head = ("", "all", "an epoch, s", *spent)
   return table(
     head,
     rows,
-    caption="Time of training, the median epoch of the last stage, and shares",
+    caption="All epochs (h:mm:ss), the median one of the last stage, and where "
+    "the time went, percent",
     class_="numbers",
   )
 
