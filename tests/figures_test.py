@@ -67,7 +67,7 @@ def write_run(
     "seed": config.seed,
     "class_counts": [int(count) for count in counts],
     "class_names": list(names),
-    "best": {"test": {"few": 60.0, **summary}},
+    "last": {"test": {"few": 60.0, **summary}},
   }
   workdirs.write_json(folder / "results.json", results)
   steps = sum(counts) // config.stage2.batch_size
@@ -77,7 +77,7 @@ def write_run(
   ]
   workdirs.write_metrics(folder, rows)
   if test is not None:
-    _write_confusion(folder, "test-best", test)
+    _write_confusion(folder, "test-last", test)
   for stage, epoch, matrix in stages:
     _write_confusion(folder, f"stage{stage}-epoch{epoch:03}", matrix)
   if examples:
@@ -526,9 +526,9 @@ MISSING = {
   "confused_classes": r"confusion/stage2-epoch\*.npz",
   "accuracy_lines": "results.json",
   "accuracy_bars": "results.json",
-  "per_class_gain": "confusion/test-best.npz",
+  "per_class_gain": "confusion/test-last.npz",
   "flops": "results.json",
-  "confusion_rank": "confusion/test-best.npz",
+  "confusion_rank": "confusion/test-last.npz",
   "time": "settled epochs of stage 2",
 }
 

@@ -21,7 +21,7 @@ Paper = Mapping[str, Mapping[str, float]]
 Draw = Callable[[Results, Paper], Figure]
 
 GROUPS = ("many", "medium", "few", "overall")
-EPOCH = "best"  # Whose test the figures show: "best" on validation or "last".
+EPOCH = "last"  # Whose test the figures show: the "last" epoch or the "best".
 TESTED = f"Test images, {EPOCH} epoch"
 GREY = "#808080"  # Of what is not known, and of remarks.
 
