@@ -1,7 +1,6 @@
 """What runs cost, against numbers worked out by hand."""
 
 import json
-import math
 import os
 import pathlib
 
@@ -66,7 +65,7 @@ def test_images_of_both_stages_or_of_the_second_alone(tmp_path):
   a_batch = both.hallucinated / (17 * steps)
   # Of 32 draws, half of the classes are of the tail, a quarter of them: 4.5.
   assert 3 < a_batch < 5
-  assert math.isnan(both.seconds)
+  assert (both.seconds, both.unmeasured) == (0.0, 1)
 
 
 def test_data_set_that_is_not_at_hand_is_counted_from_the_paper(tmp_path):
@@ -78,10 +77,12 @@ def test_data_set_that_is_not_at_hand_is_counted_from_the_paper(tmp_path):
 
 
 def test_costs_add_up():
-  known, unknown = cost.Cost(10, 2, 3.0), cost.Cost(5, None, math.nan)
+  known, unknown = cost.Cost(10, 2, 3.0), cost.Cost(5, None, 0.0, 1)
   assert cost.total([known, known]) == cost.Cost(20, 4, 6.0)
   assert cost.total([known, unknown]).images == 15
   assert cost.total([known, unknown]).hallucinated is None
+  assert "about 0:00:03 and 1 runs of unknown" in str(known + unknown)
+  assert "time unknown until" in str(unknown)
   assert str(cost.Cost(12000, 34, 75.0)) == (
     "12,000 images, up to 34 hallucinated, about 0:01:15"
   )

@@ -25,12 +25,14 @@ class Cost:
     images: real training images.
     hallucinated: images to hallucinate, at most (a class that is never confused
       needs none); None where the class counts are not known.
-    seconds: NaN where nothing comparable was measured.
+    seconds: of the runs with something comparable that was measured.
+    unmeasured: the other runs.
   """
 
   images: int
   hallucinated: int | None
   seconds: float
+  unmeasured: int = 0
 
   def __add__(self, other: "Cost") -> "Cost":
     known = self.hallucinated is not None and other.hallucinated is not None
@@ -38,6 +40,7 @@ class Cost:
       self.images + other.images,
       (self.hallucinated or 0) + (other.hallucinated or 0) if known else None,
       self.seconds + other.seconds,
+      self.unmeasured + other.unmeasured,
     )
 
   def __str__(self) -> str:
@@ -45,9 +48,11 @@ class Cost:
     extra = "hallucinations unknown without the data"
     if self.hallucinated is not None:
       extra = f"up to {self.hallucinated:,} hallucinated"
-    time = "time unknown until a run with this backbone is finished"
-    if not np.isnan(self.seconds):
-      time = f"about {logs.duration(self.seconds)}"
+    time = f"about {logs.duration(self.seconds)}"
+    if self.unmeasured and not self.seconds:
+      time = "time unknown until a run with the same backbone is finished"
+    elif self.unmeasured:
+      time += f" and {self.unmeasured} runs of unknown time"
     return f"{self.images:,} images, {extra}, {time}"
 
 
@@ -76,9 +81,13 @@ class Costs:
       epochs = max(0, section.epochs - config.perturb.start_epoch + 1)
       if section.perturb and counts is not None:
         hallucinated += epochs * steps * per_batch(config, section, counts)
-    seconds = images * self._speed(config)
-    known = counts is not None
-    return Cost(images, round(hallucinated) if known else None, seconds)
+    speed = self._speed(config)
+    return Cost(
+      images,
+      None if counts is None else round(hallucinated),
+      images * (speed or 0.0),
+      unmeasured=int(speed is None),
+    )
 
   def _counts(self, config: ml_collections.ConfigDict) -> np.ndarray | None:
     """Training images of each class; None where the data are not at hand."""
@@ -93,12 +102,11 @@ class Costs:
       self._class_counts[key] = counts
     return self._class_counts[key]
 
-  def _speed(self, config: ml_collections.ConfigDict) -> float:
+  def _speed(self, config: ml_collections.ConfigDict) -> float | None:
     """Seconds an image: the same method's, or else the same backbone's."""
     backbone = config.model.backbone
-    return self._speeds.get(
-      (backbone, config.method), self._speeds.get((backbone, ""), np.nan)
-    )
+    every_method = self._speeds.get((backbone, ""))
+    return self._speeds.get((backbone, config.method), every_method)
 
 
 def per_batch(
