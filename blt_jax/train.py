@@ -27,7 +27,7 @@ from blt_jax.train_step import TrainState
 def train(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> dict[str, Any]:
-  """Trains both stages, or what is left of them, and tests the result.
+  """Trains both stages, or what is left of them, tests and reports the result.
 
   Every epoch ends with a validation pass and a checkpoint. The same call again
   continues where the last one stopped and ends with the same bits as a run that

@@ -173,6 +173,13 @@ def test_hallucinated_images_are_counted(finished):
     assert row["validation_seconds"] > 0
 
 
+def test_run_ends_with_its_report(finished):
+  content = (finished[0] / "report.html").read_text()
+  few = read_run(finished[0]).results["best"]["test"]["few"]
+  assert f'data-result="best.test.few" data-value="{few!r}"' in content
+  assert "Perturbed images" in content
+
+
 def test_what_a_run_can_do_without_does_not_lose_it(capsys):
   def fail():
     raise RuntimeError("no\nroom")
