@@ -277,17 +277,13 @@ def build_train_step(config: ml_collections.ConfigDict) -> Callable:
   hallucinate_fn = (
     hallucinate.reuse if config.perturb.static else build_hallucinate(config)
   )
-
-  def step(state: TrainState, batch: train_step.Batch):
-    return train_step.train_step(
-      state,
-      device_resize.resize_batch(batch, config.dataset.image_size),
-      preprocess_fn=build_preprocess(config),
-      hallucinate_fn=hallucinate_fn,
-      margin=config.model.margin,
-      axis_name=AXIS,
-    )
-
+  step = functools.partial(
+    train_step.train_step,
+    preprocess_fn=build_preprocess(config),
+    hallucinate_fn=hallucinate_fn,
+    margin=config.model.margin,
+    axis_name=AXIS,
+  )
   return over_devices(step, config, donate_argnums=(0,))
 
 
@@ -328,9 +324,17 @@ def build_eval_step(config: ml_collections.ConfigDict) -> Callable:
 
 
 def over_devices(step: Callable, config, **options: Any) -> Callable:
-  """Maps step(state, batch) over the devices; the state has no device axis."""
+  """Maps step(state, batch) over the devices; the state has no device axis.
+
+  Crops that come in canvases are resized before the step sees them.
+  """
+
+  def resized_step(state: TrainState, batch: train_step.Batch):
+    size = config.dataset.image_size
+    return step(state, device_resize.resize_batch(batch, size))
+
   return jax.pmap(
-    step,
+    resized_step,
     axis_name=AXIS,
     in_axes=(None, 0),
     out_axes=None,

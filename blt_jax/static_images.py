@@ -11,7 +11,7 @@ import numpy as np
 
 from blt_jax import build, logs
 from blt_jax.batches import Feeder, HostBatch
-from blt_jax.data import device_resize, sampling
+from blt_jax.data import sampling
 from blt_jax.train_step import Batch, Hallucinations, TrainState
 
 FILE = "static_images.npz"
@@ -121,7 +121,6 @@ def _static_step(config) -> Callable:
   hallucinate_fn = build.build_hallucinate(config)
 
   def step(state: TrainState, batch: Batch):
-    batch = device_resize.resize_batch(batch, config.dataset.image_size)
     rngs = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
       jax.random.fold_in(state.rng, _NO_STEP), batch["number"]
     )

@@ -62,7 +62,7 @@ def test_run_stops_where_that_is_asked_for(config, tmp_path):
 def test_crops_resized_on_the_device_make_the_same_run(config, tmp_path):
   config.stage1.epochs, config.stage2.epochs = 1, 2
   config.perturb.static = True
-  losses, pools = {}, {}
+  losses, pools, examples = {}, {}, {}
   for where in ("host", "device"):
     config.dataset.resize_on = where
     train.train(config, tmp_path / where)
@@ -72,5 +72,9 @@ def test_crops_resized_on_the_device_make_the_same_run(config, tmp_path):
     losses[where] = [float(row["loss"]) for row in rows]
     with np.load(tmp_path / where / "static_images.npz") as pool:
       pools[where] = pool["images"]
+    with np.load(tmp_path / where / "perturbed.npz") as perturbed:
+      examples[where] = perturbed["original"]
   np.testing.assert_allclose(losses["host"], losses["device"], rtol=1e-4)
   np.testing.assert_allclose(pools["host"], pools["device"], atol=1e-3)
+  assert len(examples["host"])
+  np.testing.assert_allclose(examples["host"], examples["device"], atol=1e-3)
