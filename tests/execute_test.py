@@ -39,7 +39,8 @@ time.sleep(float(flags["seconds"]))
 
 # Trains the runs that runs.json describes, in a process of its own.
 DRIVER = """
-import json, pathlib, sys
+import json, pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # As the command does.
 sys.path.insert(0, sys.argv[1])
 import execute_test
 from blt_jax.experiments import execute

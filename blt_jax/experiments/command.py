@@ -63,8 +63,10 @@ def experiment(
     return 0
   failures: list[execute.Failure] = []
   code = 0
-  # Whatever ends us ends the training that we wait for.
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  # Whatever ends us ends the training that we wait for. A shell that starts us
+  # in the background has SIGINT ignored, even if someone sends it by hand.
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, signal.default_int_handler)
   try:
     failures = execute.train_all(plan.runs)
   except KeyboardInterrupt:
