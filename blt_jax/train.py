@@ -64,7 +64,10 @@ def train(
     results = test_best_and_last(run, state, progress, checkpoints, workdir)
   workdirs.write_json(workdir / workdirs.RESULTS, results)
   logs.say(logs.results_table(results))
-  attempt(lambda: command.write_report([workdir], workdir), command.FILE)
+  attempt(
+    lambda: logs.say(f"report: {command.write_report([workdir], workdir)}"),
+    command.FILE,
+  )
   return results
 
 
