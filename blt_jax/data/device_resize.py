@@ -42,9 +42,10 @@ def resize_batch(
 def resize_crops(
   canvases: jax.Array, extents: jax.Array, size: int
 ) -> jax.Array:
-  """Bilinear and antialiased: the bytes that Pillow's `Image.resize` gives.
+  """Bilinear and antialiased: the bytes that `array_images.resize` gives.
 
-  As in Pillow, rows are resized first and rounded to bytes, then columns.
+  Rows are resized first and rounded to bytes, then columns. Pillow itself may
+  begin with the columns since version 13; it is never further away than 1.
 
   Args:
     canvases: uint8 [n, m, m, 3], m at most 8192; an image lies in the upper
