@@ -6,13 +6,11 @@ from blt_jax import workdir as workdirs
 from blt_jax.experiments import (
   catalog,
   figure_flops,
-  figure_images,
-  figure_parts,
   flops,
 )
 from blt_jax.experiments.figures import FIGURES
 from blt_jax.models import create_model
-from blt_jax.report import record, style
+from blt_jax.report import examples_figure, record, style
 from blt_jax.report.record import read_run
 from configs import digits_lt
 
@@ -252,16 +250,9 @@ def test_photos_are_not_shown_as_squares_and_misses_are_said(tmp_path):
   assert figure.axes[2].get_xlabel().endswith("15 updates\nnot reached")
 
 
-@pytest.mark.parametrize(
-  "change, factor", [(0.5, 1), (0.2, 2), (0.1, 5), (0.004, 100), (0.0, 1)]
-)
-def test_amplification_is_round_and_fills_the_range(change, factor):
-  assert figure_images.amplification(np.full((2, 2), change)) == factor
-
-
 def test_examples_are_spread_over_classes():
   examples = record.Examples(**_examples())
-  labels = examples.label[figure_images.choose(examples, 3)]
+  labels = examples.label[examples_figure.choose(examples, 3)]
   assert sorted(labels) == [3, 4, 5]
 
 
@@ -588,4 +579,4 @@ def test_a_data_set_without_a_tail_is_named(tmp_path):
   ],
 )
 def test_long_class_names_are_cut_and_wrapped(name, short):
-  assert figure_parts.short_name(name, 17, lines=2) == short
+  assert style.short_name(name, 17, lines=2) == short

@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from blt_jax import metrics, train
+from blt_jax.report import figures
 from blt_jax.report.record import read_run
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -178,6 +179,8 @@ def test_run_ends_with_its_report(finished):
   few = read_run(finished[0]).results["best"]["test"]["few"]
   assert f'data-result="best.test.few" data-value="{few!r}"' in content
   assert "Perturbed images" in content
+  drawn = (finished[0] / figures.FOLDER).iterdir()
+  assert {path.stem for path in drawn} == set(figures.FIGURES)
 
 
 def test_what_a_run_can_do_without_does_not_lose_it(capsys):

@@ -72,7 +72,7 @@ def accuracy_lines(results: parts.Results, paper: parts.Paper) -> Figure:
     grey: dict[str, Any] = {"color": parts.GREY}
     handles.append(Line2D([], [], **grey, linestyle="-", label="ours"))
     handles.append(Line2D([], [], **grey, linestyle="--", label="paper"))
-  parts.legend(figure, handles)
+  style.legend(figure, handles)
   _accuracy_caption(figure, results, paper)
   return figure
 
@@ -111,7 +111,7 @@ def accuracy_bars(results: parts.Results, paper: parts.Paper) -> Figure:
   ]
   if any(label in paper for label in results):
     handles.append(Line2D([], [], **_MARK, label="paper"))
-  parts.legend(figure, handles)
+  style.legend(figure, handles)
   _accuracy_caption(figure, results, paper)
   return figure
 
@@ -279,4 +279,4 @@ def _accuracy_caption(
   ours = f"{parts.provenance(results)}{seeds}. {parts.TESTED}."
   theirs = " The paper's numbers are those of its own data set and network."
   published = any(label in paper for label in results)
-  parts.caption(figure, ours + (theirs if published else ""))
+  style.caption(figure, ours + (theirs if published else ""))

@@ -55,13 +55,13 @@ def confused_classes(results: parts.Results, paper: parts.Paper) -> Figure:
     for column, label in enumerate(labels):
       axes = pictures[row, column]
       _picture(axes, runs[label][0], epochs, number)
-      name = parts.short_name(first.class_names[number], 30)
+      name = style.short_name(first.class_names[number], 30)
       axes.set_title(f"{name}: {label}", fontsize=9)
   for number, label in enumerate(labels):
     _count_lines(lines, runs[label], epochs, tail, label, number)
   _finish_lines(lines, epochs)
   handles, _ = lines.get_legend_handles_labels()
-  parts.legend(
+  style.legend(
     figure,
     [
       Patch(facecolor="white", edgecolor="black", label="confused"),
@@ -70,7 +70,7 @@ def confused_classes(results: parts.Results, paper: parts.Paper) -> Figure:
       *handles,
     ],
   )
-  parts.caption(
+  style.caption(
     figure,
     f"{_origin({k: results[k] for k in labels})}. Confused: some validation "
     "image of the class is taken for that one. Shown are the tail classes that "
@@ -123,8 +123,8 @@ def confusion_rank(results: parts.Results, paper: parts.Paper) -> Figure:
   _log_axes(axes[0, 0], handles)
   axes[0, 0].set_xlabel("rank of the confusing class (1: the most confusing)")
   axes[0, 0].set_ylabel("images of a tail class\ntaken for it (percent)")
-  parts.legend(figure, handles, columns=min(len(handles), 3))
-  parts.caption(
+  style.legend(figure, handles, columns=min(len(handles), 3))
+  style.caption(
     figure,
     f"{parts.provenance(results)}{parts.deviation_remark(results, 'band')}. "
     f"{parts.TESTED}; mean over the tail classes. A rank that no image "

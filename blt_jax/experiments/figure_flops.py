@@ -71,7 +71,7 @@ def flops(results: parts.Results, paper: parts.Paper) -> Figure:
       axes[row, column].set_title(f"{titles[row]}: {group}")
   figure.legend(handles=_handles(methods, backbones), loc="outside right upper")
   paper_text = " The paper: ImageNet-LT." if published else ""
-  parts.caption(
+  style.caption(
     figure,
     f"{parts.provenance(results)}"
     f"{parts.deviation_remark(results, 'whiskers')}. {parts.TESTED}. "

@@ -50,11 +50,11 @@ def per_class_gain(results: parts.Results, paper: parts.Paper) -> Figure:
   axes[0, 0].axhline(0.0, color="black", linewidth=0.8)
   axes[0, 0].set_ylabel(f"{better} − {base}\n(percentage points)")
   _name_classes(axes[0, 0], record, order)
-  parts.legend(figure, handles)
+  style.legend(figure, handles)
   both = {label: results[label] for label in (better, base)}
   with_whiskers = len(gains) > 1 and len(order) <= _NAMED
   remark = parts.deviation_remark(both, "whiskers") if with_whiskers else ""
-  parts.caption(
+  style.caption(
     figure,
     f"{parts.provenance(both)}{remark}. {parts.TESTED}. Lines: mean of the "
     "group.",
@@ -145,10 +145,10 @@ def _name_classes(axes: Axes, record: RunRecord, order: np.ndarray) -> None:
     axes.set_xlabel("classes, from most to fewest training images")
     return
   counts, names = record.class_counts, record.class_names
-  long = max(len(parts.short_name(names[c], 18)) for c in order) > 6
+  long = max(len(style.short_name(names[c], 18)) for c in order) > 6
   axes.set_xticks(
     range(len(order)),
-    [f"{parts.short_name(names[c], 18)}\n({counts[c]})" for c in order],
+    [f"{style.short_name(names[c], 18)}\n({counts[c]})" for c in order],
     rotation=90 if long or len(order) > 15 else 0,
     fontsize=8,
   )

@@ -3,7 +3,6 @@
 import functools
 import math
 import re
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -135,24 +134,6 @@ def with_and_without(results: Results) -> tuple[str, str]:
   return found[True], found[False]
 
 
-def short_name(name: str, width: int, *, lines: int = 1) -> str:
-  """A class name for tight places: its first synonym, wrapped and cut.
-
-  Args:
-    name: such as "great white shark, white shark, man-eater".
-    width: most characters of a line.
-    lines: most lines.
-  """
-  first = (name.split(",")[0].strip() or name).replace("_", " ")
-  wrapped = textwrap.wrap(
-    first, width, max_lines=lines, placeholder="…", break_on_hyphens=True
-  )
-  # textwrap drops a word that is longer than the line when it cuts.
-  if wrapped == ["…"] or not wrapped:
-    return first[: width - 1] + "…"
-  return "\n".join(wrapped)
-
-
 def provenance(results: Results) -> str:
   """Where the numbers come from: data set, backbone and number of seeds."""
   records = [record for group in results.values() for record in group]
@@ -191,14 +172,6 @@ def split_labels(labels: Sequence[str]) -> dict[str, dict[str, str]]:
   return panels
 
 
-def caption(figure: Figure, text: str) -> None:
-  """Writes a remark under a figure, as wide as the figure is."""
-  width = int(figure.get_figwidth() * 15)
-  figure.supxlabel(
-    textwrap.fill(text, width), x=0.01, ha="left", fontsize=8, color="#333333"
-  )
-
-
 def deviation_remark(results: Results, mark: str) -> str:
   """What whiskers or bands are, where there is more than one seed."""
   several = any(len(records) > 1 for records in results.values())
@@ -210,16 +183,6 @@ def log_ticks(axis: Axis) -> None:
   axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
   axis.set_minor_locator(NullLocator())
   axis.set_major_formatter("{x:g}")
-
-
-def legend(figure: Figure, handles: Sequence[Any], *, columns: int = 0) -> None:
-  """A legend above the axes of a figure, outside of the data."""
-  figure.legend(
-    handles=list(handles),
-    loc="outside upper center",
-    ncols=columns or len(handles),
-    handlelength=3.0,
-  )
 
 
 def name_ticks(axes: Axes, names: Sequence[str], *, width: int) -> None:

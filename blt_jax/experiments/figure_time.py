@@ -48,7 +48,7 @@ def time(results: parts.Results, paper: parts.Paper) -> Figure:
     }
     _bars(axes[0, column], values, base, _paper_ratios(paper, unit, base))
     axes[0, column].set_title(title)
-  parts.caption(
+  style.caption(
     figure,
     f"{parts.provenance(results)}"
     f"{parts.deviation_remark(results, 'whiskers')}. Median "

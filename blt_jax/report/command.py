@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from blt_jax import logs
-from blt_jax.report import page
+from blt_jax.report import figures, page
 from blt_jax.report.record import read_run
 
 FILE = "report.html"
@@ -14,24 +14,27 @@ FILE = "report.html"
 def write_report(
   workdirs: Sequence[pathlib.Path], folder: pathlib.Path
 ) -> pathlib.Path:
-  """Writes the report of runs.
+  """Writes the report of runs, and the figures of a single one.
 
   Args:
     workdirs: work directories, at least one.
-    folder: where report.html goes; made when it does not exist.
+    folder: where report.html and figures/ go; made when it does not exist.
 
   Returns:
-    The file.
+    report.html.
 
   Raises:
     ValueError: when a directory holds no run, or a file of it is damaged.
   """
-  content = page.render([read_run(workdir) for workdir in workdirs])
+  runs = [read_run(workdir) for workdir in workdirs]
+  content = page.render(runs)
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / FILE
   temporary = path.with_name(path.name + ".tmp")
   temporary.write_text(content, encoding="utf-8")
   os.replace(temporary, path)
+  if len(runs) == 1:
+    figures.write_figures(runs[0], folder / figures.FOLDER)
   return path
 
 

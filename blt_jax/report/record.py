@@ -107,6 +107,15 @@ class RunRecord:
   results: dict[str, Any] | None
   rows: list[dict[str, float]]
 
+  @property
+  def origin(self) -> str:
+    """Data set, method, backbone and seed, for captions."""
+    config = self.config
+    return (
+      f"{config.dataset.name}, {config.method}, {config.model.backbone}, "
+      f"seed {config.seed}"
+    )
+
   def entries(self, name: str) -> Confusion | None:
     """A confusion matrix as its non-zero entries, or None without the file.
 

@@ -5,6 +5,8 @@ that a grey print tells them apart, and a marker, a line and a hatch of its own.
 """
 
 import pathlib
+import textwrap
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -116,3 +118,39 @@ def save(figure: Figure, path: str | pathlib.Path) -> list[pathlib.Path]:
     figure.savefig(files[0], metadata={"Software": None})
     figure.savefig(files[1], metadata={"Date": None, "Creator": None})
   return files
+
+
+def short_name(name: str, width: int, *, lines: int = 1) -> str:
+  """A class name for tight places: its first synonym, wrapped and cut.
+
+  Args:
+    name: such as "great white shark, white shark, man-eater".
+    width: most characters of a line.
+    lines: most lines.
+  """
+  first = (name.split(",")[0].strip() or name).replace("_", " ")
+  wrapped = textwrap.wrap(
+    first, width, max_lines=lines, placeholder="…", break_on_hyphens=True
+  )
+  # textwrap drops a word that is longer than the line when it cuts.
+  if wrapped == ["…"] or not wrapped:
+    return first[: width - 1] + "…"
+  return "\n".join(wrapped)
+
+
+def caption(figure: Figure, text: str) -> None:
+  """Writes a remark under a figure, as wide as the figure is."""
+  width = int(figure.get_figwidth() * 15)
+  figure.supxlabel(
+    textwrap.fill(text, width), x=0.01, ha="left", fontsize=8, color="#333333"
+  )
+
+
+def legend(figure: Figure, handles: Sequence[Any], *, columns: int = 0) -> None:
+  """A legend above the axes of a figure, outside of the data."""
+  figure.legend(
+    handles=list(handles),
+    loc="outside upper center",
+    ncols=columns or len(handles),
+    handlelength=3.0,
+  )
