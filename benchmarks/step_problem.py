@@ -1,0 +1,317 @@
+"""What the step benchmark measures: a state and batches of a real epoch."""
+
+import ast
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from PIL import Image
+
+from benchmarks import step_profiles
+from blt_jax import build, workdir
+from blt_jax.build import Stage
+from blt_jax.checkpoint import Checkpoints
+from blt_jax.data import array_images, crops, sampling
+from blt_jax.data.sources import Dataset
+from blt_jax.train_step import TrainState
+from configs import common
+
+HostBatch = dict[str, np.ndarray]
+
+# A made-up confusion matrix takes each class for so many others.
+_CONFUSED_WITH = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What to measure; None leaves a value as the configuration has it.
+
+  Attributes:
+    profile: one of step_profiles.PROFILES; unused with a run.
+    run: work directory of a trained run, "" for a network from scratch.
+    checkpoint: of the run: "best", "stage1" (its end) or "latest".
+    batches: most batches to make.
+    backbone: a name of blt_jax.models.BACKBONES.
+    image_size: side of the images, pixels.
+    batch: B, real images of a batch, over all devices.
+    p: share of the tail draws to hallucinate for, 0..1.
+    gamma: of the balanced sampler.
+    momentum: of the ascent, 0..1.
+    dtype: "float32" or "bfloat16".
+    devices: number of devices.
+    augment: False turns flip, rotation and jitter off.
+    fields: further "section.field=value" of the configuration.
+  """
+
+  profile: str = "cifar10_lt"
+  run: str = ""
+  checkpoint: str = "best"
+  batches: int = 16
+  backbone: str | None = None
+  image_size: int | None = None
+  batch: int | None = None
+  p: float | None = None
+  gamma: float | None = None
+  momentum: float | None = None
+  dtype: str | None = None
+  devices: int | None = None
+  augment: bool = True
+  fields: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+  """A state and batches to measure steps on.
+
+  Attributes:
+    config: the configuration.
+    class_counts: int64 [C].
+    stage: the stage that hallucinates.
+    state: what every step starts from, on all devices.
+    batches: host batches with slots, not dealt to devices; see `deal`.
+    trained: whether weights, confusion matrix and images are a run's, so that
+      the number of updates is realistic.
+  """
+
+  config: ml_collections.ConfigDict
+  class_counts: np.ndarray
+  stage: Stage
+  state: TrainState
+  batches: list[HostBatch]
+  trained: bool
+
+
+def make_problem(options: Options) -> Problem:
+  """The problem that the options describe; the same options give the same.
+
+  Raises:
+    ValueError: for options that can't work; names them.
+  """
+  config = make_config(options)
+  dataset = None
+  if options.run:
+    dataset = build.build_dataset(config)
+    class_counts = dataset.class_counts
+    labels = dataset.train.labels
+  else:
+    class_counts = step_profiles.profile_counts(options.profile)
+    labels = np.repeat(np.arange(len(class_counts)), class_counts)
+  devices = len(build.devices_of(config))
+  stage = build.build_stages(config, class_counts, devices=devices)[-1]
+  if not stage.capacity:
+    raise ValueError("the last stage of the configuration hallucinates nothing")
+  plan = _plan(config, stage, labels)
+  rows = range(min(options.batches, len(plan)))
+  batches = [
+    _random_batch(config, plan, row, labels)
+    if dataset is None
+    else _real_batch(config, plan, row, dataset)
+    for row in rows
+  ]
+  state = _state(options, config, stage, class_counts)
+  return Problem(
+    config=config,
+    class_counts=class_counts,
+    stage=stage,
+    state=build.place(state, config),
+    batches=batches,
+    trained=bool(options.run),
+  )
+
+
+def make_config(options: Options) -> ml_collections.ConfigDict:
+  """The configuration of a profile or a run, with the options applied.
+
+  Raises:
+    ValueError: for a field that does not exist.
+  """
+  if options.run:
+    config = common.default()
+    config.update(workdir.read_config(pathlib.Path(options.run)))
+  else:
+    config = step_profiles.profile_config(options.profile)
+  changes: dict[str, Any] = {
+    "model.backbone": options.backbone,
+    "model.dtype": options.dtype,
+    "dataset.image_size": options.image_size,
+    "stage1.batch_size": options.batch,
+    "stage2.batch_size": options.batch,
+    "stage2.gamma": options.gamma,
+    "perturb.p": options.p,
+    "perturb.momentum": options.momentum,
+    "num_devices": options.devices,
+  }
+  if not options.augment:
+    names = ("flip", "rotation", "brightness", "contrast", "saturation")
+    changes.update({f"dataset.{name}": 0.0 for name in names})
+  changes = {k: v for k, v in changes.items() if v is not None}
+  try:
+    config.update_from_flattened_dict(changes | _parse(options.fields))
+  except (KeyError, TypeError) as error:
+    raise ValueError(f"--set: {error}") from error
+  return config
+
+
+def _parse(fields: Sequence[str]) -> dict[str, Any]:
+  """{"section.field": value} of "section.field=value" strings."""
+  parsed = {}
+  for field in fields:
+    name, _, text = field.partition("=")
+    try:
+      parsed[name] = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+      parsed[name] = text
+  return parsed
+
+
+def deal(batch: HostBatch, devices: int) -> HostBatch:
+  """A batch with a leading device axis: images in blocks, slots in turn."""
+
+  def split(name: str, array: np.ndarray) -> np.ndarray:
+    if name.startswith("source_"):
+      dealt = array.reshape((-1, devices, *array.shape[1:]))
+      return dealt.swapaxes(0, 1)
+    return array.reshape((devices, -1, *array.shape[1:]))
+
+  return {name: split(name, array) for name, array in batch.items()}
+
+
+def without_slots(batch: HostBatch) -> HostBatch:
+  """The batch as plain training has it."""
+  return {k: v for k, v in batch.items() if not k.startswith("source_")}
+
+
+def on_canvases(batch: HostBatch, side: int | None) -> HostBatch:
+  """The batch as it travels where the device resizes.
+
+  The same arithmetic whatever the crops' sizes are, since shapes are static.
+
+  Args:
+    batch: of images of the network's size.
+    side: of the canvases, pixels; None returns the batch as it is.
+  """
+  if side is None:
+    return batch
+  result = dict(batch)
+  for name, extent in (
+    ("image", "image_extent"),
+    ("source_image", "source_extent"),
+  ):
+    if name in batch:
+      images = batch[name]
+      shape = (len(images), side, side, 3)
+      result[name] = np.zeros(shape, np.uint8)
+      result[name][:, : images.shape[1], : images.shape[2]] = images
+      sizes = np.array(images.shape[1:3], np.int32)
+      result[extent] = np.tile(sizes, (len(images), 1))
+  return result
+
+
+def _plan(config, stage: Stage, labels: np.ndarray) -> sampling.EpochPlan:
+  """The first epoch of the stage that hallucinates."""
+  perturb = config.perturb
+  return sampling.epoch_plan(
+    labels,
+    seed=config.seed,
+    stage=stage.number,
+    epoch=perturb.start_epoch,
+    batch_size=stage.batch_size,
+    gamma=stage.gamma,
+    hallucinate=sampling.HallucinationPlan(
+      tail=stage.tail,
+      p=perturb.p,
+      capacity=stage.capacity,
+      rounding=perturb.rounding,
+    ),
+  )
+
+
+def _random_batch(config, plan, row: int, labels: np.ndarray) -> HostBatch:
+  """Uniform noise with the labels of a plan's batch."""
+  size = config.dataset.image_size
+  rng = np.random.default_rng([config.seed, row])
+  count = plan.indices.shape[1] + plan.sources.shape[1]
+  pixels = rng.integers(0, 256, (count, size, size, 3), np.uint8)
+  return _batch(plan, row, pixels, labels)
+
+
+def _real_batch(config, plan, row: int, dataset: Dataset) -> HostBatch:
+  """Random resized crops of the images of a plan's batch."""
+  split = dataset.train
+  rows = np.concatenate([plan.indices[row], plan.sources[row]])
+  scales = (config.dataset.crop_scale, config.perturb.crop_scale)
+  ratio = config.dataset.crop_ratio
+  draws = np.concatenate(
+    [
+      crops.crop_draws(uniforms, scale=scale, ratio=ratio)
+      for uniforms, scale in zip(plan.crop_uniforms(row), scales, strict=True)
+    ]
+  )
+  requests = (
+    (_pixels(split, index)[None], draw[None])
+    for index, draw in zip(rows, draws, strict=True)
+  )
+  blocks = array_images.training_blocks(
+    requests, image_size=config.dataset.image_size, ratio=ratio
+  )
+  return _batch(plan, row, np.concatenate(list(blocks)), split.labels)
+
+
+def _pixels(split, index: int) -> np.ndarray:
+  """An image of a split, uint8 [h, w, 3], read without TensorFlow."""
+  if split.images is not None:
+    return split.images[index]
+  if split.paths is None:
+    raise ValueError("--workdir: a run on record files can't be read here.")
+  with Image.open(split.paths[index]) as image:
+    return np.asarray(image.convert("RGB"))
+
+
+def _batch(plan, row: int, pixels, labels) -> HostBatch:
+  """What `train_step` takes, of the pixels of images and sources."""
+  size = plan.indices.shape[1]
+  return {
+    "image": pixels[:size],
+    "label": labels[plan.indices[row]].astype(np.int32),
+    "source_image": pixels[size:],
+    "source_label": labels[plan.sources[row]].astype(np.int32),
+    "source_used": plan.used[row],
+  }
+
+
+def _state(options, config, stage: Stage, class_counts) -> TrainState:
+  """A run's state, or a fresh one with a made-up confusion matrix."""
+  num_classes = len(class_counts)
+  model = build.build_model(config, num_classes)
+  state = build.init_state(config, model, num_classes)
+  state = build.with_optimizer(config, state, stage)
+  if options.run:
+    return _restore(options, state, class_counts)
+  confusion = np.zeros((num_classes, num_classes), np.int32)
+  each = np.arange(num_classes)
+  for shift in range(1, min(_CONFUSED_WITH, num_classes - 1) + 1):
+    confusion[each, (each + shift) % num_classes] = shift
+  return state.replace(confusion=jnp.asarray(confusion))
+
+
+def _restore(options, state: TrainState, class_counts) -> TrainState:
+  """The state of a run's checkpoint."""
+  folder = pathlib.Path(options.run)
+  # As the run had it: options may change what a step is.
+  original = make_config(Options(run=options.run))
+  stages = build.build_stages(original, class_counts, devices=1)
+  step = None
+  if options.checkpoint == "stage1":
+    step = stages[0].epochs * stages[0].steps
+  with Checkpoints(
+    folder / "checkpoints", last_stage=stages[-1].number, read_only=True
+  ) as checkpoints:
+    restored, progress = checkpoints.restore(state, step=step)
+    if options.checkpoint == "best":
+      step = dict(progress.best or {})["step"]
+      restored, _ = checkpoints.restore(state, step=step)
+  return restored

@@ -1,0 +1,263 @@
+r"""How long a training step takes with BLT and without.
+
+    .venv/bin/python -m benchmarks.step_time --profile=cifar10_lt --batch=128
+    .venv/bin/python -m benchmarks.step_time --workdir=RUN
+    .venv/bin/python -m benchmarks.step_time --profile=imagenet_lt \
+        --backbone=resnet10 --batch=256 --dtype=bfloat16 --json=FILE
+
+compiles the plain and the BLT training step of a real configuration and runs
+them in turn on the same batches, which are those of an epoch with the class
+counts of the profile. Every step begins with the same weights. It prints
+medians with quartiles and, beside the ratio BLT / plain, the limit that the
+arithmetic sets:
+
+    1 + n (2 k + 1 + 3) / (3 B)
+
+for n hallucinated images a batch of B and k updates of each on average.
+
+From scratch, images are noise, the confusion matrix is made up, and k is not
+realistic. With --workdir weights, confusion matrix and images are those of a
+trained run. Batches lie on the device before the clock starts; augmentation is
+a part of the step. Where the device resizes (GPUs), that is, too.
+
+With --peer the same problem is measured in PyTorch, too (peer_pytorch.py): in
+turn ours, the release's way and the best variant, each in a process of its own:
+
+    python3 -m venv TORCH; TORCH/bin/pip install torch==2.13.0 numpy pillow
+    .venv/bin/python -m benchmarks.step_time --workdir=RUN --peer \
+        --peer_python=TORCH/bin/python
+
+The host resizes for both sides then. TensorFlow is not needed.
+"""
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from absl import app, flags, logging
+
+_PROFILES = ("cifar10_lt", "imagenet_lt", "places_lt", "inaturalist")
+_PROFILE = flags.DEFINE_enum(
+  "profile", "cifar10_lt", _PROFILES, "Class counts; cifar10_lt is small."
+)
+_WORKDIR = flags.DEFINE_string("workdir", "", "A trained run to measure.")
+_CHECKPOINT = flags.DEFINE_enum(
+  "checkpoint", "best", ("best", "stage1", "latest"), "Which one of the run."
+)
+_BACKBONE = flags.DEFINE_string("backbone", None, "Name of a backbone.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Pixels a side.")
+_BATCH = flags.DEFINE_integer("batch", None, "Real images a batch.")
+_P = flags.DEFINE_float("p", None, "Share of tail draws to hallucinate for.")
+_GAMMA = flags.DEFINE_float("gamma", None, "Of the balanced sampler.")
+_MOMENTUM = flags.DEFINE_float("momentum", None, "Of the ascent.")
+_DTYPE = flags.DEFINE_enum(
+  "dtype", None, ("float32", "bfloat16"), "What the network computes in."
+)
+_DEVICES = flags.DEFINE_integer("devices", None, "Emulated where it's a CPU.")
+_SET = flags.DEFINE_multi_string("set", [], "section.field=value of the config")
+_AUGMENT = flags.DEFINE_bool("augment", True, "Flip, rotate and jitter.")
+_BATCHES = flags.DEFINE_integer("batches", 16, "Different batches, at most.")
+_STEPS = flags.DEFINE_integer("steps", 32, "Timed steps of each kind.")
+_WARMUP = flags.DEFINE_integer("warmup", 3, "Steps of each kind before them.")
+_JSON = flags.DEFINE_string("json", None, "File for the numbers.")
+_SAVE = flags.DEFINE_string("save", None, "File for the problem (.npz).")
+_PEER = flags.DEFINE_bool("peer", False, "Measure PyTorch, too.")
+_PEER_PYTHON = flags.DEFINE_string("peer_python", "python3", "Has torch.")
+_ROUNDS = flags.DEFINE_integer("rounds", 2, "With --peer: processes of each.")
+
+VARIANTS = ("release", "best")
+Report = dict[str, Any]
+
+
+def main(_: list[str]) -> None:
+  """Measures here, or in turn with the peer in processes of their own."""
+  report: Report
+  if _PEER.value:
+    runs = _compare()
+    print("\n" + peer_table(runs))
+    report = {**runs}
+  else:
+    report = _measure()
+    print(table(report))
+  report["arguments"] = sys.argv[1:]
+  if _JSON.value:
+    pathlib.Path(_JSON.value).write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _measure() -> Report:
+  """Measures our steps in this process."""
+  if _DEVICES.value:
+    emulate = f"--xla_force_host_platform_device_count={_DEVICES.value}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {emulate}"
+  logging.set_verbosity(logging.ERROR)  # Orbax tells every step of a restore.
+  # jax reads its environment when it is imported.
+  from benchmarks import step_measure, step_problem, step_save
+
+  problem = step_problem.make_problem(
+    step_problem.Options(
+      profile=_PROFILE.value,
+      run=_WORKDIR.value,
+      checkpoint=_CHECKPOINT.value,
+      batches=_BATCHES.value,
+      backbone=_BACKBONE.value,
+      image_size=_IMAGE_SIZE.value,
+      batch=_BATCH.value,
+      p=_P.value,
+      gamma=_GAMMA.value,
+      momentum=_MOMENTUM.value,
+      dtype=_DTYPE.value,
+      devices=_DEVICES.value,
+      augment=_AUGMENT.value,
+      fields=_SET.value,
+    )
+  )
+  if _SAVE.value:
+    step_save.problem_file(problem).save(_SAVE.value)
+  return step_measure.measure(problem, steps=_STEPS.value, warmup=_WARMUP.value)
+
+
+def _compare() -> dict[str, list[Report]]:
+  """Ours and the peer's variants in turn."""
+  runs: dict[str, list[Report]] = {"ours": []}
+  runs |= {variant: [] for variant in VARIANTS}
+  with tempfile.TemporaryDirectory() as folder:
+    file = _SAVE.value or f"{folder}/problem.npz"
+    for number in range(_ROUNDS.value):
+      save = [f"--save={file}"] if number == 0 else []
+      ours = _our_command() + save
+      print(f"round {number + 1}", "ours", flush=True)
+      runs["ours"].append(_in_process(ours, f"{folder}/ours.json"))
+      if number == 0:
+        print(table(runs["ours"][0]), flush=True)
+      for variant, reports in runs.items():
+        if variant != "ours":
+          print(f"round {number + 1}", variant, flush=True)
+          command = _peer_command(variant, file)
+          reports.append(_in_process(command, f"{folder}/{variant}.json"))
+  return runs
+
+
+def _our_command() -> list[str]:
+  """This program without its peer."""
+  arguments = [a for a in sys.argv[1:] if not _ours_alone(a)]
+  command = [sys.executable, "-m", "benchmarks.step_time", *arguments]
+  return [*command, "--nopeer", "--set=dataset.resize_on=host"]
+
+
+def _ours_alone(argument: str) -> bool:
+  """Whether an argument is for the process that compares."""
+  return argument.lstrip("-").partition("=")[0] in ("json", "save")
+
+
+def _peer_command(variant: str, file: str) -> list[str]:
+  peer = pathlib.Path(__file__).with_name("peer_pytorch.py")
+  return [
+    _PEER_PYTHON.value,
+    str(peer),
+    f"--problem={file}",
+    f"--variant={variant}",
+    f"--steps={_STEPS.value}",
+    f"--warmup={_WARMUP.value}",
+  ]
+
+
+def _in_process(command: list[str], file: str) -> Report:
+  """What a program writes to its --json."""
+  subprocess.run(
+    [*command, f"--json={file}"], check=True, stdout=subprocess.DEVNULL
+  )
+  return json.loads(pathlib.Path(file).read_text())
+
+
+def table(report: Report) -> str:
+  """The report as a person reads it."""
+  plain, blt, where = report["plain"], report["blt"], report["machine"]
+  what = report["settings"]
+  lines = [
+    f"{what['backbone']}, {what['dtype']}, {what['image_size']} pixels, batch "
+    f"{what['batch_size']}, p {what['p']}, gamma {what['gamma']}, momentum "
+    f"{what['momentum']}: {what['dataset']}, {what['images']} images in "
+    f"{what['classes']} classes",
+    f"{where['devices']} x {where['device']} ({where['processor']}, "
+    f"{where['cores']} cores), jax {where['jax']}, {where['date']}",
+    "",
+    "| step | ms a batch (quartiles) | ms an image | s an epoch | compile s "
+    "| MB |",
+    "|---|---|---|---|---|---|",
+    _row("plain", plain),
+    _row("BLT", blt),
+    "",
+    f"BLT / plain {report['ratio']:.3f} (median of pairs "
+    f"{report['paired_ratio']:.3f}), limit {report['limit']:.3f}, ratio / limit"
+    f" {report['ratio_over_limit']:.3f}",
+    f"{blt['hallucinated']:.2f} hallucinated images a batch in "
+    f"{blt['capacity']} slots, {blt['updates']:.2f} updates each, the largest "
+    f"of a batch {blt['largest_updates']:.2f}",
+    f"plain step {report['plain_flops'] / 1e9:.2f} GFLOP, "
+    f"{report['plain_flops_a_second'] / 1e9:.1f} GFLOP/s, "
+    f"{100 * report['share_of_matmul']:.0f} % of a matrix product's "
+    f"{report['matmul_flops_a_second'] / 1e9:.1f}",
+  ]
+  if not what["trained"]:
+    lines.append(
+      "The updates are NOT realistic: the network is not trained, its images "
+      "are noise (--workdir takes a run)."
+    )
+  return "\n".join(lines)
+
+
+def _row(name: str, timed: Report) -> str:
+  low, high = (1000 * value for value in timed["quartiles"])
+  memory = timed.get("device_peak_bytes", timed["program_bytes"])
+  return (
+    f"| {name} | {1000 * timed['seconds']:.2f} ({low:.2f}-{high:.2f}) | "
+    f"{1000 * timed['seconds_an_image']:.3f} | "
+    f"{timed['seconds_an_epoch']:.2f} | {timed['compile_seconds']:.1f} | "
+    f"{memory / 1e6:.0f} |"
+  )
+
+
+def peer_table(runs: dict[str, list[Report]]) -> str:
+  """Ours and the peer's variants side by side, medians over the processes."""
+  lines = [
+    "| ms a batch | preparation | plain | BLT | ratio | n | k | logits off |",
+    "|---|---|---|---|---|---|---|---|",
+  ]
+  for name, reports in runs.items():
+    values = {
+      key: statistics.median(float(pick(report)) for report in reports)
+      for key, pick in _PICKS.items()
+    }
+    prepare = "in the step"
+    if name != "ours":
+      prepare = f"{1000 * values['prepare']:.2f}"
+    lines.append(
+      f"| {name} | {prepare} | {1000 * values['plain']:.2f} | "
+      f"{1000 * values['blt']:.2f} | {values['blt'] / values['plain']:.3f} | "
+      f"{values['n']:.2f} | {values['k']:.2f} | {values['differ']:.1e} |"
+    )
+  lines.append(
+    "Preparation of the real images (flip, rotation, jitter, normalisation) is "
+    "a part of our steps and not of the peer's, that of the images to "
+    "hallucinate from is a part of both."
+  )
+  return "\n".join(lines)
+
+
+_PICKS = {
+  "prepare": lambda report: report.get("prepare", {}).get("seconds", 0.0),
+  "plain": lambda report: report["plain"]["seconds"],
+  "blt": lambda report: report["blt"]["seconds"],
+  "n": lambda report: report["blt"]["hallucinated"],
+  "k": lambda report: report["blt"]["updates"],
+  "differ": lambda report: report.get("logits_differ", 0.0),
+}
+
+
+if __name__ == "__main__":
+  app.run(main)
