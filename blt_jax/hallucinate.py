@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from blt_jax.confusion import sample_confusing_classes
-from blt_jax.perturb import perturb_images
+from blt_jax.perturb import halving_widths, perturb_images
 from blt_jax.train_step import Batch, Hallucinations, TrainState
 
 # No probability is below 0: an image with this confidence is done at once.
@@ -24,6 +24,7 @@ def hallucinate(
   confidence_choices: Sequence[float] = (),
   targets: str = "confusion",
   ascent: Mapping[str, Any] | None = None,
+  narrowest: int = 1,
 ) -> Hallucinations:
   """Turns a batch's source images into hard examples of their own class.
 
@@ -45,6 +46,8 @@ def hallucinate(
       takes any other class with equal probability.
     ascent: further arguments of `perturb_images`; max_steps=0 leaves the images
       augmented but not perturbed.
+    narrowest: fewest images to ascend at a time: 1 where an image more costs
+      what it computes, more where its time disappears beside a device's delays.
 
   Returns:
     Hallucinations of k slots.
@@ -69,6 +72,7 @@ def hallucinate(
     preprocess_fn(keys[:, 2], batch["source_image"]),
     target,
     jnp.where(used, drawn, _OFF),
+    widths=halving_widths(len(labels), narrowest=narrowest),
     **(ascent or {}),
   )
   return Hallucinations(

@@ -1,6 +1,7 @@
 """Hard tail examples by gradient ascent on the image (algorithm.md, step 6)."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,13 +23,23 @@ class PerturbResult(NamedTuple):
 
 
 class _Ascent(NamedTuple):
-  """The carry of the ascent's while loop."""
+  """The carry of the ascent's while loop: n images, of which w ascend.
+
+  Attributes:
+    images: [n, h, w, c].
+    num_updates: int32 [n].
+    reached: bool [n].
+    lanes: int32 [w], the image in each lane, n for an empty one.
+    velocity: [w, h, w, c], of the images in the lanes; None without momentum.
+    taken: int32, how many images have left the queue.
+  """
 
   images: jax.Array
-  velocity: jax.Array
   num_updates: jax.Array
   reached: jax.Array
-  running: jax.Array
+  lanes: jax.Array
+  velocity: jax.Array | None
+  taken: jax.Array
 
 
 def perturb_images(
@@ -40,6 +51,7 @@ def perturb_images(
   step_size: float = 0.7,
   max_steps: int = 15,
   momentum: float = 0.0,
+  widths: Sequence[int] = (),
 ) -> PerturbResult:
   """Moves each image towards its target class until that class is likely.
 
@@ -53,11 +65,13 @@ def perturb_images(
   Images do not influence one another (as long as `logits_fn` treats them one by
   one: run it in inference mode). A confidence below 0 switches an image off.
 
-  The whole batch runs in one `lax.while_loop` that ends with the last
-  unfinished image; finished images are frozen. It takes max(num_updates) + 1
-  forward and max(num_updates) backward passes, and only the gradient with
-  respect to the images is computed. The loop can't be differentiated in reverse
-  mode.
+  Only the gradient with respect to the images is computed, and only for images
+  that are not done: `widths[0]` images ascend at a time, in lanes; one that is
+  done makes room for the next. When none is waiting and the lanes are emptying,
+  the rest moves to `widths[1]` lanes, and so on. Each width is a
+  `lax.while_loop`; the loops can't be differentiated in reverse mode. Widths
+  change the cost, not the result: without them all images ascend together, for
+  max(num_updates) + 1 forward and max(num_updates) backward passes of all.
 
   `momentum=0` is the paper's text (supplement section 1.3 and Algorithm 1);
   `momentum=1` is the authors' release, which never resets the image gradient.
@@ -70,13 +84,15 @@ def perturb_images(
     step_size: factor of the update.
     max_steps: most updates an image can receive; 0 only checks the confidence.
     momentum: factor that carries the last update direction over, 0..1.
+    widths: falling numbers of images to ascend at a time, 1 or more each; n
+      stands for those above n. (n,) if empty.
 
   Returns:
     A PerturbResult.
 
   Raises:
-    ValueError: if `targets` or `confidences` is not of shape [n], or
-      `max_steps` is negative.
+    ValueError: if `targets` or `confidences` is not of shape [n], `max_steps`
+      is negative, or `widths` are not falling positive numbers.
 
   References:
     Kozerawski et al., BLT: Balancing Long-Tailed Datasets with
@@ -91,47 +107,100 @@ def perturb_images(
       )
   if max_steps < 0:
     raise ValueError(f"max_steps is {max_steps}; it must be 0 or more.")
+  if min(widths, default=1) < 1 or sorted(set(widths))[::-1] != list(widths):
+    raise ValueError(f"widths are {widths}; they must fall and be 1 or more.")
   if not num_images:
     return PerturbResult(images, jnp.zeros(0, jnp.int32), jnp.zeros(0, bool))
-  rows = jnp.arange(num_images)
+  # Images that are switched off stand behind the others and never get a lane.
+  on = confidences >= 0
+  waiting, queue = on.sum(), jnp.argsort(~on, stable=True)
+
+  def enter(places: jax.Array) -> jax.Array:
+    """The images at places of the queue, n behind its end."""
+    ahead = queue.at[places].get(mode="clip")
+    return jnp.where(places < waiting, ahead, num_images)
 
   def ascend(state: _Ascent) -> _Ascent:
-    logits, pull_back = jax.vjp(logits_fn, state.images)
+    lanes = state.lanes
+    current = state.images.at[lanes].get(mode="clip")
+    target = targets.at[lanes].get(mode="clip")
+    logits, pull_back = jax.vjp(logits_fn, current)
     probabilities = jax.nn.softmax(logits.astype(jnp.float32))
-    reached = state.reached | (probabilities[rows, targets] > confidences)
-    updating = ~reached & (state.num_updates < max_steps)
-    running = jnp.any(updating)
-
-    def update() -> tuple[jax.Array, jax.Array]:
-      one_hot = jax.nn.one_hot(targets, logits.shape[1], dtype=logits.dtype)
-      (gradient,) = pull_back(one_hot)
-      velocity = momentum * state.velocity + gradient
-      moved = state.images + step_size * velocity
-      return jnp.where(_like(updating, moved), moved, state.images), velocity
-
-    new_images, velocity = jax.lax.cond(
-      running, update, lambda: (state.images, state.velocity)
+    reached = probabilities[jnp.arange(len(lanes)), target] > (
+      confidences.at[lanes].get(mode="clip")
     )
+    made = state.num_updates.at[lanes].get(mode="clip")
+    updating = (lanes < num_images) & ~reached & (made < max_steps)
+
+    def update() -> tuple[jax.Array, jax.Array | None]:
+      one_hot = jax.nn.one_hot(target, logits.shape[1], dtype=logits.dtype)
+      (step,) = pull_back(one_hot)
+      velocity = None
+      if state.velocity is not None:
+        step = step + momentum * state.velocity
+        velocity = jnp.where(_like(updating, step), step, 0)
+      rows = jnp.where(updating, lanes, num_images)
+      moved = current + step_size * step
+      return state.images.at[rows].set(moved, mode="drop"), velocity
+
+    rest = None if state.velocity is None else jnp.zeros_like(state.velocity)
+    new_images, velocity = jax.lax.cond(
+      jnp.any(updating), update, lambda: (state.images, rest)
+    )
+    places = state.taken + jnp.cumsum(~updating) - 1
     return _Ascent(
       images=new_images,
+      num_updates=state.num_updates.at[lanes].add(updating, mode="drop"),
+      reached=state.reached.at[lanes].set(reached, mode="drop"),
+      lanes=jnp.where(updating, lanes, enter(places)),
       velocity=velocity,
-      num_updates=state.num_updates + updating,
-      reached=reached,
-      running=running,
+      taken=state.taken + (~updating).sum(),
     )
 
-  final = jax.lax.while_loop(
-    lambda state: state.running,
-    ascend,
-    _Ascent(
-      images=images,
-      velocity=jnp.zeros_like(images),
-      num_updates=jnp.zeros(num_images, jnp.int32),
-      reached=jnp.zeros(num_images, bool),
-      running=jnp.array(True),
-    ),
+  widths = [min(width, num_images) for width in widths or [num_images]]
+  widths = list(dict.fromkeys(widths))
+  state = _Ascent(
+    images=images,
+    num_updates=jnp.zeros(num_images, jnp.int32),
+    reached=~on,
+    lanes=enter(jnp.arange(widths[0])),
+    velocity=jnp.zeros_like(images[: widths[0]]) if momentum else None,
+    taken=jnp.array(widths[0]),
   )
-  return PerturbResult(final.images, final.num_updates, final.reached)
+  for width, enough in itertools.zip_longest(widths, widths[1:], fillvalue=0):
+
+    def more(state: _Ascent, enough: int = enough) -> jax.Array:
+      return (state.lanes < num_images).sum() > enough
+
+    state = jax.lax.while_loop(more, ascend, _narrow(state, width))
+  return PerturbResult(state.images, state.num_updates, state.reached)
+
+
+def halving_widths(num_images: int, *, narrowest: int = 1) -> tuple[int, ...]:
+  """Widths for `perturb_images`: half the images, a quarter, an eighth, ...
+
+  About half of all slots are used and their updates differ widely, so that
+  half the lanes are kept busy by all images until the last few, for which
+  fewer lanes do.
+
+  Args:
+    num_images: n, 1 or more.
+    narrowest: the last width, where n is large enough.
+
+  Returns:
+    Falling widths, at least one.
+  """
+  widths = [max(num_images // 2, 1)]
+  while widths[-1] // 2 >= narrowest:
+    widths.append(widths[-1] // 2)
+  return tuple(widths)
+
+
+def _narrow(state: _Ascent, width: int) -> _Ascent:
+  """Keeps so many lanes, the occupied ones first."""
+  kept = jnp.argsort(state.lanes, stable=True)[:width]
+  velocity = None if state.velocity is None else state.velocity[kept]
+  return state._replace(lanes=state.lanes[kept], velocity=velocity)
 
 
 def _like(mask: jax.Array, images: jax.Array) -> jax.Array:

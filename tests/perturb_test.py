@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blt_jax.models import create_model
-from blt_jax.perturb import perturb_images
+from blt_jax.perturb import halving_widths, perturb_images
 
 NUM, SIZE, CLASSES = 8, 6, 5
 
@@ -51,13 +51,22 @@ def _one_by_one(logits_fn, images, targets, confidences, *, momentum):
   return [np.stack(part) for part in zip(*results, strict=True)]
 
 
-@pytest.mark.parametrize("momentum", [0.0, 1.0])
-def test_equals_a_plain_loop_image_by_image(momentum):
+@pytest.fixture(scope="module", params=[0.0, 1.0])
+def solved(request):
+  """A momentum, a problem and its solution."""
   problem = _problem()
-  result = jax.jit(
-    functools.partial(perturb_images, problem[0], momentum=momentum)
-  )(*problem[1:])
-  images, updates, reached = _one_by_one(*problem, momentum=momentum)
+  return request.param, problem, _one_by_one(*problem, momentum=request.param)
+
+
+@pytest.mark.parametrize(
+  "widths", [(), (8,), (3,), (1,), (20, 3, 1), (4, 2, 1)], ids=str
+)
+def test_equals_a_plain_loop_image_by_image(solved, widths):
+  momentum, problem, (images, updates, reached) = solved
+  perturb = functools.partial(
+    perturb_images, problem[0], momentum=momentum, widths=widths
+  )
+  result = jax.jit(perturb)(*problem[1:])
   np.testing.assert_array_equal(result.num_updates, updates)
   np.testing.assert_array_equal(result.reached, reached)
   np.testing.assert_allclose(result.images, images, rtol=1e-4, atol=1e-5)
@@ -110,6 +119,44 @@ def test_negative_confidence_switches_an_image_off():
   result = perturb_images(logits_fn, images, targets, jnp.full(NUM, -1.0))
   np.testing.assert_array_equal(result.images, images)
   np.testing.assert_array_equal(result.num_updates, 0)
+
+
+@pytest.mark.parametrize("widths", [(1,), (2, 1), (3,), (8, 4, 2, 1)], ids=str)
+def test_lanes_pass_through_the_network_only_what_is_not_done(widths):
+  logits_fn, images, targets, confidences = _problem()
+  confidences = confidences.at[::3].set(-1.0)  # 3 of 8 are switched off.
+  passes = []
+
+  def counted(x):
+    jax.debug.callback(lambda: passes.append(len(x)))
+    return logits_fn(x)
+
+  result = perturb_images(counted, images, targets, confidences, widths=widths)
+  jax.effects_barrier()
+  looks = np.asarray(result.num_updates + 1)[np.asarray(confidences) >= 0]
+  assert sum(passes) == _lane_passes(looks, widths)
+  if widths[-1] == 1 == widths[0]:
+    assert sum(passes) == looks.sum()
+
+
+def _lane_passes(looks, widths):
+  """Lanes times iterations, where image i needs looks[i] of them."""
+  queue, lanes, passes = list(looks), [], 0
+  for width, enough in zip(widths, [*widths[1:], 0], strict=True):
+    while True:
+      while queue and len(lanes) < width:
+        lanes.append(queue.pop(0))
+      if len(lanes) <= enough:
+        break
+      passes += width
+      lanes = [left - 1 for left in lanes if left > 1]
+  return passes
+
+
+@pytest.mark.parametrize("widths", [(0,), (2, 4), (3, 3)], ids=str)
+def test_widths_that_do_not_fall_are_refused(widths):
+  with pytest.raises(ValueError, match="widths are"):
+    perturb_images(*_problem(), widths=widths)
 
 
 def test_images_do_not_influence_one_another():
@@ -217,3 +264,10 @@ def test_wrong_shape_is_refused_by_name(name):
 def test_negative_max_steps_is_refused():
   with pytest.raises(ValueError, match="max_steps is -1"):
     perturb_images(*_problem(), max_steps=-1)
+
+
+def test_widths_halve():
+  assert halving_widths(17) == (8, 4, 2, 1)
+  assert halving_widths(20, narrowest=4) == (10, 5)
+  assert halving_widths(1) == (1,)
+  assert halving_widths(3, narrowest=4) == (1,)
