@@ -65,8 +65,10 @@ def main(arguments: list[str]) -> int:
   if _MODE.value == "evaluate":
     if not _WORKDIR.value:
       raise ValueError("--mode=evaluate needs --workdir=DIR of a training run.")
+    from blt_jax import compile_cache
     from blt_jax.train import evaluate_run
 
+    compile_cache.enable()
     evaluate_run(pathlib.Path(_WORKDIR.value))
     return 0
   if _MODE.value == "report":
@@ -82,8 +84,10 @@ def main(arguments: list[str]) -> int:
     from blt_jax.check_data import check_data
 
     return check_data(_CONFIG.value, _OUTPUT.value)
+  from blt_jax import compile_cache
   from blt_jax.train import train
 
+  compile_cache.enable()
   train(_CONFIG.value, pathlib.Path(_WORKDIR.value or _default_workdir()))
   return 0
 

@@ -1,0 +1,52 @@
+"""Compiled programs on disk, so that the next run need not compile them."""
+
+import os
+import pathlib
+
+import jax
+
+# What is kept of it at the start of a run, bytes.
+LIMIT = 2 * 2**30
+
+
+def enable() -> None:
+  """Lets JAX keep what it compiles in the user's cache from now on.
+
+  That is blt_jax/xla in $XDG_CACHE_HOME or ~/.cache. A program is found again
+  by what it computes, the versions of JAX and XLA, and the kind of device, a
+  CPU's instruction set included. JAX_COMPILATION_CACHE_DIR makes it another
+  folder, which is left as it is, and JAX_ENABLE_COMPILATION_CACHE=0 turns it
+  off.
+  """
+  if jax.config.values["jax_compilation_cache_dir"]:
+    return
+  home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+  folder = pathlib.Path(home) / "blt_jax" / "xla"
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError:  # Nowhere to keep anything: every run compiles.
+    return
+  prune(folder, LIMIT)
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def prune(folder: pathlib.Path, limit: int) -> None:
+  """Deletes the files that were used longest ago, down to so many bytes.
+
+  Other processes may use the folder, and delete in it, at the same time.
+  """
+  found = []
+  for path in folder.iterdir():
+    try:
+      status = path.stat()
+    except FileNotFoundError:
+      continue
+    used = max(status.st_atime, status.st_mtime)
+    found.append((used, status.st_size, path))
+  total = sum(size for _, size, _ in found)
+  for _, size, path in sorted(found, key=lambda entry: entry[0]):
+    if total <= limit:
+      break
+    path.unlink(missing_ok=True)
+    total -= size
