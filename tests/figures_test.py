@@ -340,6 +340,24 @@ def test_lines_are_means_over_seeds_beside_the_paper(tmp_path):
   assert np.ptp(segments[0][:, 1]) == pytest.approx(2 * np.sqrt(2))
 
 
+def test_axes_end_where_accuracies_do(tmp_path):
+  results = {
+    label: [
+      write_run(
+        tmp_path / f"{label}-{seed}",
+        arg=f"alpha={label}",
+        accuracies={"overall": 50.0, "many": many, "medium": 50, "few": 90.0},
+      )
+      for seed, many in enumerate((0.0, 100.0))
+    ]
+    for label in ("15", "20")
+  }
+  published = {"15": {"many": 40.0}, "20": {"many": 42.0}}
+  figure = FIGURES["accuracy_lines"](results, published)
+  for axes in figure.axes:
+    np.testing.assert_allclose(axes.get_ylim(), (-2, 102))
+
+
 def test_one_seed_has_no_whiskers_and_no_paper_no_axes(tmp_path):
   results = _accuracy_runs(tmp_path, ALPHAS, seeds=1)
   figure = FIGURES["accuracy_lines"](results, {})

@@ -25,6 +25,8 @@ _FIELDS = {
 _SHIFT = 0.05  # Between the groups' points of a setting.
 _IGNORED = ("seed", "num_devices", "dataset.root", "stage1.reuse")
 
+_LIMITS = (-2.0, 102.0)  # Of axes of accuracies, percent.
+
 
 @parts.figure_of
 def accuracy_lines(results: parts.Results, paper: parts.Paper) -> Figure:
@@ -263,13 +265,15 @@ def _varied_field(results: parts.Results) -> str:
 
 
 def _equal_spans(columns: Sequence[Axes]) -> None:
-  """Gives each column as many percentage points, none above 102 percent."""
-  limits = [axes.get_ylim() for axes in columns]
+  """Gives each column as many percentage points, all within 0..100 and a bit.
+
+  Whiskers beyond are cut off: no accuracy is there.
+  """
+  limits = [np.clip(axes.get_ylim(), *_LIMITS) for axes in columns]
   span = max(top - bottom for bottom, top in limits)
   for axes, (bottom, top) in zip(columns, limits, strict=True):
-    middle = (bottom + top) / 2
-    upper = min(middle + span / 2, 102.0)
-    axes.set_ylim(upper - span, upper)
+    lower = np.clip((bottom + top - span) / 2, _LIMITS[0], _LIMITS[1] - span)
+    axes.set_ylim(lower, lower + span)
 
 
 def _accuracy_caption(
