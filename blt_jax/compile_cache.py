@@ -16,7 +16,8 @@ def enable() -> None:
   by what it computes, the versions of JAX and XLA, and the kind of device, a
   CPU's instruction set included. JAX_COMPILATION_CACHE_DIR makes it another
   folder, which is left as it is, and JAX_ENABLE_COMPILATION_CACHE=0 turns it
-  off.
+  off. JAX does not write into it atomically: what a killed process half wrote
+  is compiled anew with a warning, until the file is deleted.
   """
   if jax.config.values["jax_compilation_cache_dir"]:
     return
