@@ -82,6 +82,30 @@ def main(_: list[str]) -> None:
         for kind in KINDS
       }
       print(f"| {cores} | {_row(values, inverse=number == 0)} |")
+  print(f"\nResizing on the device: {_device_cost(files)}")
+
+
+def _device_cost(files: list[pathlib.Path]) -> str:
+  """What the device computes for an image, and which crops it can't resize."""
+  import jax
+
+  from blt_jax.data import device_resize
+  from blt_jax.experiments import flops
+
+  side = device_resize.CANVAS_SCALE * SIZE
+  count = flops.count(
+    functools.partial(device_resize.resize_crops, size=SIZE),
+    jax.ShapeDtypeStruct((1, side, side, 3), np.uint8),
+    jax.ShapeDtypeStruct((1, 2), np.int32),
+  )
+  batches = _our_batches(files, 1, resized=False)
+  extents = np.concatenate([batch["image_extent"] for batch in batches])
+  # A crop that is too large comes with the very size it is to have.
+  large = np.mean((extents == SIZE).all(axis=1))
+  return (
+    f"{count / flops.GIGA:.2f} GFLOP an image; {100 * large:.1f} % of "
+    f"{len(extents)} crops do not fit into {side} pixels."
+  )
 
 
 def _row(values: dict[str, list[float]], *, inverse: bool) -> str:
