@@ -33,7 +33,7 @@ def measure(problem: Problem, *, steps: int, warmup: int) -> Report:
     The report as it is written to JSON; seconds, bytes and FLOPs.
   """
   train_fn = build.build_train_step(problem.config)
-  batches = {name: list(_placed(problem, name)) for name in NAMES}
+  batches = {name: list(placed(problem, name)) for name in NAMES}
   programs, report = {}, dict[str, Any]()
   for name in NAMES:
     state = fresh_state(problem, 0)
@@ -170,7 +170,7 @@ def matmul_rate(dtype: str, device: jax.Device) -> float:
   return 2 * size**3 / statistics.median(seconds)
 
 
-def _placed(problem: Problem, name: str) -> Iterator[Any]:
+def placed(problem: Problem, name: str) -> Iterator[Any]:
   """The batches on the devices, with or without slots."""
   config = problem.config
   devices = build.devices_of(config)

@@ -127,7 +127,7 @@ def make_config(options: Options) -> ml_collections.ConfigDict:
   """The configuration of a profile or a run, with the options applied.
 
   Raises:
-    ValueError: for a field that does not exist.
+    ValueError: for a field that does not exist or a value of another type.
   """
   if options.run:
     config = common.default()
@@ -149,9 +149,14 @@ def make_config(options: Options) -> ml_collections.ConfigDict:
     names = ("flip", "rotation", "brightness", "contrast", "saturation")
     changes.update({f"dataset.{name}": 0.0 for name in names})
   changes = {k: v for k, v in changes.items() if v is not None}
+  changes |= _parse(options.fields)
+  known = workdir.flatten(config)
+  for field in changes:
+    if field not in known:
+      raise ValueError(f"--set={field}: the configuration has no such field.")
   try:
-    config.update_from_flattened_dict(changes | _parse(options.fields))
-  except (KeyError, TypeError) as error:
+    config.update_from_flattened_dict(changes)
+  except TypeError as error:
     raise ValueError(f"--set: {error}") from error
   return config
 

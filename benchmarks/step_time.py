@@ -68,9 +68,11 @@ _JSON = flags.DEFINE_string("json", None, "File for the numbers.")
 _SAVE = flags.DEFINE_string("save", None, "File for the problem (.npz).")
 _PEER = flags.DEFINE_bool("peer", False, "Measure PyTorch, too.")
 _PEER_PYTHON = flags.DEFINE_string("peer_python", "python3", "Has torch.")
+_VARIANTS = flags.DEFINE_list(
+  "peer_variants", ["release", "best"], "Also: compiled (takes minutes)."
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 2, "With --peer: processes of each.")
 
-VARIANTS = ("release", "best")
 Report = dict[str, Any]
 
 
@@ -124,41 +126,36 @@ def _measure() -> Report:
 def _compare() -> dict[str, list[Report]]:
   """Ours and the peer's variants in turn."""
   runs: dict[str, list[Report]] = {"ours": []}
-  runs |= {variant: [] for variant in VARIANTS}
+  runs |= {variant: [] for variant in _VARIANTS.value}
   with tempfile.TemporaryDirectory() as folder:
-    file = _SAVE.value or f"{folder}/problem.npz"
+    problem = _SAVE.value or f"{folder}/problem.npz"
     for number in range(_ROUNDS.value):
-      save = [f"--save={file}"] if number == 0 else []
-      ours = _our_command() + save
-      print(f"round {number + 1}", "ours", flush=True)
-      runs["ours"].append(_in_process(ours, f"{folder}/ours.json"))
-      if number == 0:
-        print(table(runs["ours"][0]), flush=True)
-      for variant, reports in runs.items():
-        if variant != "ours":
-          print(f"round {number + 1}", variant, flush=True)
-          command = _peer_command(variant, file)
-          reports.append(_in_process(command, f"{folder}/{variant}.json"))
+      for name, reports in runs.items():
+        print(f"round {number + 1}: {name}", flush=True)
+        command = _peer_command(name, problem)
+        if name == "ours":
+          command = _our_command("" if number else problem)
+        reports.append(_in_process(command, f"{folder}/{name}.json"))
+        if name == "ours" and number == 0:
+          print(table(reports[0]), flush=True)
   return runs
 
 
-def _our_command() -> list[str]:
-  """This program without its peer."""
-  arguments = [a for a in sys.argv[1:] if not _ours_alone(a)]
-  command = [sys.executable, "-m", "benchmarks.step_time", *arguments]
-  return [*command, "--nopeer", "--set=dataset.resize_on=host"]
-
-
-def _ours_alone(argument: str) -> bool:
-  """Whether an argument is for the process that compares."""
-  return argument.lstrip("-").partition("=")[0] in ("json", "save")
+def _our_command(save: str) -> list[str]:
+  """This program without its peer; later flags win over earlier ones."""
+  command = [sys.executable, "-m", "benchmarks.step_time", *sys.argv[1:]]
+  # The peer's loader resizes beside its steps, so ours has to as well.
+  return [
+    *command,
+    "--nopeer",
+    f"--save={save}",
+    "--set=dataset.resize_on=host",
+  ]
 
 
 def _peer_command(variant: str, file: str) -> list[str]:
-  peer = pathlib.Path(__file__).with_name("peer_pytorch.py")
   return [
-    _PEER_PYTHON.value,
-    str(peer),
+    *(_PEER_PYTHON.value, "-m", "benchmarks.peer_pytorch"),
     f"--problem={file}",
     f"--variant={variant}",
     f"--steps={_STEPS.value}",
@@ -213,7 +210,8 @@ def table(report: Report) -> str:
 
 def _row(name: str, timed: Report) -> str:
   low, high = (1000 * value for value in timed["quartiles"])
-  memory = timed.get("device_peak_bytes", timed["program_bytes"])
+  kind = "device_peak" if "device_peak_bytes" in timed else "program"
+  memory = timed[f"{kind}_bytes"]
   return (
     f"| {name} | {1000 * timed['seconds']:.2f} ({low:.2f}-{high:.2f}) | "
     f"{1000 * timed['seconds_an_image']:.3f} | "
