@@ -16,9 +16,10 @@ arithmetic sets:
 for n hallucinated images a batch of B and k updates of each on average.
 
 From scratch, images are noise, the confusion matrix is made up, and k is not
-realistic. With --workdir weights, confusion matrix and images are those of a
-trained run. Batches lie on the device before the clock starts; augmentation is
-a part of the step. Where the device resizes (GPUs), that is, too.
+realistic (--set=perturb.max_steps=5 keeps it at 5 or less). With --workdir
+weights, confusion matrix and images are those of a trained run. Batches lie on
+the device before the clock starts; augmentation is a part of the step. Where
+the device resizes (GPUs), that is, too.
 
 With --peer the same problem is measured in PyTorch, too (peer_pytorch.py): in
 turn ours, the release's way and the best variant, each in a process of its own:
