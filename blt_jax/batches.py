@@ -1,6 +1,7 @@
 """Brings the images of a data set to the devices, in the order of the plan."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from blt_jax import build
 from blt_jax.build import Stage
-from blt_jax.data import pipeline, sampling
+from blt_jax.data import pipeline, sampling, small_images
 from blt_jax.data.sources import Dataset, Split
 from blt_jax.data.unreadable import Substitutes
 
@@ -102,10 +103,17 @@ class Feeder:
       self._kept[id(split)] = list(batches)
     yield from self._kept[id(split)]
 
+  @functools.cached_property
+  def _train(self) -> Split:
+    """The training images, decoded where they are small."""
+    return small_images.in_memory(
+      self.dataset.train, max_pixels=self.config.dataset.max_pixels
+    )
+
   def _read(self, plan, crop_scale) -> Iterator[HostBatch]:
     dataset = self.config.dataset
     batches = pipeline.train_batches(
-      self.dataset.train,
+      self._train,
       plan,
       image_size=dataset.image_size,
       crop_scale=crop_scale,
