@@ -21,6 +21,9 @@ weights, confusion matrix and images are those of a trained run. Batches lie on
 the device before the clock starts; augmentation is a part of the step. Where
 the device resizes (GPUs), that is, too.
 
+With --together nothing makes room for others in the ascent: what the queue of
+`perturb_images` is worth.
+
 With --peer the same problem is measured in PyTorch, too (peer_pytorch.py): in
 turn ours, the release's way and the best variant, each in a process of its own:
 
@@ -62,6 +65,9 @@ _DTYPE = flags.DEFINE_enum(
 _DEVICES = flags.DEFINE_integer("devices", None, "Emulated where it's a CPU.")
 _SET = flags.DEFINE_multi_string("set", [], "section.field=value of the config")
 _AUGMENT = flags.DEFINE_bool("augment", True, "Flip, rotate and jitter.")
+_TOGETHER = flags.DEFINE_bool(
+  "together", False, "All images ascend together until the last one is done."
+)
 _BATCHES = flags.DEFINE_integer("batches", 16, "Different batches, at most.")
 _STEPS = flags.DEFINE_integer("steps", 32, "Timed steps of each kind.")
 _WARMUP = flags.DEFINE_integer("warmup", 3, "Steps of each kind before them.")
@@ -100,7 +106,10 @@ def _measure() -> Report:
   logging.set_verbosity(logging.ERROR)  # Orbax tells every step of a restore.
   # jax reads its environment when it is imported.
   from benchmarks import step_measure, step_problem, step_save
+  from blt_jax import hallucinate
 
+  if _TOGETHER.value:
+    hallucinate.halving_widths = lambda number, **_: (number,)
   problem = step_problem.make_problem(
     step_problem.Options(
       profile=_PROFILE.value,
