@@ -9,7 +9,7 @@ import ml_collections
 import pytest
 
 from blt_jax.experiments import effects, tables, timing
-from blt_jax.experiments.catalog import Setting
+from blt_jax.experiments.experiment import Setting
 from blt_jax.report.record import RunRecord
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 from blt_jax.experiments import tables
-from blt_jax.experiments.catalog import Setting
+from blt_jax.experiments.experiment import Setting
 from blt_jax.experiments.tables import GROUPS, Paper, Results
 
 

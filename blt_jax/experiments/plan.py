@@ -10,7 +10,7 @@ import ml_collections
 
 from blt_jax import workdir as workdirs
 from blt_jax.experiments import configure
-from blt_jax.experiments.catalog import Experiment, Setting
+from blt_jax.experiments.experiment import Experiment, Setting
 from blt_jax.experiments.protocols import Protocol, settings_on
 
 # What stage 1 depends on, as blt_jax.resume.check_reuse sees it.

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from blt_jax.experiments.catalog import BACKBONES, Experiment, Setting
+from blt_jax.experiments.catalog import BACKBONES
+from blt_jax.experiments.experiment import Experiment, Setting
 
 
 @dataclasses.dataclass(frozen=True)
