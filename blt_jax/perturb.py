@@ -181,7 +181,7 @@ def halving_widths(num_images: int, *, narrowest: int = 1) -> tuple[int, ...]:
 
   About half of all slots are used and their updates differ widely, so that
   half the lanes are kept busy by all images until the last few, for which
-  fewer lanes do.
+  fewer lanes do. No more than four widths: each is compiled for itself.
 
   Args:
     num_images: n, 1 or more.
@@ -191,7 +191,7 @@ def halving_widths(num_images: int, *, narrowest: int = 1) -> tuple[int, ...]:
     Falling widths, at least one.
   """
   widths = [max(num_images // 2, 1)]
-  while widths[-1] // 2 >= narrowest:
+  while widths[-1] // 2 >= narrowest and len(widths) < 4:
     widths.append(widths[-1] // 2)
   return tuple(widths)
 

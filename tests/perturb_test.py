@@ -269,5 +269,6 @@ def test_negative_max_steps_is_refused():
 def test_widths_halve():
   assert halving_widths(17) == (8, 4, 2, 1)
   assert halving_widths(20, narrowest=4) == (10, 5)
+  assert halving_widths(256) == (128, 64, 32, 16)
   assert halving_widths(1) == (1,)
   assert halving_widths(3, narrowest=4) == (1,)
