@@ -1,5 +1,6 @@
 """Hard tail examples by gradient ascent on the image (algorithm.md, step 6)."""
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,6 +21,30 @@ class PerturbResult(NamedTuple):
   images: jax.Array
   num_updates: jax.Array
   reached: jax.Array
+
+
+class _Problem(NamedTuple):
+  """What stays the same while n images ascend.
+
+  Attributes:
+    logits_fn: images to logits.
+    targets: int [n].
+    confidences: float [n].
+    queue: int32 [n], the images in the order of their turns.
+    waiting: int32, how many of the queue ascend at all.
+    step_size: factor of the update.
+    max_steps: most updates an image can receive.
+    momentum: factor that carries the last update direction over.
+  """
+
+  logits_fn: Callable[[jax.Array], jax.Array]
+  targets: jax.Array
+  confidences: jax.Array
+  queue: jax.Array
+  waiting: jax.Array
+  step_size: float
+  max_steps: int
+  momentum: float
 
 
 class _Ascent(NamedTuple):
@@ -98,81 +123,47 @@ def perturb_images(
     Kozerawski et al., BLT: Balancing Long-Tailed Datasets with
     Adversarially-Perturbed Images, ACCV 2020, section 3.2.
   """
+  images, targets, confidences = map(
+    jnp.asarray, (images, targets, confidences)
+  )
   num_images = images.shape[0]
-  for name, array in (("targets", targets), ("confidences", confidences)):
-    if jnp.shape(array) != (num_images,):
-      raise ValueError(
-        f"{name} has shape {jnp.shape(array)}; {num_images} images need "
-        f"({num_images},)."
-      )
-  if max_steps < 0:
-    raise ValueError(f"max_steps is {max_steps}; it must be 0 or more.")
-  if min(widths, default=1) < 1 or sorted(set(widths))[::-1] != list(widths):
-    raise ValueError(f"widths are {widths}; they must fall and be 1 or more.")
+  _check(num_images, targets, confidences, max_steps, widths)
   if not num_images:
     return PerturbResult(images, jnp.zeros(0, jnp.int32), jnp.zeros(0, bool))
-  # Images that are switched off stand behind the others and never get a lane.
   on = confidences >= 0
-  waiting, queue = on.sum(), jnp.argsort(~on, stable=True)
-
-  def enter(places: jax.Array) -> jax.Array:
-    """The images at places of the queue, n behind its end."""
-    ahead = queue.at[places].get(mode="clip")
-    return jnp.where(places < waiting, ahead, num_images)
-
-  def ascend(state: _Ascent) -> _Ascent:
-    lanes = state.lanes
-    current = state.images.at[lanes].get(mode="clip")
-    target = targets.at[lanes].get(mode="clip")
-    logits, pull_back = jax.vjp(logits_fn, current)
-    probabilities = jax.nn.softmax(logits.astype(jnp.float32))
-    reached = probabilities[jnp.arange(len(lanes)), target] > (
-      confidences.at[lanes].get(mode="clip")
-    )
-    made = state.num_updates.at[lanes].get(mode="clip")
-    updating = (lanes < num_images) & ~reached & (made < max_steps)
-
-    def update() -> tuple[jax.Array, jax.Array | None]:
-      one_hot = jax.nn.one_hot(target, logits.shape[1], dtype=logits.dtype)
-      (step,) = pull_back(one_hot)
-      velocity = None
-      if state.velocity is not None:
-        step = step + momentum * state.velocity
-        velocity = jnp.where(_like(updating, step), step, 0)
-      rows = jnp.where(updating, lanes, num_images)
-      moved = current + step_size * step
-      return state.images.at[rows].set(moved, mode="drop"), velocity
-
-    rest = None if state.velocity is None else jnp.zeros_like(state.velocity)
-    new_images, velocity = jax.lax.cond(
-      jnp.any(updating), update, lambda: (state.images, rest)
-    )
-    places = state.taken + jnp.cumsum(~updating) - 1
-    return _Ascent(
-      images=new_images,
-      num_updates=state.num_updates.at[lanes].add(updating, mode="drop"),
-      reached=state.reached.at[lanes].set(reached, mode="drop"),
-      lanes=jnp.where(updating, lanes, enter(places)),
-      velocity=velocity,
-      taken=state.taken + (~updating).sum(),
-    )
-
-  widths = [min(width, num_images) for width in widths or [num_images]]
-  widths = list(dict.fromkeys(widths))
+  problem = _Problem(
+    logits_fn,
+    targets,
+    confidences,
+    # What is switched off stands behind the others and never gets a lane.
+    queue=jnp.argsort(~on, stable=True),
+    waiting=on.sum(),
+    step_size=step_size,
+    max_steps=max_steps,
+    momentum=momentum,
+  )
+  clipped = [min(width, num_images) for width in widths or (num_images,)]
+  distinct = list(dict.fromkeys(clipped))
+  first = images[: distinct[0]]
+  without = isinstance(momentum, int | float) and momentum == 0
   state = _Ascent(
     images=images,
     num_updates=jnp.zeros(num_images, jnp.int32),
     reached=~on,
-    lanes=enter(jnp.arange(widths[0])),
-    velocity=jnp.zeros_like(images[: widths[0]]) if momentum else None,
-    taken=jnp.array(widths[0]),
+    lanes=_enter(problem, jnp.arange(len(first))),
+    velocity=None if without else jnp.zeros_like(first),
+    taken=jnp.array(len(first)),
   )
-  for width, enough in itertools.zip_longest(widths, widths[1:], fillvalue=0):
+  for width, enough in itertools.zip_longest(
+    distinct, distinct[1:], fillvalue=0
+  ):
 
     def more(state: _Ascent, enough: int = enough) -> jax.Array:
       return (state.lanes < num_images).sum() > enough
 
-    state = jax.lax.while_loop(more, ascend, _narrow(state, width))
+    state = jax.lax.while_loop(
+      more, functools.partial(_ascend, problem), _narrow(state, width)
+    )
   return PerturbResult(state.images, state.num_updates, state.reached)
 
 
@@ -194,6 +185,68 @@ def halving_widths(num_images: int, *, narrowest: int = 1) -> tuple[int, ...]:
   while widths[-1] // 2 >= narrowest and len(widths) < 4:
     widths.append(widths[-1] // 2)
   return tuple(widths)
+
+
+def _check(num_images, targets, confidences, max_steps, widths) -> None:
+  for name, array in (("targets", targets), ("confidences", confidences)):
+    if jnp.shape(array) != (num_images,):
+      raise ValueError(
+        f"{name} has shape {jnp.shape(array)}; {num_images} images need "
+        f"({num_images},)."
+      )
+  if max_steps < 0:
+    raise ValueError(f"max_steps is {max_steps}; it must be 0 or more.")
+  if min(widths, default=1) < 1 or sorted(set(widths))[::-1] != list(widths):
+    raise ValueError(f"widths are {widths}; they must fall and be 1 or more.")
+
+
+def _ascend(problem: _Problem, state: _Ascent) -> _Ascent:
+  """One look at the images in the lanes, an update of those that need it."""
+  lanes, num_images = state.lanes, len(problem.queue)
+  current, target, confidence, made = (
+    array.at[lanes].get(mode="clip")
+    for array in (
+      state.images,
+      problem.targets,
+      problem.confidences,
+      state.num_updates,
+    )
+  )
+  logits, pull_back = jax.vjp(problem.logits_fn, current)
+  probabilities = jax.nn.softmax(logits.astype(jnp.float32))
+  reached = probabilities[jnp.arange(len(lanes)), target] > confidence
+  updating = (lanes < num_images) & ~reached & (made < problem.max_steps)
+
+  def update() -> tuple[jax.Array, jax.Array | None]:
+    one_hot = jax.nn.one_hot(target, logits.shape[1], dtype=logits.dtype)
+    (step,) = pull_back(one_hot)
+    velocity = None
+    if state.velocity is not None:
+      step = step + problem.momentum * state.velocity
+      velocity = jnp.where(_like(updating, step), step, 0)
+    rows = jnp.where(updating, lanes, num_images)
+    moved = current + problem.step_size * step
+    return state.images.at[rows].set(moved, mode="drop"), velocity
+
+  def rest() -> tuple[jax.Array, jax.Array | None]:
+    return state.images, jax.tree.map(jnp.zeros_like, state.velocity)
+
+  images, velocity = jax.lax.cond(jnp.any(updating), update, rest)
+  places = state.taken + jnp.cumsum(~updating) - 1
+  return _Ascent(
+    images=images,
+    num_updates=state.num_updates.at[lanes].add(updating, mode="drop"),
+    reached=state.reached.at[lanes].set(reached, mode="drop"),
+    lanes=jnp.where(updating, lanes, _enter(problem, places)),
+    velocity=velocity,
+    taken=state.taken + (~updating).sum(),
+  )
+
+
+def _enter(problem: _Problem, places: jax.Array) -> jax.Array:
+  """The images at places of the queue, n behind its end."""
+  ahead = problem.queue.at[places].get(mode="clip")
+  return jnp.where(places < problem.waiting, ahead, len(problem.queue))
 
 
 def _narrow(state: _Ascent, width: int) -> _Ascent:

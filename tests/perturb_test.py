@@ -85,6 +85,13 @@ def test_image_past_its_threshold_comes_back_bit_identical():
   assert (result.num_updates[1::2] > 0).all()
 
 
+def test_numpy_arrays_are_fine():
+  logits_fn, *arrays = _problem()
+  result = perturb_images(logits_fn, *map(np.asarray, arrays), widths=(3,))
+  expected = perturb_images(logits_fn, *arrays, widths=(3,))
+  np.testing.assert_array_equal(result.images, expected.images)
+
+
 def test_stops_after_max_steps_and_says_that_it_was_not_reached():
   logits_fn, images, targets, _ = _problem()
   result = perturb_images(
