@@ -105,7 +105,12 @@ class Feeder:
 
   @functools.cached_property
   def _train(self) -> Split:
-    """The training images, decoded where they are small."""
+    """The training images, decoded where they are small.
+
+    What lies in memory is resized there; only files can leave it to the device.
+    """
+    if self.config.dataset.resize_on == "device":
+      return self.dataset.train
     return small_images.in_memory(
       self.dataset.train, max_pixels=self.config.dataset.max_pixels
     )
