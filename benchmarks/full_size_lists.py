@@ -26,6 +26,7 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -47,8 +48,8 @@ COLUMNS = ("start", "cpu", "load", "plan", "batch", "memory")
 def main(_: list[str]) -> None:
   """Makes what is missing and measures, or measures once for the parent."""
   if _MEASURE.value:
-    folder, start, started = _MEASURE.value.rsplit(":", 2)
-    print(json.dumps(_measure(pathlib.Path(folder), start, float(started))))
+    lists, start, started = _MEASURE.value.rsplit(":", 2)
+    print(json.dumps(_measure(pathlib.Path(lists), start, float(started))))
     return
   for name in _LISTS.value:
     folder = pathlib.Path(_OUT.value) / name
@@ -170,7 +171,7 @@ def _measure(
   )
   clock.append(time.time())
   plan = plan.tail(len(plan) // 2 if start == "resumed" else 0)
-  batches = pipeline.train_batches(dataset.train, plan, image_size=224)
+  batches: Any = pipeline.train_batches(dataset.train, plan, image_size=224)
   next(batches)
   clock.append(time.time())
   load, draw, batch = np.diff(clock).tolist()

@@ -69,7 +69,7 @@ def main(_: list[str]) -> None:
   sizes = [path.stat().st_size for path in files]
   print(f"{len(files)} JPEG files, {np.mean(sizes) / 1000:.0f} kB on average")
   results: dict[tuple[str, str], list[Result]] = {}
-  for _ in range(_ROUNDS.value):
+  for _round in range(_ROUNDS.value):
     for cores in _CORES.value:
       for kind in KINDS:
         results.setdefault((kind, cores), []).append(_in_process(kind, cores))
@@ -206,9 +206,10 @@ def _grouped(items):
 def _our_batches(files: list[pathlib.Path], cores: int, *, resized: bool):
   from blt_jax.data import device_resize, pipeline, sampling
   from blt_jax.data.dataset import Split
+  from blt_jax.data.paths import Paths
 
   labels = np.zeros(len(files), int)
-  split = Split(labels, paths=[str(path) for path in files])
+  split = Split(labels, paths=Paths.of([str(path) for path in files]))
   steps = _IMAGES.value // BATCH + 2
   indices = np.arange(steps * BATCH).reshape(steps, BATCH) % len(files)
   none = indices[:, :0]

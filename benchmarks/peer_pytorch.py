@@ -223,7 +223,8 @@ def logits_differ(peer: Peer) -> float:
 
 def measure(peer: Peer, *, steps: int, warmup: int) -> dict[str, Any]:
   """Times plain and BLT steps in turn, with the names of step_time's report."""
-  batches, seconds = [], {"prepare": [], "plain": [], "blt": []}
+  batches = []
+  seconds: dict[str, list[float]] = {"prepare": [], "plain": [], "blt": []}
   for pixels, labels in zip(
     peer.arrays["image"], peer.arrays["label"], strict=True
   ):

@@ -174,7 +174,8 @@ class Trainer:
 
   def epoch(self, optimizer, number: int, perturb: bool):
     """One epoch; returns its mean loss and what the ascents came to."""
-    size, losses, ascents = len(self.train), [], []
+    size, losses = len(self.train), []
+    ascents: list[tuple[int, float]] = []
     order = self.rng.permutation(size)
     if number == 2:
       weights = 1 / self.counts[self.train.labels] ** GAMMA
