@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import step_problem
 from benchmarks.step_problem import Problem
-from blt_jax import build, hallucinate, train_step
+from blt_jax import ahead, build, hallucinate, train_step
 
 NAMES = ("plain", "blt")
 Report = dict[str, Any]
@@ -32,34 +32,41 @@ def measure(problem: Problem, *, steps: int, warmup: int) -> Report:
   Returns:
     The report as it is written to JSON; seconds, bytes and FLOPs.
   """
-  train_fn = build.build_train_step(problem.config)
   batches = {name: list(placed(problem, name)) for name in NAMES}
   programs, report = {}, dict[str, Any]()
   for name in NAMES:
-    state = fresh_state(problem, 0)
-    programs[name], report[name] = compile_step(
-      train_fn, state, batches[name][0]
-    )
+    programs[name], report[name] = _compile(problem, name, batches[name])
   seconds: dict[str, list[float]] = {name: [] for name in NAMES}
   sums: list[dict[str, float]] = []
   losses: dict[str, list[float]] = {name: [] for name in NAMES}
   for number in range(-warmup, steps):
-    row = number % len(problem.batches)
     for name in NAMES:
-      time_taken, metrics = _step(
-        programs[name], fresh_state(problem, row), batches[name][row]
-      )
+      rows = group_rows(problem, number)[: None if name == "blt" else 1]
+      states = [fresh_state(problem, row) for row in rows]
+      time_taken, metrics = _steps(programs[name], states, rows)
       _note_peak(report[name], problem)
       if number >= 0:
-        seconds[name].append(time_taken)
-        losses[name].append(metrics["loss"] / metrics["weight"])
+        seconds[name].append(time_taken / len(rows))
+        losses[name].append(metrics[0]["loss"] / metrics[0]["weight"])
         if name == "blt":
-          sums.append(metrics)
+          sums += metrics
   for name in NAMES:
     report[name] |= times(problem, seconds[name])
     report[name]["loss"] = losses[name][0]
   report["blt"] |= _ascents(problem, batches["blt"], sums)
   return _with_rates(problem, report, seconds)
+
+
+def group_rows(problem: Problem, number: int) -> list[int]:
+  """Which batches the group of a number has, `perturb.every` in a row."""
+  every = problem.config.perturb.every
+  whole = len(problem.batches) // every * every
+  if not whole:
+    raise ValueError(
+      f"--batches: {len(problem.batches)} batches; perturb.every needs {every}."
+    )
+  first = number * every % whole
+  return list(range(first, first + every))
 
 
 def limit(hallucinated: float, updates: float, batch_size: int) -> float:
@@ -76,6 +83,43 @@ def limit(hallucinated: float, updates: float, batch_size: int) -> float:
     batch_size: B, real images a batch.
   """
   return 1 + hallucinated * (2 * updates + 1 + 3) / (3 * batch_size)
+
+
+def _compile(problem: Problem, name: str, batches) -> tuple[Callable, Report]:
+  """(program of a group of steps, what compiling it says and takes).
+
+  The program is (states, rows of the batches) -> metrics of each step; nothing
+  in it waits for the device.
+  """
+  config = problem.config
+  every = config.perturb.every if name == "blt" else 1
+  train_fn = build.build_train_step(config)
+  state = fresh_state(problem, 0)
+  if every == 1:
+    step, report = compile_step(train_fn, state, batches[0])
+    return lambda states, rows: [step(states[0], batches[rows[0]])[1]], report
+  # Where they lie is the loader's matter, as it is for whole batches.
+  slots = {
+    row: _place(ahead.slots_of(batches[row : row + every], every), config)
+    for row in range(0, len(batches) - every + 1, every)
+  }
+  ahead_fn = build.build_hallucinate_ahead(config)
+  make, made = compile_step(ahead_fn, state, slots[0])
+  first = ahead.with_extra(batches[0], make(state, slots[0])[0])
+  step, report = compile_step(train_fn, state, first)
+  for key in report:
+    together = max if key == "program_bytes" else sum
+    report[key] = together((report[key], made[key]))
+
+  def program(states, rows):
+    extras = make(states[0], slots[rows[0]])
+    filled = (
+      ahead.with_extra(batches[row], extra)
+      for row, extra in zip(rows, extras, strict=True)
+    )
+    return [step(s, b)[1] for s, b in zip(states, filled, strict=True)]
+
+  return program, report
 
 
 def compile_step(train_fn, state, batch) -> tuple[Callable, Report]:
@@ -173,24 +217,30 @@ def matmul_rate(dtype: str, device: jax.Device) -> float:
 def placed(problem: Problem, name: str) -> Iterator[Any]:
   """The batches on the devices, with or without slots."""
   config = problem.config
-  devices = build.devices_of(config)
-  mesh = jax.sharding.Mesh(np.array(devices), (build.AXIS,))
-  by_device = jax.sharding.NamedSharding(
-    mesh, jax.sharding.PartitionSpec(build.AXIS)
-  )
   for batch in problem.batches:
     host = batch if name == "blt" else step_problem.without_slots(batch)
     host = step_problem.on_canvases(host, build.canvas(config))
-    yield jax.device_put(step_problem.deal(host, len(devices)), by_device)
+    yield _place(step_problem.deal(host, len(build.devices_of(config))), config)
 
 
-def _step(program, state, batch) -> tuple[float, dict[str, float]]:
-  """(seconds of a step, its metrics)."""
-  jax.block_until_ready((state, batch))
+def _place(batch, config):
+  """Gives each device its part of the leading axis."""
+  mesh = jax.sharding.Mesh(np.array(build.devices_of(config)), (build.AXIS,))
+  by_device = jax.sharding.NamedSharding(
+    mesh, jax.sharding.PartitionSpec(build.AXIS)
+  )
+  return jax.block_until_ready(jax.device_put(batch, by_device))
+
+
+def _steps(program, states, rows) -> tuple[float, list[dict[str, float]]]:
+  """(seconds of a group of steps, the metrics of each)."""
+  jax.block_until_ready(states)
   start = time.perf_counter()
-  _, metrics = jax.block_until_ready(program(state, batch))
+  metrics = jax.block_until_ready(program(states, rows))
   seconds = time.perf_counter() - start
-  return seconds, {k: float(v) for k, v in jax.device_get(metrics).items()}
+  return seconds, [
+    {k: float(v) for k, v in one.items()} for one in jax.device_get(metrics)
+  ]
 
 
 def _note_peak(report: Report, problem: Problem) -> None:
@@ -232,20 +282,13 @@ def _counter(problem: Problem) -> Callable:
   )
 
   def count(state: train_step.TrainState, batch: train_step.Batch):
-    rngs = slot_keys(state, len(batch["source_label"]))
+    slots = len(batch["source_label"])
+    rngs = train_step.slot_keys(state.rng, state.step, slots, build.AXIS)
     made = make(rngs, state, batch)
     outputs = (made.num_updates, made.weight)
     return jax.lax.all_gather(outputs, build.AXIS, tiled=True)
 
   return build.over_devices(count, config)
-
-
-def slot_keys(state: train_step.TrainState, slots: int) -> jax.Array:
-  """The keys that `train_step` gives a device's slots."""
-  step_rng = jax.random.fold_in(state.rng, state.step)
-  _, slot_rng = jax.random.split(step_rng)
-  numbers = train_step.slot_numbers(slots, build.AXIS)
-  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(slot_rng, numbers)
 
 
 def _with_rates(problem: Problem, report: Report, seconds) -> Report:
@@ -288,6 +331,7 @@ def settings(problem: Problem) -> Report:
     "gamma": stage.gamma,
     "momentum": config.perturb.momentum,
     "max_steps": config.perturb.max_steps,
+    "every": config.perturb.every,
     "augment": bool(config.dataset.flip),
     "canvas": build.canvas(config),
     "trained": problem.trained,

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import step_measure
 from benchmarks.problem_file import ProblemFile
 from benchmarks.step_problem import Problem
-from blt_jax import build, convert, hallucinate
+from blt_jax import build, convert, hallucinate, train_step
 from blt_jax.confusion import sample_confusing_classes
 
 # Images whose logits the two sides compare.
@@ -45,7 +45,8 @@ def _draws(problem: Problem) -> dict[str, np.ndarray]:
   perturb = problem.config.perturb
 
   def draw(state, batch):
-    keys = step_measure.slot_keys(state, len(batch["source_label"]))
+    slots = len(batch["source_label"])
+    keys = train_step.slot_keys(state.rng, state.step, slots, build.AXIS)
     keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
     target, confused = jax.vmap(_target, in_axes=(0, None, 0))(
       keys[:, 0], state.confusion, batch["source_label"]

@@ -127,6 +127,7 @@ class Feeder:
       substitutes=self.substitutes["training"],
       max_pixels=dataset.max_pixels,
       canvas=build.canvas(self.config),
+      prefetch_depth=max(2, self.config.perturb.every),
     )
     for batch in batches:
       yield self._deal(batch)

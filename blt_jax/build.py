@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from blt_jax import hallucinate, optimizer, train_step
+from blt_jax import ahead, hallucinate, optimizer, train_step
 from blt_jax.data import augment, device_resize, longtail, sampling, sources
 from blt_jax.models import create_model
 from blt_jax.train_step import TrainState
@@ -291,6 +291,17 @@ def build_train_step(config: ml_collections.ConfigDict) -> Callable:
   return over_devices(step, config, donate_argnums=(0,))
 
 
+def build_hallucinate_ahead(config: ml_collections.ConfigDict) -> Callable:
+  """`hallucinate_ahead` over the devices: (state, slots) -> a step's each."""
+  step = functools.partial(
+    ahead.hallucinate_ahead,
+    hallucinate_fn=build_hallucinate(config),
+    every=config.perturb.every,
+    axis_name=AXIS,
+  )
+  return over_devices(step, config, out_axes=0)
+
+
 def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
   """`hallucinate` with the settings of a configuration."""
   perturb = config.perturb
@@ -346,9 +357,8 @@ def over_devices(step: Callable, config, **options: Any) -> Callable:
     resized_step,
     axis_name=AXIS,
     in_axes=(None, 0),
-    out_axes=None,
     devices=devices_of(config),
-    **options,
+    **{"out_axes": None, **options},
   )
 
 

@@ -145,6 +145,7 @@ _PERTURB_RULES = {
   "max_steps": whole(0, 1000),
   "momentum": number(0.0, 1.0),
   "crop_scale": interval(0.0, 1.0, above=True),
+  "every": whole(1, 1000),
   "start_epoch": whole(1),
 }
 _STAGE_RULES = {
@@ -239,6 +240,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       "config.stage1.perturb is True; expected False with "
       "config.perturb.static, whose images are made as stage 2 begins."
+    )
+  if config.perturb.static and config.perturb.every > 1:
+    raise ValueError(
+      f"config.perturb.every is {config.perturb.every}; expected 1 with "
+      "config.perturb.static, which hallucinates once for all epochs."
     )
   if config.perturb.static and not config.stage1.epochs:
     raise ValueError(

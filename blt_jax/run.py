@@ -26,6 +26,7 @@ class Run:
     self.model = build.build_model(config, self.dataset.num_classes)
     self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
     self.train_fn = build.build_train_step(config)
+    self.ahead_fn = build.build_hallucinate_ahead(config)
     self.eval_fn = build.build_eval_step(config)
 
   @functools.cached_property

@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from blt_jax import build, logs, static_images
+from blt_jax import ahead, build, logs, static_images
 from blt_jax import workdir as workdirs
 from blt_jax.batches import HostBatch
 from blt_jax.checkpoint import Checkpoints, Progress
@@ -129,10 +129,12 @@ def train_epoch(
   batches = Timed(run.feeder.training(plan, pool=pool))
   title = f"stage {stage.number} epoch {epoch}/{stage.epochs}"
   start, outputs = time.monotonic(), []
-  for batch in logs.progress(batches, title, total=stage.steps):
-    state, metrics = run.train_fn(state, batch)
-    outputs.append(metrics)
-    _bound_queue(outputs)
+  shown = logs.progress(batches, title, total=stage.steps)
+  for group in ahead.groups(shown, run.config.perturb.every):
+    for batch in hallucinated_ahead(run, state, group):
+      state, metrics = run.train_fn(state, batch)
+      outputs.append(metrics)
+      _bound_queue(outputs)
   sums = _sum(jax.device_get(outputs))
   norm = float(optax.tree.norm((state.params, state.batch_stats)))
   for what, value in (("loss", sums["loss"]), ("norm of the weights", norm)):
@@ -146,6 +148,17 @@ def train_epoch(
   sums["waited"] = batches.waited
   sums["seconds"] = time.monotonic() - start
   return state, sums
+
+
+def hallucinated_ahead(
+  run: Run, state: TrainState, group: list[HostBatch]
+) -> list[HostBatch]:
+  """The batches of a group, hallucinated for where `perturb.every` says so."""
+  every = run.config.perturb.every
+  if every == 1 or "source_label" not in group[0]:
+    return group
+  extras = run.ahead_fn(state, ahead.slots_of(group, every))
+  return list(map(ahead.with_extra, group, extras))
 
 
 def validate(run: Run, state: TrainState) -> tuple[Evaluation, float]:

@@ -16,7 +16,7 @@ import optax
 
 from blt_jax import losses
 
-Batch = Mapping[str, jax.Array]
+Batch = Mapping[str, Any]  # Of arrays, and "extra".
 Metrics = dict[str, jax.Array]
 
 # Folded into a step's key; none of the numbers that splitting it uses.
@@ -93,6 +93,8 @@ def train_step(
     batch: this device's share: "image" uint8 [b, h, w, 3] and "label" int32
       [b]; with hallucination also "source_image" [k, h, w, 3], "source_label"
       int32 [k] and "source_used" bool [k], the slots of `sampling.EpochPlan`.
+      Of a batch that was hallucinated for ahead, "extra", Hallucinations of k
+      slots, in place of images and use.
     preprocess_fn: (rngs [n], uint8 [n, h, w, 3]) -> float32 [n, h, w, 3],
       augments and normalises.
     hallucinate_fn: (rngs [k], state, batch) -> Hallucinations; called for a
@@ -104,21 +106,23 @@ def train_step(
     (state after the step, metrics summed over the whole batch: "loss" (times
     weight), "weight", "hallucinated", "updates" and "reached").
   """
-  step_rng = jax.random.fold_in(state.rng, state.step)
-  image_rng, slot_rng = jax.random.split(step_rng)
-  network_rng = jax.random.fold_in(step_rng, _NETWORK_STREAM)
+  image_rng, _, network_rng = _step_keys(state.rng, state.step)
   num_images = batch["image"].shape[0]
   places = jax.lax.axis_index(axis_name) * num_images + jnp.arange(num_images)
   images = preprocess_fn(_fold_in_each(image_rng, places), batch["image"])
   labels, weights = batch["label"], jnp.ones(num_images, jnp.float32)
   counts = {}
-  if "source_image" in batch:
-    slots = slot_numbers(batch["source_label"].shape[0], axis_name)
-    extra = hallucinate_fn(_fold_in_each(slot_rng, slots), state, batch)
+  if "source_label" in batch:
+    num_slots = batch["source_label"].shape[0]
+    extra = batch.get("extra")
+    if extra is None:
+      rngs = slot_keys(state.rng, state.step, num_slots, axis_name)
+      extra = hallucinate_fn(rngs, state, batch)
     images = jnp.concatenate([images, extra.images])
     labels = jnp.concatenate([labels, batch["source_label"]])
     weights = jnp.concatenate([weights, extra.weight])
     behind = num_images * jax.lax.psum(1, axis_name)
+    slots = slot_numbers(num_slots, axis_name)
     places = jnp.concatenate([places, behind + slots])
     counts = {
       "hallucinated": extra.weight.sum(),
@@ -217,6 +221,28 @@ def slot_numbers(num_slots: int, axis_name: str) -> jax.Array:
   """
   devices = jax.lax.psum(1, axis_name)
   return jax.lax.axis_index(axis_name) + devices * jnp.arange(num_slots)
+
+
+def slot_keys(
+  rng: jax.Array, step: jax.Array, num_slots: int, axis_name: str
+) -> jax.Array:
+  """PRNG keys [num_slots] of this device's slots in a step.
+
+  Args:
+    rng: PRNG key of the run.
+    step: number of the step.
+    num_slots: slots of this device.
+    axis_name: axis over which devices are mapped.
+  """
+  _, slot_rng, _ = _step_keys(rng, step)
+  return _fold_in_each(slot_rng, slot_numbers(num_slots, axis_name))
+
+
+def _step_keys(rng, step) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """A step's keys: for its images, for its slots, for the network."""
+  step_rng = jax.random.fold_in(rng, step)
+  image_rng, slot_rng = jax.random.split(step_rng)
+  return image_rng, slot_rng, jax.random.fold_in(step_rng, _NETWORK_STREAM)
 
 
 def _fold_in_each(rng: jax.Array, numbers: jax.Array) -> jax.Array:

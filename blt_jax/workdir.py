@@ -10,6 +10,9 @@ from typing import Any
 
 import ml_collections
 
+# Fields that older versions did not have, with what they did.
+_ADDED = {"perturb": {"every": 1}}
+
 CONFIG, METRICS, RESULTS = "config.json", "metrics.csv", "results.json"
 
 
@@ -62,7 +65,7 @@ def own_results(
 
 
 def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
-  """The configuration of a work directory.
+  """The configuration of a work directory, of an older version's, too.
 
   Raises:
     ValueError: when there is no readable config.json.
@@ -79,7 +82,9 @@ def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
     raise ValueError(f"{path} is not JSON: {error}.") from None
   return ml_collections.ConfigDict(
     {
-      name: _tuples(value) if isinstance(value, dict) else value
+      name: {**_ADDED.get(name, {}), **_tuples(value)}
+      if isinstance(value, dict)
+      else value
       for name, value in content.items()
     }
   )

@@ -127,6 +127,23 @@ def test_hallucination_begins_in_the_second_epoch_of_stage_2(finished):
   assert all(0 < mean <= 15 for mean in updates[3:])
 
 
+def test_hallucinating_ahead_draws_the_same_and_trains_every_step(
+  finished, tmp_path
+):
+  # 6 steps an epoch: a group of four and one of two.
+  _finish(*SMALL, "--config.perturb.every=4", f"--workdir={tmp_path}")
+  usual, grouped = _metrics(finished[0]), _metrics(tmp_path)
+  # The first epoch that hallucinates is the fourth of all.
+  assert grouped[:3] == usual[:3]
+  for name in ("stage", "epoch", "step", "hallucinated", "overflow"):
+    assert [row[name] for row in grouped] == [row[name] for row in usual]
+  assert grouped[3]["loss"] != usual[3]["loss"]
+  assert float(grouped[3]["loss"]) == pytest.approx(
+    float(usual[3]["loss"]), rel=0.05
+  )
+  assert all(0 < float(row["mean_updates"]) <= 15 for row in grouped[3:])
+
+
 def test_user_sees_a_line_an_epoch_and_the_final_table(finished):
   output = finished[1]
   assert "389 training images in 10 classes" in output
