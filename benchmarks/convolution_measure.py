@@ -200,7 +200,7 @@ def total(rows: Sequence[Report]) -> float:
 
 def _seconds(one: Convolution, repeats: int) -> dict[str, float]:
   """Median seconds of each of KINDS, taken in turn."""
-  calls = _calls(one)
+  calls = timed_calls(one)
   once = {}
   for kind, call in calls.items():
     jax.block_until_ready(call())  # Compiles.
@@ -217,8 +217,8 @@ def _seconds(one: Convolution, repeats: int) -> dict[str, float]:
   return {kind: statistics.median(times) for kind, times in seconds.items()}
 
 
-def _calls(one: Convolution) -> dict[str, Callable[[], jax.Array]]:
-  """What is timed: each of KINDS, on arrays that lie on the device."""
+def timed_calls(one: Convolution) -> dict[str, Callable[[], jax.Array]]:
+  """What `measure` times: each of KINDS, on arrays that lie on the device."""
   convolve = functools.partial(
     convolution.conv_general_dilated,
     strides=one.strides,
