@@ -84,9 +84,10 @@ def main(arguments: list[str]) -> int:
     from blt_jax.check_data import check_data
 
     return check_data(_CONFIG.value, _OUTPUT.value)
-  from blt_jax import compile_cache
+  from blt_jax import compile_cache, processes
   from blt_jax.train import train
 
+  processes.start()
   compile_cache.enable()
   train(_CONFIG.value, pathlib.Path(_WORKDIR.value or _default_workdir()))
   return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import ml_collections
 import numpy as np
 
-from blt_jax import build
+from blt_jax import build, processes
 from blt_jax.build import Stage
 from blt_jax.data import pipeline, sampling, small_images
 from blt_jax.data.sources import Dataset, Split
@@ -24,15 +24,28 @@ _KEEP_BELOW = 512 * 2**20
 
 
 class Feeder:
-  """Batches for the steps of one configuration, dealt to the devices."""
+  """Batches for the steps of one configuration, dealt to the devices.
+
+  Of each batch a process reads what its own devices work on.
+  """
 
   def __init__(
     self, config: ml_collections.ConfigDict, dataset: Dataset, *, devices: int
   ):
-    """Feeds so many devices with the images of a data set."""
+    """Feeds so many devices, over all processes, with the images of a data set.
+
+    Raises:
+      ValueError: when the devices can't be the same number in each process.
+    """
+    if devices % processes.count():
+      raise ValueError(
+        f"config.num_devices: {devices} devices can't be shared by "
+        f"{processes.count()} processes."
+      )
     self.config = config
     self.dataset = dataset
     self.devices = devices
+    self._local = devices // processes.count()
     self.substitutes = {
       name: Substitutes(split, name=name, on_error=config.dataset.on_error)
       for name, split in (
@@ -77,7 +90,8 @@ class Feeder:
     if pool is None:
       yield from self._read(plan, self.config.dataset.crop_scale)
       return
-    slots = zip(plan.sources, plan.used, strict=True)
+    share = self._share(plan)
+    slots = zip(share.sources, share.used, strict=True)
     plain = self._read(without_slots(plan), self.config.dataset.crop_scale)
     for batch, (sources, used) in zip(plain, slots, strict=True):
       yield {**batch, **self._deal(pool.fill(sources, used))}
@@ -119,7 +133,7 @@ class Feeder:
     dataset = self.config.dataset
     batches = pipeline.train_batches(
       self._train,
-      plan,
+      self._share(plan),
       image_size=dataset.image_size,
       crop_scale=crop_scale,
       source_crop_scale=self.config.perturb.crop_scale,
@@ -140,6 +154,8 @@ class Feeder:
       batch_size=-(-largest // self.devices) * self.devices,
       image_size=config.dataset.image_size,
       resize_size=config.dataset.resize_size,
+      process_index=processes.index(),
+      process_count=processes.count(),
       substitutes=self._substitutes_of(split),
       max_pixels=config.dataset.max_pixels,
     )
@@ -150,17 +166,39 @@ class Feeder:
     is_validation = split is self.dataset.validation
     return self.substitutes["validation" if is_validation else "test"]
 
+  def numbers(self, first: int, count: int) -> np.ndarray:
+    """Global numbers of the images of this process's devices in a batch.
+
+    Args:
+      first: number of the batch's first image.
+      count: images of the batch, over all processes.
+
+    Returns:
+      int32 [devices of this process, count / devices].
+    """
+    dealt = np.arange(first, first + count, dtype=np.int32)
+    rows = processes.index() * self._local + np.arange(self._local)
+    return dealt.reshape(self.devices, -1)[rows]
+
+  def _share(self, plan: sampling.EpochPlan) -> sampling.EpochPlan:
+    """What this process reads of a plan."""
+    if processes.count() == 1:
+      return plan
+    return plan.shard(
+      processes.index(), processes.count(), devices=self.devices
+    )
+
   def _deal(self, batch: HostBatch) -> HostBatch:
-    """Splits [n, ...] into [devices, n / devices, ...].
+    """Splits [n, ...] into [devices, n / devices, ...], of this process.
 
     Images go to the devices in blocks, slots in turn (`slot_numbers`).
     """
 
     def deal(name: str, array: np.ndarray) -> np.ndarray:
       if name.startswith("source_"):
-        dealt = array.reshape((-1, self.devices, *array.shape[1:]))
+        dealt = array.reshape((-1, self._local, *array.shape[1:]))
         return dealt.swapaxes(0, 1)
-      return array.reshape((self.devices, -1, *array.shape[1:]))
+      return array.reshape((self._local, -1, *array.shape[1:]))
 
     return {name: deal(name, array) for name, array in batch.items()}
 

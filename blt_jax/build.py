@@ -365,9 +365,10 @@ def over_devices(step: Callable, config, **options: Any) -> Callable:
 def place(tree: Any, config: ml_collections.ConfigDict) -> Any:
   """Puts arrays on every device, whole, where the steps leave their results.
 
+  Each process on its own devices, from values that are the same in all.
   A step compiles anew for arguments that lie elsewhere.
   """
-  mesh = jax.sharding.Mesh(np.array(devices_of(config)), (AXIS,))
+  mesh = jax.sharding.Mesh(np.array(local_devices_of(config)), (AXIS,))
   everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   return jax.device_put(tree, everywhere)
 
@@ -385,7 +386,21 @@ def devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
       f"config.num_devices is {wanted}; expected at most the {len(devices)} "
       "devices of this machine, or 0 for all of them."
     )
+  if wanted < len(devices) and jax.process_count() > 1:
+    raise ValueError(
+      f"config.num_devices is {wanted}; expected 0 for all {len(devices)} "
+      f"devices of the {jax.process_count()} processes."
+    )
   return devices[:wanted]
+
+
+def local_devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
+  """The devices that a run uses in this process."""
+  return [
+    device
+    for device in devices_of(config)
+    if device.process_index == jax.process_index()
+  ]
 
 
 def build_preprocess(config: ml_collections.ConfigDict) -> Callable:

@@ -10,6 +10,7 @@ from typing import Any
 import tqdm
 from absl import logging
 
+from blt_jax import processes
 from blt_jax.data.tf_images import tensorflow
 from blt_jax.metrics import GROUPS
 
@@ -18,8 +19,9 @@ _LOG_INTERVAL = 30.0
 
 
 def say(text: str) -> None:
-  """Prints a line at once."""
-  print(text, flush=True)
+  """Prints a line at once, if this is the first process."""
+  if processes.is_first():
+    print(text, flush=True)
 
 
 def progress(
@@ -48,6 +50,7 @@ def progress(
       delay=0 if terminal else interval,
       mininterval=interval,
       miniters=1,
+      disable=not processes.is_first(),
       dynamic_ncols=True,
     )
   )
@@ -146,6 +149,8 @@ class Events:
   def __init__(self, workdir: pathlib.Path):
     """Opens an event file in the work directory."""
     self._writer = None
+    if not processes.is_first():
+      return
     try:
       tensorflow()  # Hides the GPUs from it, before clu imports it.
       from clu import metric_writers

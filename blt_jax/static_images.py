@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from blt_jax import build, logs
+from blt_jax import build, logs, processes
 from blt_jax.batches import Feeder, HostBatch
 from blt_jax.data import sampling
 from blt_jax.train_step import Batch, Hallucinations, TrainState
@@ -69,12 +69,16 @@ def load_or_make(
   Returns:
     The same pool every time.
   """
-  if not path.exists():
+  missing = not path.exists()
+  processes.barrier("static images are looked for")
+  if missing:
     pool = _make(feeder, state, stage)
-    temporary = path.with_name(path.name + ".tmp.npz")
-    np.savez(temporary, **dataclasses.asdict(pool))
-    os.replace(temporary, path)
+    if processes.is_first():
+      temporary = path.with_name(path.name + ".tmp.npz")
+      np.savez(temporary, **dataclasses.asdict(pool))
+      os.replace(temporary, path)
     logs.say(f"hallucinated {int(pool.usable.sum())} static images")
+  processes.barrier("static images are written")
   with np.load(path, allow_pickle=False) as content:
     return Pool(**content)
 
@@ -87,8 +91,8 @@ def _make(feeder: Feeder, state: TrainState, stage: build.Stage) -> Pool:
   step = _static_step(feeder.config)
   parts: list[Hallucinations] = []
   for batch in feeder.sources(plan):
-    numbers = len(parts) * stage.batch_size + np.arange(stage.batch_size)
-    batch["number"] = numbers.astype(np.int32).reshape(feeder.devices, -1)
+    first = len(parts) * stage.batch_size
+    batch["number"] = feeder.numbers(first, stage.batch_size)
     parts.append(jax.device_get(step(state, batch)))
   return Pool(
     images=np.concatenate([part.images for part in parts])[: len(members)],

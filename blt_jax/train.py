@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from blt_jax import ahead, build, logs, static_images
+from blt_jax import ahead, build, logs, processes, static_images
 from blt_jax import workdir as workdirs
 from blt_jax.batches import HostBatch
 from blt_jax.checkpoint import Checkpoints, Progress
@@ -53,7 +53,7 @@ def train(
   check_reuse(config)
   run = Run(config)
   run.announce()
-  workdirs.claim(workdir, config)
+  _claim(workdir, config)
   recording.write_classes(workdir, run.class_counts, run.dataset.class_names)
   with run.open_checkpoints(workdir) as checkpoints:
     state, progress = begin_or_resume(run, checkpoints, workdir)
@@ -64,11 +64,29 @@ def train(
     results = test_best_and_last(run, state, progress, checkpoints, workdir)
   workdirs.write_json(workdir / workdirs.RESULTS, results)
   logs.say(logs.results_table(results))
-  attempt(
-    lambda: logs.say(f"report: {command.write_report([workdir], workdir)}"),
-    command.FILE,
-  )
+  if processes.is_first():
+    attempt(
+      lambda: logs.say(f"report: {command.write_report([workdir], workdir)}"),
+      command.FILE,
+    )
   return results
+
+
+def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """`workdirs.claim` by the first process; the others find it done.
+
+  Raises:
+    ValueError: also when this process does not see the first one's directory.
+  """
+  if processes.is_first():
+    workdirs.claim(workdir, config)
+  processes.barrier("the work directory is claimed")
+  if not (workdir / workdirs.CONFIG).exists():
+    raise ValueError(
+      f"--workdir={workdir} of process {processes.index()} is not that of the "
+      "first process; expected a file system that all processes share."
+    )
+  workdirs.claim(workdir, config)
 
 
 def train_stages(
@@ -144,7 +162,7 @@ def train_epoch(
         "lower learning rates. Checkpoints of earlier epochs are intact."
       )
   sums["overflow"] = plan.overflow
-  sums["replaced"] = substitutes.replaced - replaced
+  sums["replaced"] = processes.total(substitutes.replaced - replaced)
   sums["waited"] = batches.waited
   sums["seconds"] = time.monotonic() - start
   return state, sums

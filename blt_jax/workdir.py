@@ -10,6 +10,8 @@ from typing import Any
 
 import ml_collections
 
+from blt_jax import processes
+
 # Fields that older versions did not have, with what they did.
 _ADDED = {"perturb": {"every": 1}}
 
@@ -116,8 +118,10 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
 def write_json(path: pathlib.Path, content: Any) -> None:
   """Writes JSON so that a reader sees the old file or the new one, whole.
 
-  NaN becomes null, which is what JSON knows.
+  NaN becomes null, which is what JSON knows. The first process writes for all.
   """
+  if not processes.is_first():
+    return
   text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
   _replace(path, text)
 
@@ -125,8 +129,11 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 def write_metrics(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
   """Writes metrics.csv, a row for each finished epoch.
 
-  Rows of an older version may lack a column; their fields stay empty.
+  Rows of an older version may lack a column; their fields stay empty. The first
+  process writes for all.
   """
+  if not processes.is_first():
+    return
   path = workdir / METRICS
   temporary = path.with_name(path.name + ".tmp")
   with temporary.open("w", newline="") as file:

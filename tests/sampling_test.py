@@ -214,12 +214,28 @@ def test_overflow_counts_what_capacity_drops():
 def test_shards_side_by_side_are_the_plan():
   plan = _plan()
   shards = [plan.shard(i, 4) for i in range(4)]
-  for field in ("indices", "sources", "used"):
-    joined = np.concatenate([getattr(s, field) for s in shards], axis=1)
-    np.testing.assert_array_equal(joined, getattr(plan, field))
-  for part in (0, 1):
-    joined = np.concatenate([s.crop_uniforms(2)[part] for s in shards])
-    np.testing.assert_array_equal(joined, plan.crop_uniforms(2)[part])
+  joined = np.concatenate([shard.indices for shard in shards], axis=1)
+  np.testing.assert_array_equal(joined, plan.indices)
+  joined = np.concatenate([shard.crop_uniforms(2)[0] for shard in shards])
+  np.testing.assert_array_equal(joined, plan.crop_uniforms(2)[0])
+
+
+@pytest.mark.parametrize("processes, devices", [(2, 2), (2, 4), (4, 4)])
+def test_shards_hold_the_slots_of_their_devices(processes, devices):
+  plan = _plan(slots=8)
+  each = devices // processes
+  for process in range(processes):
+    shard = plan.shard(process, processes, devices=devices)
+    mine = [
+      slot
+      for slot in range(8)
+      if process * each <= slot % devices < (process + 1) * each
+    ]
+    np.testing.assert_array_equal(shard.sources, plan.sources[:, mine])
+    np.testing.assert_array_equal(shard.used, plan.used[:, mine])
+    np.testing.assert_array_equal(
+      shard.crop_uniforms(2)[1], plan.crop_uniforms(2)[1][mine]
+    )
 
 
 def test_tail_continues_the_plan():

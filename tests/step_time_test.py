@@ -167,6 +167,16 @@ def test_two_devices_make_the_updates_of_one(measured):
   assert report["blt"]["largest_updates"] == largest
 
 
+def test_steps_hallucinated_for_together_count_the_same_images(measured):
+  used = problem_file.load(measured[2]).arrays["used"]
+  options = dataclasses.replace(SMALL, fields=("perturb.every=2",), devices=1)
+  problem = step_problem.make_problem(options)
+  assert step_measure.group_rows(problem, 1) == [0, 1]
+  report = step_measure.measure(problem, steps=1, warmup=0)
+  assert report["blt"]["hallucinated"] == used.sum() / 2
+  assert report["blt"]["counted_over_stepped"] == pytest.approx(1, abs=0.05)
+
+
 def test_problem_file_round_trip(tmp_path):
   path = tmp_path / "problem.npz"
   written = problem_file.ProblemFile(

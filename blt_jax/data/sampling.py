@@ -46,6 +46,7 @@ class EpochPlan:
     seed, stage, epoch: the key that the plan was drawn with.
     position: number in the epoch of the plan's first step.
     process: (index, count), the share of each batch's columns this plan holds.
+    devices: over all processes.
   """
 
   indices: np.ndarray
@@ -57,6 +58,7 @@ class EpochPlan:
   epoch: int
   position: int = 0
   process: tuple[int, int] = (0, 1)
+  devices: int = 1
 
   def __len__(self) -> int:
     return len(self.indices)
@@ -66,29 +68,45 @@ class EpochPlan:
     """Hallucinations dropped for lack of capacity, over all processes."""
     return int(np.sum(self.dropped))
 
-  def shard(self, process_index: int, process_count: int) -> "EpochPlan":
-    """The contiguous columns of one process.
+  def shard(
+    self, process_index: int, process_count: int, *, devices: int | None = None
+  ) -> "EpochPlan":
+    """The columns of one process.
+
+    Images go to the processes in blocks. Slots are dealt to the devices in
+    turn, and a process holds those of its devices, in the order of the plan.
 
     Args:
       process_index: 0 <= process_index < process_count.
-      process_count: number of equal shares; divides B and H.
+      process_count: number of equal shares; divides B.
+      devices: of all processes together, a multiple of their number; divides
+        H. As many as processes by default.
 
     Returns:
-      An EpochPlan; the processes' plans side by side are this one.
+      An EpochPlan.
 
     Raises:
-      ValueError: B or H is not divisible by process_count.
+      ValueError: B or H is not divisible.
     """
+    devices = devices or process_count
     if self.process != (0, 1):
       raise ValueError(f"the plan is already shard {self.process} of a plan")
     batch = _columns("batch_size", self.indices, process_index, process_count)
-    slots = _columns("capacity", self.sources, process_index, process_count)
+    if self.sources.shape[1] % devices:
+      raise ValueError(
+        f"capacity = {self.sources.shape[1]}; allowed: a multiple of the number"
+        f" of devices, {devices}"
+      )
+    slots = _slot_columns(
+      self.sources.shape[1], (process_index, process_count), devices
+    )
     return dataclasses.replace(
       self,
       indices=self.indices[:, batch],
       sources=self.sources[:, slots],
       used=self.used[:, slots],
       process=(process_index, process_count),
+      devices=devices,
     )
 
   def tail(self, first_step: int) -> "EpochPlan":
@@ -128,10 +146,8 @@ class EpochPlan:
     key = (self.seed, self.stage, self.epoch, _CROP, self.position + step)
     draws = _rng(*key).random(((batch + slots) * count, CROP_UNIFORMS))
     images, sources = draws[: batch * count], draws[batch * count :]
-    return (
-      images[index * batch : (index + 1) * batch],
-      sources[index * slots : (index + 1) * slots],
-    )
+    columns = _slot_columns(len(sources), self.process, self.devices)
+    return images[index * batch : (index + 1) * batch], sources[columns]
 
 
 def class_probabilities(class_counts: np.ndarray, gamma: float) -> np.ndarray:
@@ -389,6 +405,15 @@ def _rng(seed: int, *key: int) -> np.random.Generator:
 def _below(uniforms: np.ndarray, limits: np.ndarray) -> np.ndarray:
   """Whole numbers 0..limit - 1 from uniforms in [0, 1)."""
   return np.minimum((uniforms * limits).astype(np.int64), limits - 1)
+
+
+def _slot_columns(
+  slots: int, process: tuple[int, int], devices: int
+) -> np.ndarray:
+  """Which slots of a step are those of a process's devices."""
+  index, count = process
+  columns = np.arange(slots)
+  return columns[columns % devices // (devices // count) == index]
 
 
 def _columns(name: str, array, process_index: int, process_count: int) -> slice:

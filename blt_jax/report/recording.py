@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from blt_jax import build
+from blt_jax import build, processes
 from blt_jax import workdir as workdirs
 from blt_jax.batches import Feeder
 from blt_jax.confusion import sample_confusing_classes
@@ -53,7 +53,6 @@ def write_confusion(
   """
   true, predicted = np.nonzero(confusion)
   folder = workdir / record.CONFUSION
-  folder.mkdir(exist_ok=True)
   _write_npz(
     folder / f"{name}.npz",
     {
@@ -67,6 +66,8 @@ def write_confusion(
 
 def take_over_confusions(workdir: pathlib.Path, other: pathlib.Path) -> None:
   """Copies stage 1's confusion matrices of another run, as many as it has."""
+  if not processes.is_first():
+    return
   for path in sorted((other / record.CONFUSION).glob("stage1-epoch*.npz")):
     folder = workdir / record.CONFUSION
     folder.mkdir(exist_ok=True)
@@ -144,9 +145,9 @@ def _make_examples(feeder: Feeder, state: TrainState) -> dict[str, np.ndarray]:
     none = {name: np.zeros(0, kind) for name, kind in _KINDS.items()}
     images = np.zeros((0, size, size, 3), np.float32)
     return {"original": images, "perturbed": images, **none}
-  (batch,) = feeder.sources(_plan(sources, feeder.devices, config.seed))
-  slots = np.arange(batch["label"].size, dtype=np.int32)
-  batch["number"] = slots.reshape(feeder.devices, -1)
+  plan = _plan(sources, feeder.devices, config.seed)
+  (batch,) = feeder.sources(plan)
+  batch["number"] = feeder.numbers(0, plan.indices.size)
   made = jax.device_get(_examples_step(config)(state, batch))
   made = {name: array[: len(sources)] for name, array in made.items()}
   for name in ("original", "perturbed"):
@@ -261,7 +262,13 @@ def _probabilities(
 
 
 def _write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
-  """Writes arrays so that a reader sees the old file or the new one, whole."""
+  """Writes arrays so that a reader sees the old file or the new one, whole.
+
+  The first process does, for all of them.
+  """
+  if not processes.is_first():
+    return
+  path.parent.mkdir(exist_ok=True)
   temporary = path.with_name(path.name + ".tmp.npz")
   np.savez_compressed(temporary, **arrays)
   os.replace(temporary, path)

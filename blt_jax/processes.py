@@ -1,0 +1,143 @@
+"""Several processes that train one run together, on one machine or on many.
+
+The environment says who they are (`start`). Each works on its share of every
+batch; the first one alone writes files and talks.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+# JAX's variable of the coordinator, and two in the same manner.
+COORDINATOR = "JAX_COORDINATOR_ADDRESS"
+COUNT = "JAX_NUM_PROCESSES"
+INDEX = "JAX_PROCESS_ID"
+
+# A process that is silent for so long is given up, seconds.
+_HEARTBEAT = 30
+# So long a process waits for the others to start, seconds.
+_START = 180
+
+# Of this process; asking JAX would start its devices.
+_index, _count = 0, 1
+
+
+def start() -> None:
+  """Joins the other processes when the environment names any.
+
+  JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES
+  and JAX_PROCESS_ID, or else what srun (SLURM) and mpirun (Open MPI) set. To be
+  called before JAX uses a device; does nothing for a process on its own.
+
+  Raises:
+    ValueError: when the variables contradict one another.
+  """
+  global _index, _count
+  arguments = from_environment(os.environ)
+  if arguments is None:
+    return
+  try:
+    jax.distributed.initialize(
+      **arguments,
+      initialization_timeout=_START,
+      heartbeat_timeout_seconds=_HEARTBEAT,
+    )
+  except RuntimeError as error:
+    raise ValueError(
+      f"the processes of this run did not find one another: {error}"
+    ) from error
+  _index, _count = jax.process_index(), jax.process_count()
+
+
+def from_environment(variables: Mapping[str, str]) -> dict[str, Any] | None:
+  """Arguments of `jax.distributed.initialize`, None for a single process.
+
+  Args:
+    variables: of the environment.
+
+  Raises:
+    ValueError: names the variable that is missing or wrong.
+  """
+  given = [name for name in (COORDINATOR, COUNT, INDEX) if variables.get(name)]
+  if COUNT in given:
+    return _from_plain(variables)
+  if given:
+    raise ValueError(f"{given[0]} is set, but {COUNT} is not.")
+  for size, other in (
+    ("SLURM_NTASKS", "SLURM_STEP_NODELIST"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+  ):
+    if other in variables and variables.get(size, "1") != "1":
+      return {}  # JAX knows how to read the rest.
+  return None
+
+
+def _from_plain(variables: Mapping[str, str]) -> dict[str, Any] | None:
+  """`from_environment` where JAX_NUM_PROCESSES is set."""
+  size = _whole(variables, COUNT, "a whole number from 1", low=1)
+  if size == 1:
+    return None
+  for name in (COORDINATOR, INDEX):
+    if not variables.get(name):
+      raise ValueError(f"{COUNT} is {size}, but {name} is not set.")
+  own = _whole(variables, INDEX, f"0 to {size - 1}", high=size - 1)
+  address = variables[COORDINATOR]
+  host, colon, port = address.rpartition(":")
+  if not (host and colon and port.isdecimal()):
+    raise ValueError(f"{COORDINATOR} is {address!r}; expected host:port.")
+  return {
+    "coordinator_address": address,
+    "num_processes": size,
+    "process_id": own,
+  }
+
+
+def count() -> int:
+  """Number of processes."""
+  return _count
+
+
+def index() -> int:
+  """Number of this process, from 0."""
+  return _index
+
+
+def is_first() -> bool:
+  """Whether this process is the one that writes and talks."""
+  return index() == 0
+
+
+def barrier(name: str) -> None:
+  """Waits until every process is here.
+
+  Args:
+    name: of the place in the program, the same in all processes.
+  """
+  if count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
+def total(number: int) -> int:
+  """The sum of every process's number; all of them have to call it."""
+  if count() == 1:
+    return number
+  return int(np.sum(multihost_utils.process_allgather(np.int32(number))))
+
+
+def _whole(
+  variables: Mapping[str, str],
+  name: str,
+  allowed: str,
+  *,
+  low: int = 0,
+  high: float = math.inf,
+) -> int:
+  text = variables[name]
+  if not text.isdecimal() or not low <= int(text) <= high:
+    raise ValueError(f"{name} is {text!r}; expected {allowed}.")
+  return int(text)
