@@ -182,9 +182,16 @@ def _one_line(error: Exception) -> str:
 def run() -> None:
   """The command line: what users get wrong ends with one clear line."""
   try:
-    app.run(main, flags_parser=_parse_flags)
-  except (ValueError, FloatingPointError, OSError, ImportError) as error:
-    sys.exit(f"error: {' '.join(str(error).split())}")
+    try:
+      app.run(main, flags_parser=_parse_flags)
+    except (ValueError, FloatingPointError, OSError, ImportError) as error:
+      sys.exit(f"error: {' '.join(str(error).split())}")
+  except BaseException as error:
+    from blt_jax import processes
+
+    if processes.count() > 1:
+      processes.leave(error)
+    raise
 
 
 if __name__ == "__main__":

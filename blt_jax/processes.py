@@ -6,6 +6,8 @@ batch; the first one alone writes files and talks.
 
 import math
 import os
+import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,6 +97,33 @@ def _from_plain(variables: Mapping[str, str]) -> dict[str, Any] | None:
     "num_processes": size,
     "process_id": own,
   }
+
+
+def leave(error: BaseException) -> None:
+  """Ends this process at once unless it came to its end.
+
+  The others wait for it in the middle of a step. They notice that it is gone,
+  where a farewell would wait for them.
+
+  Args:
+    error: what ended the program; SystemExit without a code is its end.
+  """
+  if isinstance(error, SystemExit) and not error.code:
+    return
+  if isinstance(error, SystemExit):
+    message = str(error.code)
+  elif isinstance(error, jax.errors.JaxRuntimeError):
+    message = (
+      f"error: process {index()} of {count()} lost the others: one of them "
+      "ended or can't be reached. Its own output says why. Start all of them "
+      "again with the same command: the run goes on after its last checkpoint. "
+      f"({' '.join(str(error).split())[:200]})"
+    )
+  else:
+    message = "".join(traceback.format_exception(error))
+  print(message, file=sys.stderr, flush=True)
+  sys.stdout.flush()
+  os._exit(1)
 
 
 def count() -> int:
