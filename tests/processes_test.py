@@ -33,8 +33,12 @@ EXACT = ("stage", "epoch", "step", "hallucinated", "overflow", "replaced")
 
 def _start(number, port, *arguments, count=2, devices=2):
   """One of `count` processes with its part of the emulated devices."""
-  flag = f"--xla_force_host_platform_device_count={devices // count}"
-  environment = {**os.environ, "XLA_FLAGS": flag}
+  # How fast the programs are plays no part here: compile them quickly.
+  flags = (
+    f"--xla_force_host_platform_device_count={devices // count} "
+    "--xla_backend_optimization_level=0"
+  )
+  environment = {**os.environ, "XLA_FLAGS": flags}
   if count > 1:
     environment |= {
       processes.COORDINATOR: f"127.0.0.1:{port}",
@@ -123,6 +127,11 @@ def _assert_close(mine, theirs):
 def test_two_processes_train_what_one_trains(two, one):
   _assert_same_training(two[0], one)
   assert int(_rows(one)[-1]["hallucinated"]) > 0
+
+
+def test_eight_devices_train_what_two_train(tmp_path, one):
+  _finish(*SMALL, f"--workdir={tmp_path}", count=1, devices=8)
+  _assert_same_training(tmp_path, one)
 
 
 def test_the_first_process_alone_talks_and_writes(two):
