@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import step_problem
 from benchmarks.step_problem import Problem
-from blt_jax import ahead, build, hallucinate, train_step
+from blt_jax import ahead, build, hallucinate, processes, train_step
 
 NAMES = ("plain", "blt")
 Report = dict[str, Any]
@@ -138,7 +138,8 @@ def compile_step(train_fn, state, batch) -> tuple[Callable, Report]:
     - memory.alias_size_in_bytes
   )
   report["program_flops"] = float(costs.get("flops", 0.0))
-  return program, report
+  # A program that is compiled ahead does not take one process's share.
+  return (program if processes.count() == 1 else train_fn), report
 
 
 def fresh_state(problem: Problem, row: int) -> train_step.TrainState:
@@ -194,6 +195,7 @@ def machine(problem: Problem) -> Report:
     "device": device.device_kind,
     "platform": device.platform,
     "devices": len(build.devices_of(problem.config)),
+    "processes": processes.count(),
     "jax": jax.__version__,
     "python": platform.python_version(),
     "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -220,12 +222,19 @@ def placed(problem: Problem, name: str) -> Iterator[Any]:
   for batch in problem.batches:
     host = batch if name == "blt" else step_problem.without_slots(batch)
     host = step_problem.on_canvases(host, build.canvas(config))
-    yield _place(step_problem.deal(host, len(build.devices_of(config))), config)
+    dealt = step_problem.deal(host, len(build.devices_of(config)))
+    own = len(build.local_devices_of(config))
+    first = processes.index() * own
+    yield _place(
+      {name: a[first : first + own] for name, a in dealt.items()}, config
+    )
 
 
 def _place(batch, config):
   """Gives each device its part of the leading axis."""
-  mesh = jax.sharding.Mesh(np.array(build.devices_of(config)), (build.AXIS,))
+  mesh = jax.sharding.Mesh(
+    np.array(build.local_devices_of(config)), (build.AXIS,)
+  )
   by_device = jax.sharding.NamedSharding(
     mesh, jax.sharding.PartitionSpec(build.AXIS)
   )
@@ -249,7 +258,7 @@ def _note_peak(report: Report, problem: Problem) -> None:
   It covers the process so far. The first BLT step comes after the first plain
   step, so only the plain one's first value is its own.
   """
-  stats = build.devices_of(problem.config)[0].memory_stats()
+  stats = build.local_devices_of(problem.config)[0].memory_stats()
   if stats and "peak_bytes_in_use" in stats:
     report.setdefault("device_peak_bytes", stats["peak_bytes_in_use"])
 
@@ -298,7 +307,8 @@ def _with_rates(problem: Problem, report: Report, seconds) -> Report:
   pairs = zip(seconds["blt"], seconds["plain"], strict=True)
   devices = build.devices_of(problem.config)
   flops = plain["program_flops"] * len(devices)
-  rate = matmul_rate(problem.config.model.dtype, devices[0])
+  local = build.local_devices_of(problem.config)[0]
+  rate = matmul_rate(problem.config.model.dtype, local)
   ratio = blt["seconds"] / plain["seconds"]
   report |= {
     "ratio": ratio,

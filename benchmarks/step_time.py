@@ -37,6 +37,7 @@ The host resizes for both sides then. TensorFlow is not needed.
 import json
 import os
 import pathlib
+import socket
 import statistics
 import subprocess
 import sys
@@ -44,6 +45,8 @@ import tempfile
 from typing import Any
 
 from absl import app, flags, logging
+
+from blt_jax import logs, processes
 
 _PROFILES = ("cifar10_lt", "imagenet_lt", "places_lt", "inaturalist")
 _PROFILE = flags.DEFINE_enum(
@@ -63,6 +66,9 @@ _DTYPE = flags.DEFINE_enum(
   "dtype", None, ("float32", "bfloat16"), "What the network computes in."
 )
 _DEVICES = flags.DEFINE_integer("devices", None, "Emulated where it's a CPU.")
+_PROCESSES = flags.DEFINE_integer(
+  "processes", 1, "CPU: processes on this machine that share --devices."
+)
 _SET = flags.DEFINE_multi_string("set", [], "section.field=value of the config")
 _AUGMENT = flags.DEFINE_bool("augment", True, "Flip, rotate and jitter.")
 _TOGETHER = flags.DEFINE_bool(
@@ -86,25 +92,28 @@ Report = dict[str, Any]
 def main(_: list[str]) -> None:
   """Measures here, or in turn with the peer in processes of their own."""
   report: Report
+  if _PROCESSES.value > 1 and processes.COUNT not in os.environ:
+    sys.exit(_start_processes())
   if _PEER.value:
     runs = _compare()
     print("\n" + peer_table(runs))
     report = {**runs}
   else:
     report = _measure()
-    print(table(report))
+    logs.say(table(report))
   report["arguments"] = sys.argv[1:]
-  if _JSON.value:
+  if _JSON.value and processes.is_first():
     pathlib.Path(_JSON.value).write_text(json.dumps(report, indent=2) + "\n")
 
 
 def _measure() -> Report:
   """Measures our steps in this process."""
   if _DEVICES.value:
-    emulate = f"--xla_force_host_platform_device_count={_DEVICES.value}"
+    own = _DEVICES.value // _PROCESSES.value
+    emulate = f"--xla_force_host_platform_device_count={own}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {emulate}"
   logging.set_verbosity(logging.ERROR)  # Orbax tells every step of a restore.
-  # jax reads its environment when it is imported.
+  processes.start()
   from benchmarks import step_measure, step_problem, step_save
   from blt_jax import hallucinate
 
@@ -131,6 +140,26 @@ def _measure() -> Report:
   if _SAVE.value:
     step_save.problem_file(problem).save(_SAVE.value)
   return step_measure.measure(problem, steps=_STEPS.value, warmup=_WARMUP.value)
+
+
+def _start_processes() -> int:
+  """Runs this program in several processes; returns the first error code."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  variables = {
+    **os.environ,
+    processes.COORDINATOR: address,
+    processes.COUNT: str(_PROCESSES.value),
+  }
+  started = [
+    subprocess.Popen(
+      [sys.executable, "-m", "benchmarks.step_time", *sys.argv[1:]],
+      env={**variables, processes.INDEX: str(number)},
+    )
+    for number in range(_PROCESSES.value)
+  ]
+  return max(process.wait() for process in started)
 
 
 def _compare() -> dict[str, list[Report]]:
