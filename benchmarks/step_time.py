@@ -21,6 +21,10 @@ weights, confusion matrix and images are those of a trained run. Batches lie on
 the device before the clock starts; augmentation is a part of the step. Where
 the device resizes (GPUs), that is, too.
 
+With --set=perturb.every=E the images of E batches ascend together, and what is
+timed is E BLT steps (their E-th part is printed). With --processes=P that many
+processes share the --devices, each with an equal part of them.
+
 With --together nothing makes room for others in the ascent: what the queue of
 `perturb_images` is worth.
 
@@ -46,7 +50,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from blt_jax import logs, processes
+from blt_jax import processes
 
 _PROFILES = ("cifar10_lt", "imagenet_lt", "places_lt", "inaturalist")
 _PROFILE = flags.DEFINE_enum(
@@ -100,7 +104,8 @@ def main(_: list[str]) -> None:
     report = {**runs}
   else:
     report = _measure()
-    logs.say(table(report))
+    if processes.is_first():
+      print(table(report))
   report["arguments"] = sys.argv[1:]
   if _JSON.value and processes.is_first():
     pathlib.Path(_JSON.value).write_text(json.dumps(report, indent=2) + "\n")

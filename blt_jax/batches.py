@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import jax
 import ml_collections
 import numpy as np
 
@@ -35,17 +36,17 @@ class Feeder:
     """Feeds so many devices, over all processes, with the images of a data set.
 
     Raises:
-      ValueError: when the devices can't be the same number in each process.
+      ValueError: when the processes have different numbers of devices.
     """
-    if devices % processes.count():
+    self._local = devices // processes.count()
+    if processes.count() > 1 and jax.local_device_count() != self._local:
       raise ValueError(
-        f"config.num_devices: {devices} devices can't be shared by "
-        f"{processes.count()} processes."
+        f"{processes.count()} processes have {devices} devices, and this one "
+        f"{jax.local_device_count()} of them; expected as many in each."
       )
     self.config = config
     self.dataset = dataset
     self.devices = devices
-    self._local = devices // processes.count()
     self.substitutes = {
       name: Substitutes(split, name=name, on_error=config.dataset.on_error)
       for name, split in (
