@@ -54,7 +54,46 @@ def measure(problem: Problem, *, steps: int, warmup: int) -> Report:
     report[name] |= times(problem, seconds[name])
     report[name]["loss"] = losses[name][0]
   report["blt"] |= _ascents(problem, batches["blt"], sums)
+  report["evaluation"] = _evaluation(problem, batches["plain"][0], steps)
   return _with_rates(problem, report, seconds)
+
+
+def _evaluation(problem: Problem, batch, steps: int) -> Report:
+  """Times the evaluation of a batch, and a forward pass in training mode."""
+  config = problem.config
+  preprocess_fn = build.build_preprocess(config)
+
+  def forward(state: train_step.TrainState, batch: train_step.Batch):
+    number = batch["image"].shape[0]
+    rngs = jax.random.split(state.rng, number)
+    logits, _ = state.apply_fn(
+      state.variables,
+      preprocess_fn(rngs, batch["image"]),
+      train=True,
+      mask=jnp.ones(number, bool),
+      image_rngs=rngs,
+      mutable=["batch_stats"],
+    )
+    return jax.lax.psum(logits.sum(), build.AXIS)
+
+  # Evaluation images come resized.
+  size = config.dataset.image_size
+  images = batch["image"][:, :, :size, :size]
+  masked = {**batch, "image": images, "mask": batch["label"] >= 0}
+  masked.pop("image_extent", None)
+  state = fresh_state(problem, 0)
+  report = {}
+  for name, step in (
+    ("seconds", build.build_eval_step(config)),
+    ("forward_seconds", build.over_devices(forward, config)),
+  ):
+    taken = []
+    for _ in range(steps + 1):
+      start = time.perf_counter()
+      jax.block_until_ready(step(state, masked))
+      taken.append(time.perf_counter() - start)
+    report[name] = statistics.median(taken[1:])
+  return report
 
 
 def group_rows(problem: Problem, number: int) -> list[int]:

@@ -244,6 +244,11 @@ def table(report: Report) -> str:
     f"{100 * report['share_of_matmul']:.0f} % of a matrix product's "
     f"{report['matmul_flops_a_second'] / 1e9:.1f}",
   ]
+  evaluation = report["evaluation"]
+  lines.append(
+    f"evaluating a batch {1000 * evaluation['seconds']:.2f} ms, its forward "
+    f"pass in training mode {1000 * evaluation['forward_seconds']:.2f} ms"
+  )
   if not what["trained"]:
     lines.append(
       "The updates are NOT realistic: the network is not trained, its images "

@@ -84,6 +84,13 @@ def test_ratio_stands_beside_the_limit_of_what_was_measured(measured):
   assert report["ratio_over_limit"] == pytest.approx(expected)
 
 
+def test_evaluation_is_timed_beside_a_forward_pass(measured):
+  output, report, _ = measured
+  assert 0 < report["evaluation"]["seconds"] < 60
+  assert 0 < report["evaluation"]["forward_seconds"] < 60
+  assert "evaluating a batch" in output
+
+
 def test_table_says_that_noise_is_not_realistic(measured):
   output, report, _ = measured
   assert f"BLT / plain {report['ratio']:.3f}" in output
