@@ -112,7 +112,10 @@ def leave(error: BaseException) -> None:
     return
   if isinstance(error, SystemExit):
     message = str(error.code)
-  elif isinstance(error, jax.errors.JaxRuntimeError):
+  elif (
+    isinstance(error, jax.errors.JaxRuntimeError)
+    and "RESOURCE_EXHAUSTED" not in str(error)  # Its own memory.
+  ):
     message = (
       f"error: process {index()} of {count()} lost the others: one of them "
       "ended or can't be reached. Its own output says why. Start all of them "

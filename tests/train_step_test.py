@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blt_jax import hallucinate, optimizer, train_step
+from blt_jax import hallucinate, train_step
 from blt_jax.models import Network, classifiers, create_model, efficientnet
+from tests import small_step
+from tests.small_step import BATCH, CLASSES, SLOTS
 
-BATCH, SLOTS, SIZE, CLASSES = 8, 4, 16, 6
 MODEL = create_model("small_resnet10", CLASSES, hidden=16, axis_name="batch")
 # A small EfficientNet that drops far more than usual.
 NOISY = Network(
@@ -25,50 +26,19 @@ NOISY = Network(
 )
 
 
-def _preprocess(rngs, images):
-  """A stand-in for the augmentation that uses its random numbers."""
-  shift = jax.vmap(lambda rng: jax.random.uniform(rng))(rngs)
-  return images / 128.0 - 1.0 + 0.1 * shift[:, None, None, None]
-
-
-def _state(model):
-  tx = optimizer.sgd(lambda _: 0.1, lambda _: 0.2)
-  variables = jax.jit(functools.partial(model.init, train=False))(
-    jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3))
-  )
-  return train_step.TrainState(
-    step=jnp.zeros((), jnp.int32),
-    params=variables["params"],
-    batch_stats=variables["batch_stats"],
-    opt_state=tx.init(variables["params"]),
-    confusion=jnp.ones((CLASSES, CLASSES), jnp.int32),
-    rng=jax.random.key(7),
-    apply_fn=model.apply,
-    tx=tx,
-  )
-
-
 @pytest.fixture(scope="module")
 def state():
-  return _state(MODEL)
+  return small_step.make_state(MODEL)
 
 
 @pytest.fixture(scope="module")
 def noisy_state():
-  return _state(NOISY)
+  return small_step.make_state(NOISY)
 
 
 @pytest.fixture(scope="module")
 def batch():
-  rng = np.random.default_rng(0)
-  shape = (SIZE, SIZE, 3)
-  return {
-    "image": rng.integers(0, 256, (BATCH, *shape)).astype(np.uint8),
-    "label": rng.integers(0, CLASSES, BATCH).astype(np.int32),
-    "source_image": rng.integers(0, 256, (SLOTS, *shape)).astype(np.uint8),
-    "source_label": rng.integers(0, CLASSES, SLOTS).astype(np.int32),
-    "source_used": np.array([True, True, True, False]),
-  }
+  return small_step.make_batch(0)
 
 
 @pytest.fixture(scope="module")
@@ -78,54 +48,33 @@ def static(batch):
   return batch | {"source_image": images}
 
 
-def _deal(batch, devices):
-  """As blt_jax.batches deals: images in blocks, slots in turn."""
-  return {
-    name: array.reshape((-1, devices, *array.shape[1:])).swapaxes(0, 1)
-    if name.startswith("source_")
-    else array.reshape((devices, -1, *array.shape[1:]))
-    for name, array in batch.items()
-  }
-
-
 @functools.cache
 def _step(devices, *, static=False):
   step = functools.partial(
     train_step.train_step,
-    preprocess_fn=_preprocess,
+    preprocess_fn=small_step.preprocess,
     hallucinate_fn=hallucinate.reuse
     if static
     else functools.partial(
       hallucinate.hallucinate,
-      preprocess_fn=_preprocess,
+      preprocess_fn=small_step.preprocess,
       confidence=(0.5, 0.6),
       ascent={"max_steps": 3},
     ),
   )
-  return jax.pmap(
-    step,
-    axis_name="batch",
-    in_axes=(None, 0),
-    out_axes=None,
-    devices=jax.devices()[:devices],
-  )
+  return small_step.over_devices(step, devices)
 
 
 def _run(state, batch, devices=1, **options):
   step = _step(devices, **options)
-  new_state, metrics = step(state, _deal(batch, devices))
+  new_state, metrics = step(state, small_step.deal(batch, devices))
   return jax.device_get((new_state.replace(rng=()), metrics))
-
-
-def _assert_close(a, b, rtol):
-  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-    np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("devices", [2, 4])
 def test_devices_change_nothing_but_rounding(state, batch, devices):
   one, many = _run(state, batch), _run(state, batch, devices)
-  _assert_close(many, one, rtol=2e-4)
+  small_step.assert_close(many, one, rtol=2e-4)
   assert one[1]["hallucinated"] == 3
   assert one[1]["updates"] > 0
 
@@ -133,7 +82,7 @@ def test_devices_change_nothing_but_rounding(state, batch, devices):
 @pytest.mark.parametrize("devices", [2, 4])
 def test_devices_do_not_change_what_is_dropped(noisy_state, static, devices):
   one, many = (_run(noisy_state, static, n, static=True) for n in (1, devices))
-  _assert_close(many, one, rtol=2e-4)
+  small_step.assert_close(many, one, rtol=2e-4)
 
 
 def test_the_same_step_twice_gives_the_same_bits(state, batch):
@@ -171,7 +120,7 @@ def test_never_confused_classes_train_like_a_batch_without_slots(state, batch):
   with_slots, metrics = _run(diagonal, batch)
   plain_batch = {name: batch[name] for name in ("image", "label")}
   plain, plain_metrics = _run(diagonal, plain_batch)
-  _assert_close(with_slots, plain, rtol=1e-5)
+  small_step.assert_close(with_slots, plain, rtol=1e-5)
   assert metrics["hallucinated"] == 0
   np.testing.assert_allclose(metrics["loss"], plain_metrics["loss"], rtol=1e-5)
 
@@ -184,12 +133,14 @@ def test_step_equals_plain_gradients_of_the_enlarged_batch(state, batch):
   made = jax.jit(
     functools.partial(
       hallucinate.hallucinate,
-      preprocess_fn=_preprocess,
+      preprocess_fn=small_step.preprocess,
       confidence=(0.5, 0.6),
       ascent={"max_steps": 3},
     )
   )(fold(slot_rng, jnp.arange(SLOTS)), state, batch)
-  real = _preprocess(fold(image_rng, jnp.arange(BATCH)), batch["image"])
+  real = small_step.preprocess(
+    fold(image_rng, jnp.arange(BATCH)), batch["image"]
+  )
   images = jnp.concatenate([real, made.images[:3]])
   labels = np.concatenate([batch["label"], batch["source_label"][:3]])
   plain = create_model("small_resnet10", CLASSES, hidden=16)
@@ -210,14 +161,14 @@ def test_step_equals_plain_gradients_of_the_enlarged_batch(state, batch):
   after, metrics = _run(state, batch)
   np.testing.assert_allclose(metrics["loss"], loss * (BATCH + 3), rtol=1e-4)
   assert metrics["weight"] == BATCH + 3
-  _assert_close(after.batch_stats, batch_stats, rtol=1e-4)
+  small_step.assert_close(after.batch_stats, batch_stats, rtol=1e-4)
   for name, rate in (("backbone", 0.1), ("hidden", 0.1), ("classifier", 0.2)):
     expected = jax.tree.map(
       lambda w, g, rate=rate: w - rate * (g + 5e-4 * w),
       state.params[name],
       grads[name],
     )
-    _assert_close(after.params[name], expected, rtol=2e-4)
+    small_step.assert_close(after.params[name], expected, rtol=2e-4)
 
 
 def test_each_step_draws_anew(state, batch):
@@ -240,12 +191,12 @@ def test_each_image_and_slot_has_its_own_key_for_the_network(state, static):
       train_step.train_step(
         state.replace(apply_fn=apply_fn),
         batch,
-        preprocess_fn=_preprocess,
+        preprocess_fn=small_step.preprocess,
         hallucinate_fn=hallucinate.reuse,
       )
       return jax.random.key_data(given[0])
 
-    dealt = _deal(batch, devices)
+    dealt = small_step.deal(batch, devices)
     return np.asarray(
       jax.pmap(
         step,
@@ -278,15 +229,9 @@ def test_evaluation_keeps_order_and_mask(state, batch, devices):
   step = functools.partial(
     train_step.eval_step, normalize_fn=lambda images: images / 128.0 - 1.0
   )
-  mapped = jax.pmap(
-    step,
-    axis_name="batch",
-    in_axes=(None, 0),
-    out_axes=None,
-    devices=jax.devices()[:devices],
-  )
+  mapped = small_step.over_devices(step, devices)
   mask = np.arange(BATCH) < 5
-  dealt = _deal(
+  dealt = small_step.deal(
     {"image": batch["image"], "label": batch["label"], "mask": mask}, devices
   )
   outputs = jax.device_get(mapped(state, dealt))
