@@ -85,11 +85,17 @@ def main(arguments: list[str]) -> int:
 
     return check_data(_CONFIG.value, _OUTPUT.value)
   from blt_jax import compile_cache, processes
+  from blt_jax.interrupt import Interrupted
   from blt_jax.train import train
 
   processes.start()
   compile_cache.enable()
-  train(_CONFIG.value, pathlib.Path(_WORKDIR.value or _default_workdir()))
+  try:
+    train(_CONFIG.value, pathlib.Path(_WORKDIR.value or _default_workdir()))
+  except Interrupted as interrupted:
+    if processes.is_first():
+      print(interrupted, file=sys.stderr)
+    return 128 + interrupted.signal  # As if the signal had ended us.
   return 0
 
 
@@ -186,6 +192,8 @@ def run() -> None:
       app.run(main, flags_parser=_parse_flags)
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
       sys.exit(f"error: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+      sys.exit("interrupted")
   except BaseException as error:
     from blt_jax import processes
 

@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks import step_profiles
 from blt_jax import build, workdir
 from blt_jax.build import Stage
-from blt_jax.checkpoint import Checkpoints
+from blt_jax.checkpoint import FOLDER, Checkpoints
 from blt_jax.data import array_images, crops, sampling
 from blt_jax.data.sources import Dataset
 from blt_jax.train_step import TrainState
@@ -312,9 +312,7 @@ def _restore(options, state: TrainState, class_counts) -> TrainState:
   step = None
   if options.checkpoint == "stage1":
     step = stages[0].epochs * stages[0].steps
-  with Checkpoints(
-    folder / "checkpoints", last_stage=stages[-1].number, read_only=True
-  ) as checkpoints:
+  with Checkpoints(folder / FOLDER, read_only=True) as checkpoints:
     restored, progress = checkpoints.restore(state, step=step)
     if options.checkpoint == "best":
       step = dict(progress.best or {})["step"]

@@ -1,8 +1,9 @@
 """Brings the images of a data set to the devices, in the order of the plan."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import jax
@@ -56,6 +57,8 @@ class Feeder:
       )
     }
     self._kept: dict[int, list[HostBatch]] = {}
+    self.replaced = 0
+    """Substitutes for unreadable images in the training batches given out."""
 
   def plan(self, stage: Stage, epoch: int) -> sampling.EpochPlan:
     """Which images the batches and slots of an epoch hold."""
@@ -78,7 +81,7 @@ class Feeder:
 
   def training(
     self, plan: sampling.EpochPlan, *, pool: "Pool | None" = None
-  ) -> Iterator[HostBatch]:
+  ) -> Generator[HostBatch]:
     """The device batches of a plan.
 
     Args:
@@ -115,7 +118,12 @@ class Feeder:
       if len(split) * size * size * 3 > _KEEP_BELOW:
         yield from batches
         return
-      self._kept[id(split)] = list(batches)
+      kept = []
+      for batch in batches:
+        kept.append(batch)
+        yield batch
+      self._kept[id(split)] = kept
+      return
     yield from self._kept[id(split)]
 
   @functools.cached_property
@@ -144,8 +152,12 @@ class Feeder:
       canvas=build.canvas(self.config),
       prefetch_depth=max(2, self.config.perturb.every),
     )
-    for batch in batches:
-      yield self._deal(batch)
+    # Those that are read ahead don't count yet.
+    counts = self.substitutes["training"].counts
+    with contextlib.closing(batches):
+      for step, batch in enumerate(batches):
+        self.replaced += counts[step] if counts else 0
+        yield self._deal(batch)
 
   def _read_evaluation(self, split: Split) -> Iterator[HostBatch]:
     config = self.config

@@ -1,24 +1,32 @@
 """Checkpoints of a run: the latest two, the best, and the end of stage 1.
 
 Orbax behind a small interface. A checkpoint holds the arrays of the TrainState
-and, as JSON, where the run stands (`Progress`), written together or not at all.
+and, as JSON, where the run stands (`Progress`), written together or not at all,
+with checksums of both: Orbax has none, and gives flipped bits back as they are.
 """
 
 import dataclasses
-import logging
+import hashlib
+import json
 import math
+import os
 import pathlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
+from blt_jax import logs
 from blt_jax.train_step import TrainState
 
-_log = logging.getLogger(__name__)
+# Where the checkpoints are in a work directory.
+FOLDER = "checkpoints"
+
+# Beside the folder of finished epochs: checkpoints from within an epoch.
+_MIDWAY = "midway"
 
 _ARRAYS = ("step", "params", "batch_stats", "opt_state", "confusion")
 
@@ -33,12 +41,15 @@ class Progress:
     best: the best epoch of that stage so far: {"stage", "epoch", "step",
       "overall"}, or None.
     rows: one row of metrics.csv for each finished epoch.
+    midway: how far the epoch after it is, see `epoch.Sums.midway`; None in a
+      checkpoint of a finished epoch.
   """
 
   stage: int = 0
   epoch: int = 0
   best: Mapping[str, Any] | None = None
   rows: tuple[Mapping[str, Any], ...] = ()
+  midway: Mapping[str, Any] | None = None
 
   def after(self, row: Mapping[str, Any]) -> "Progress":
     """The progress after one more epoch.
@@ -71,7 +82,6 @@ class Checkpoints:
     self,
     folder: pathlib.Path,
     *,
-    last_stage: int = 2,
     keep_steps: tuple[int, ...] = (),
     read_only: bool = False,
   ):
@@ -79,26 +89,30 @@ class Checkpoints:
 
     Args:
       folder: made when it does not exist, unless `read_only`.
-      last_stage: the best epoch is kept of this stage.
       keep_steps: steps whose checkpoints are never removed.
-      read_only: nothing is written, leftovers of killed saves are left alone.
+      read_only: nothing is written, leftovers of killed saves are left alone,
+        and checkpoints from within an epoch don't count.
     """
-    policies = checkpoint_managers.preservation_policy
-    self._last_stage = last_stage
-    self._manager = ocp.CheckpointManager(
-      folder.absolute(),
+    self._keep_steps = keep_steps
+    self._read_only = read_only
+    self._folder = folder.absolute()
+    self._midway_folder = self._folder.parent / _MIDWAY
+    self._keep = _Keep()
+    self._epochs = self._open(self._folder, self._keep)
+    self._midway: ocp.CheckpointManager | None = None
+    if not read_only and self._midway_folder.exists():
+      self._midway = self._open(self._midway_folder, _Keep())
+
+  def _open(self, folder: pathlib.Path, keep: "_Keep") -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+      folder,
       item_names=("state", "progress"),
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=policies.AnyPreservationPolicy(
-          [
-            policies.LatestN(2),
-            policies.BestN(get_metric_fn=lambda m: m["selection"], n=1),
-            policies.CustomSteps(list(keep_steps)),
-          ]
-        ),
-        create=not read_only,
-        read_only=read_only,
-        cleanup_tmp_directories=not read_only,
+        preservation_policy=keep,
+        create=not self._read_only,
+        read_only=self._read_only,
+        cleanup_tmp_directories=not self._read_only,
+        enable_async_checkpointing=False,
       ),
     )
 
@@ -106,33 +120,52 @@ class Checkpoints:
     return self
 
   def __exit__(self, *exception) -> None:
-    self._manager.close()
+    self._epochs.close()
+    if self._midway:
+      self._midway.close()
 
   def latest_step(self) -> int | None:
     """Step of the newest checkpoint, None without any."""
-    return self._manager.latest_step()
+    return max((step for step, _ in self._all()), default=None)
 
   def save(self, state: TrainState, progress: Progress) -> None:
-    """Writes a checkpoint in the background.
+    """Writes the checkpoint of a finished epoch, which is there on return.
+
+    The two latest, the best and `keep_steps` stay, and none from within an
+    epoch.
 
     Args:
-      state: copied before this returns.
+      state: after the epoch.
       progress: where the run stands.
 
     Raises:
-      RuntimeError: when the checkpoint was not taken.
+      OSError: when it can't be written; those before it are intact.
     """
-    arrays = {name: getattr(state, name) for name in _ARRAYS}
-    saved = self._manager.save(
-      int(state.step),
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(jax.tree.map(_host_copy, arrays)),
-        progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
-      ),
-      metrics={"selection": self._selection(progress)},
-    )
-    if not saved:
-      raise RuntimeError(f"checkpoint of step {int(state.step)} was not saved")
+    step = int(state.step)
+    before = [other for other in self._epochs.all_steps() if other < step]
+    best = [] if progress.best is None else [progress.best["step"]]
+    self._keep.steps = {step, *sorted(before)[-1:], *best, *self._keep_steps}
+    _write(self._epochs, state, progress)
+    if self._midway:
+      for other in self._midway.all_steps():
+        self._midway.delete(other)
+      self._midway.close()
+      self._midway = None
+      shutil.rmtree(self._midway_folder, ignore_errors=True)
+
+  def save_midway(self, state: TrainState, progress: Progress) -> None:
+    """Writes a checkpoint from within an epoch; the one before it stays.
+
+    Args:
+      state: between two steps.
+      progress: with `midway`.
+
+    Raises:
+      OSError: when it can't be written; those before it are intact.
+    """
+    if self._midway is None:
+      self._midway = self._open(self._midway_folder, _Keep())
+    _write(self._midway, state, progress)
 
   def restore(
     self, template: TrainState, *, step: int | None = None
@@ -141,60 +174,222 @@ class Checkpoints:
 
     Args:
       template: a state of the same shapes; its values are replaced.
-      step: which checkpoint, the newest readable one by default. Those that
-        can't be read are logged and passed over.
+      step: of the end of an epoch; by default the newest of all that are
+        sound. Damaged ones are reported and passed over.
 
     Returns:
       (state, progress).
 
     Raises:
-      FileNotFoundError: when there is no readable checkpoint (of that step).
+      FileNotFoundError: when there is no sound checkpoint (of that step).
+      ValueError: when it is of another network.
     """
-    steps = sorted(self._manager.all_steps(), reverse=True)
+    found = self._all()
     if step is not None:
-      steps = [step] if step in steps else []
-    for candidate in steps:
+      found = [(s, m) for s, m in found if s == step and m is self._epochs]
+    for candidate, manager in found:
       try:
-        return self._restore(template, candidate)
+        restored = _read(manager, candidate, template)
       # Orbax raises errors of many types for what is damaged or missing.
       except Exception as error:
-        _log.warning("checkpoint %d can't be read: %s", candidate, error)
+        path = manager.directory / str(candidate)
+        logs.say(f"checkpoint {path} is damaged, passed over: {_short(error)}")
+        continue
+      return _fill(template, restored, manager.directory / str(candidate))
+    wanted = "" if step is None else f"of step {step} "
     raise FileNotFoundError(
-      f"no readable checkpoint {'' if step is None else f'of step {step} '}in "
-      f"{self._manager.directory}"
+      f"no readable checkpoint {wanted}in {self._folder}. Begin anew with "
+      "another --workdir, or bring a copy of the checkpoints back."
     )
 
-  def _restore(
-    self, template: TrainState, step: int
-  ) -> tuple[TrainState, Progress]:
-    """Reads the checkpoint of a step, or raises whatever Orbax raises."""
-    arrays = {name: getattr(template, name) for name in _ARRAYS}
-    restored = self._manager.restore(
+  def restore_best(
+    self, template: TrainState, progress: Progress
+  ) -> tuple[TrainState, Mapping[str, Any]]:
+    """The best epoch of the stage whose checkpoint is sound.
+
+    Args:
+      template: a state of the same shapes; its values are replaced.
+      progress: of the run.
+
+    Returns:
+      (state, its row of metrics.csv).
+
+    Raises:
+      FileNotFoundError: when no epoch of the stage has a sound checkpoint.
+    """
+    there = set(self._epochs.all_steps())
+    rows = [row for row in progress.rows if row["stage"] == progress.stage]
+    rows.sort(key=lambda row: (-_score(row["val_overall"]), row["epoch"]))
+    for row in rows:
+      if row["step"] not in there:
+        continue
+      try:
+        state, _ = self.restore(template, step=row["step"])
+      except FileNotFoundError:
+        continue
+      return state, row
+    raise FileNotFoundError(
+      f"no readable checkpoint of stage {progress.stage} in {self._folder}."
+    )
+
+  def _all(self) -> list[tuple[int, ocp.CheckpointManager]]:
+    """(step, where) of every checkpoint, the newest first.
+
+    The end of an epoch is newer than its last step.
+    """
+    found = [(step, 1, self._epochs) for step in self._epochs.all_steps()]
+    if self._midway:
+      found += [(step, 0, self._midway) for step in self._midway.all_steps()]
+    found.sort(key=lambda item: item[:2], reverse=True)
+    return [(step, manager) for step, _, manager in found]
+
+
+class _Keep:
+  """Orbax's policy of what stays: certain steps, or else the latest two."""
+
+  def __init__(self) -> None:
+    self.steps: set[int] | None = None
+
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: Any
+  ) -> list[bool]:
+    """Whether each of the checkpoints stays."""
+    del context
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    keep = set(sorted(steps)[-2:]) if self.steps is None else self.steps
+    return [step in keep for step in steps]
+
+
+def _write(
+  manager: ocp.CheckpointManager, state: TrainState, progress: Progress
+) -> None:
+  """Writes a checkpoint in place of what may stand there, damaged."""
+  step, folder = int(state.step), pathlib.Path(manager.directory)
+  arrays = jax.tree.map(
+    _host_copy, {name: getattr(state, name) for name in _ARRAYS}
+  )
+  content = dataclasses.asdict(progress)
+  digests = {**_array_digests(arrays), "progress": _json_digest(content)}
+  try:
+    if not folder.exists():
+      raise FileNotFoundError("the folder has vanished")
+    if step in manager.all_steps():
+      manager.delete(step)
+    saved = manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(jax.tree.map(_host_copy, arrays)),
-        progress=ocp.args.JsonRestore(),
+        state=ocp.args.StandardSave(arrays),
+        progress=ocp.args.JsonSave({**content, "digests": digests}),
       ),
+      force=True,
     )
-    saved = restored["progress"]
-    progress = Progress(
-      saved["stage"], saved["epoch"], saved["best"], tuple(saved["rows"])
-    )
-    state = jax.tree.map(jax.numpy.asarray, restored["state"])
-    return template.replace(**state), progress
+    if not saved:
+      raise RuntimeError("Orbax did not take it")
+  # Orbax raises errors of many types.
+  except Exception as error:
+    raise OSError(
+      f"checkpoint {folder / str(step)} can't be written: {_short(error)}. "
+      "Those before it are intact: with the trouble mended, the same command "
+      "goes on from the last one."
+    ) from error
 
-  def _selection(self, progress: Progress) -> float:
-    """What BestN ranks by: the last stage only, the earlier of equals."""
-    if progress.stage != self._last_stage:
-      return -math.inf
-    # No run has so many epochs that this could reach the next score.
-    overall = _score(progress.rows[-1]["val_overall"])
-    return overall - 1e-10 * progress.epoch
+
+def _read(
+  manager: ocp.CheckpointManager, step: int, template: TrainState
+) -> tuple[dict[str, Any], Progress]:
+  """The arrays and the progress of a checkpoint.
+
+  Raises:
+    ValueError: when it is not what was written; or whatever Orbax raises.
+  """
+  _refuse_links(pathlib.Path(manager.directory) / str(step))
+  arrays = {name: getattr(template, name) for name in _ARRAYS}
+  restored = manager.restore(
+    step,
+    args=ocp.args.Composite(
+      state=ocp.args.StandardRestore(jax.tree.map(_host_copy, arrays)),
+      progress=ocp.args.JsonRestore(),
+    ),
+  )
+  content = dict(restored["progress"])
+  # Older versions wrote none.
+  digests = content.pop("digests", None)
+  if digests is not None:
+    found = {
+      **_array_digests(restored["state"]),
+      "progress": _json_digest(content),
+    }
+    wrong = [name for name in found if found[name] != digests.get(name)]
+    if wrong:
+      raise ValueError(f"wrong checksum of {', '.join(wrong)}")
+  content["rows"] = tuple(content["rows"])
+  return restored["state"], Progress(**content)
+
+
+def _fill(
+  template: TrainState,
+  restored: tuple[dict[str, Any], Progress],
+  path: Any,
+) -> tuple[TrainState, Progress]:
+  """The template with what was read.
+
+  Raises:
+    ValueError: when an array is of another shape; Orbax would not mind.
+  """
+  arrays, progress = restored
+  wanted = {name: getattr(template, name) for name in _ARRAYS}
+  for (key, ours), theirs in zip(
+    jax.tree_util.tree_leaves_with_path(wanted),
+    jax.tree.leaves(arrays),
+    strict=True,
+  ):
+    if np.shape(ours) != np.shape(theirs):
+      raise ValueError(
+        f"checkpoint {path} is of another network or other classes: "
+        f"{jax.tree_util.keystr(key, simple=True, separator='/')} is "
+        f"{np.shape(theirs)} there, {np.shape(ours)} here."
+      )
+  state = template.replace(**jax.tree.map(jax.numpy.asarray, arrays))
+  return state, progress
+
+
+def _refuse_links(folder: pathlib.Path) -> None:
+  """A link could make us read what is not of this run."""
+  for root, folders, files in os.walk(folder):
+    for name in (*folders, *files):
+      if os.path.islink(os.path.join(root, name)):
+        raise ValueError(f"{name} is a symbolic link")
+
+
+def _array_digests(arrays: Mapping[str, Any]) -> dict[str, str]:
+  """SHA-256 of each tree of arrays: names, types, shapes and values."""
+  digests = {}
+  for name, tree in arrays.items():
+    digest = hashlib.sha256()
+    for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
+      array = np.ascontiguousarray(leaf)
+      title = f"{jax.tree_util.keystr(key)} {array.dtype} {np.shape(leaf)}"
+      digest.update(title.encode())
+      digest.update(array.view(np.uint8).data)
+    digests[name] = digest.hexdigest()
+  return digests
+
+
+def _json_digest(content: Mapping[str, Any]) -> str:
+  return hashlib.sha256(
+    json.dumps(content, sort_keys=True).encode()
+  ).hexdigest()
 
 
 def _host_copy(array: jax.Array) -> np.ndarray:
   """A copy in host memory, so that the device's buffer can be donated."""
   return np.array(jax.device_get(array))
+
+
+def _short(error: Exception) -> str:
+  """An error in one line; Orbax's are pages."""
+  text = " ".join(str(error).split()) or type(error).__name__
+  return text if len(text) <= 200 else text[:200] + " ..."
 
 
 def _score(overall: float) -> float:

@@ -168,6 +168,7 @@ RULES: dict[str, dict[str, Rule]] = {
   "model": _MODEL_RULES,
   "optimizer": _OPTIMIZER_RULES,
   "perturb": _PERTURB_RULES,
+  "checkpoint": {"every_minutes": number(0.0)},
   "stage1": {**_STAGE_RULES, "reuse": TEXT},
   "stage2": {**_STAGE_RULES, "new_classifier": BOOLEAN},
 }

@@ -53,7 +53,13 @@ def evaluate(
   Returns:
     The counts over all images whose mask is True.
   """
-  outputs = jax.device_get([eval_fn(state, batch) for batch in batches])
+  results = []
+  for batch in batches:
+    results.append(eval_fn(state, batch))
+    # The host runs at most two batches ahead of the devices.
+    if len(results) > 2:
+      jax.block_until_ready(results[-3])
+  outputs = jax.device_get(results)
   merged: Mapping[str, np.ndarray] = {
     name: np.concatenate([output[name] for output in outputs])
     for name in outputs[0]

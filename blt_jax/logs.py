@@ -25,7 +25,12 @@ def say(text: str) -> None:
 
 
 def progress(
-  steps: Iterable, title: str, *, total: int, unit: str = "step"
+  steps: Iterable,
+  title: str,
+  *,
+  total: int,
+  initial: int = 0,
+  unit: str = "step",
 ) -> Iterator:
   """Passes steps on while showing how many are done and the time left.
 
@@ -33,6 +38,7 @@ def progress(
     steps: what to iterate over.
     title: stands in front of the bar.
     total: number of steps.
+    initial: how many of them are done.
     unit: what a step is called.
 
   Returns:
@@ -45,6 +51,7 @@ def progress(
       steps,
       desc=title,
       total=total,
+      initial=initial,
       unit=unit,
       leave=False,
       delay=0 if terminal else interval,
@@ -144,11 +151,15 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 
 class Events:
-  """TensorBoard events of a run; left out, and said so, without TensorFlow."""
+  """TensorBoard events of a run; left out, and said so, without TensorFlow.
+
+  What a process that ended at any moment has written is not written again.
+  """
 
   def __init__(self, workdir: pathlib.Path):
     """Opens an event file in the work directory."""
     self._writer = None
+    self._there: set[tuple[int, str]] = set()
     if not processes.is_first():
       return
     try:
@@ -158,6 +169,8 @@ class Events:
       say("no TensorBoard events: they need TensorFlow, clu and tensorboard")
       return
     logging.set_verbosity(logging.WARNING)
+    for path in workdir.glob("events.out.tfevents.*"):
+      self._there |= _scalars_in(path)
     self._writer = metric_writers.SummaryWriter(str(workdir))
 
   def __enter__(self) -> "Events":
@@ -168,16 +181,32 @@ class Events:
       self._writer.close()
 
   def write(self, row: Mapping[str, Any]) -> None:
-    """Writes the numbers of an epoch's row at its step."""
+    """Writes the numbers of an epoch's row at its step, each one once."""
     if not self._writer:
       return
+    step = row["step"]
     scalars = {
       name: value
       for name, value in row.items()
-      if name not in ("stage", "epoch", "step") and math.isfinite(value)
+      if name not in ("stage", "epoch", "step")
+      and math.isfinite(value)
+      and (step, name) not in self._there
     }
-    self._writer.write_scalars(row["step"], scalars)
-    self._writer.flush()
+    if scalars:
+      self._writer.write_scalars(step, scalars)
+      self._writer.flush()
+
+
+def _scalars_in(path: pathlib.Path) -> set[tuple[int, str]]:
+  """(step, name) of every value in an event file, up to where it is damaged."""
+  from tensorboard.backend.event_processing import event_file_loader
+
+  loader = event_file_loader.EventFileLoader(str(path))
+  return {
+    (event.step, value.tag)
+    for event in loader.Load()
+    for value in event.summary.value
+  }
 
 
 def _percent(value: float | None) -> str:

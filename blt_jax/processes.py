@@ -106,9 +106,12 @@ def leave(error: BaseException) -> None:
   where a farewell would wait for them.
 
   Args:
-    error: what ended the program; SystemExit without a code is its end.
+    error: what ended the program; SystemExit is its end without a code or,
+      in all of them alike, with that of a signal.
   """
-  if isinstance(error, SystemExit) and not error.code:
+  if isinstance(error, SystemExit) and (
+    not error.code or (isinstance(error.code, int) and error.code > 128)
+  ):
     return
   if isinstance(error, SystemExit):
     message = str(error.code)

@@ -6,7 +6,7 @@ import ml_collections
 
 from blt_jax import build, logs, static_images
 from blt_jax import workdir as workdirs
-from blt_jax.checkpoint import Checkpoints, Progress
+from blt_jax.checkpoint import FOLDER, Checkpoints, Progress
 from blt_jax.report import recording
 from blt_jax.run import Run
 from blt_jax.train_step import TrainState
@@ -24,11 +24,38 @@ def begin_or_resume(
       return reuse_stage1(run, state)
     return state, Progress()
   state, progress = checkpoints.restore(state)
+  _lengthen(run.config, workdir, progress)
   workdirs.write_metrics(workdir, progress.rows)
-  logs.say(
-    f"continuing {workdir} after stage {progress.stage} epoch {progress.epoch}"
-  )
+  place = f"after stage {progress.stage} epoch {progress.epoch}"
+  if midway := progress.midway:
+    place = (
+      f"in stage {midway['stage']} epoch {midway['epoch']} after step "
+      f"{midway['steps']}"
+    )
+  logs.say(f"continuing {workdir} {place}")
   return state, progress
+
+
+def _lengthen(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, progress: Progress
+) -> None:
+  """Takes over that a run is to have more epochs than it began with.
+
+  Raises:
+    ValueError: for stage 1 when stage 2 has begun.
+  """
+  before = workdirs.read_config(workdir)
+  midway = progress.midway or {"stage": 0}
+  if config.stage1.epochs > before.stage1.epochs and 2 in (
+    progress.stage,
+    midway["stage"],
+  ):
+    raise ValueError(
+      f"config.stage1.epochs is {config.stage1.epochs}, but {workdir} has "
+      f"finished its stage 1 of {before.stage1.epochs} epochs and begun stage "
+      "2. Choose another --workdir."
+    )
+  workdirs.lengthen(workdir, config)
 
 
 def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
@@ -39,7 +66,7 @@ def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
   """
   folder = pathlib.Path(run.config.stage1.reuse)
   first = run.stages[0]
-  with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+  with Checkpoints(folder / FOLDER, read_only=True) as checkpoints:
     try:
       state, progress = checkpoints.restore(
         state, step=first.epochs * first.steps
@@ -87,16 +114,24 @@ def begin_stage(
   state: TrainState,
   stage: build.Stage,
   workdir: pathlib.Path,
+  checkpoints: Checkpoints,
   *,
-  done: int,
+  begun: bool,
 ) -> tuple[TrainState, static_images.Pool | None]:
   """The state, and the static images if any, that a stage goes on with."""
   pool = None
   if stage.capacity and run.config.perturb.static:
+
+    def end_of_stage1() -> TrainState:
+      if not begun:
+        return state
+      first = run.stages[0]
+      return checkpoints.restore(state, step=first.epochs * first.steps)[0]
+
     pool = static_images.load_or_make(
-      workdir / static_images.FILE, run.feeder, state, stage
+      workdir / static_images.FILE, run.feeder, end_of_stage1, stage
     )
-  if done:
+  if begun:
     template = build.with_optimizer(run.config, state, stage)
     state = template.replace(opt_state=state.opt_state)
     return build.place(state, run.config), pool

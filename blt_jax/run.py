@@ -2,13 +2,14 @@
 
 import functools
 import pathlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
 
 from blt_jax import build, logs
-from blt_jax.batches import Feeder
-from blt_jax.checkpoint import Checkpoints, Progress
+from blt_jax.batches import Feeder, HostBatch
+from blt_jax.checkpoint import FOLDER, Checkpoints, Progress
 from blt_jax.data.sources import Dataset, Split
 from blt_jax.evaluate import Evaluation, evaluate
 from blt_jax.train_step import TrainState
@@ -58,16 +59,22 @@ class Run:
     """The checkpoints of the run; the end of stage 1 is kept for reuse."""
     first = self.stages[0]
     return Checkpoints(
-      workdir / "checkpoints",
-      last_stage=self.stages[-1].number,
+      workdir / FOLDER,
       keep_steps=(first.epochs * first.steps,),
     )
 
-  def evaluate(self, state: TrainState, split: Split) -> Evaluation:
-    """Evaluates the state on a split."""
+  def evaluate(
+    self,
+    state: TrainState,
+    split: Split,
+    *,
+    guard: Callable[[Iterator[HostBatch]], Iterator[HostBatch]] = iter,
+  ) -> Evaluation:
+    """Evaluates the state on a split, whose batches pass through `guard`."""
     # Without the optimizer, so that it compiles once for both stages.
     state = state.replace(tx=None, opt_state=())
-    return evaluate(state, self.feeder.evaluation(split), self.eval_fn)
+    batches = guard(self.feeder.evaluation(split))
+    return evaluate(state, batches, self.eval_fn)
 
   def summary(self, evaluation: Evaluation) -> dict[str, Any]:
     """Accuracies of an evaluation under the data set's shot groups."""
@@ -81,6 +88,8 @@ class Run:
     for stage in self.stages:
       done = min(stage.epochs, epochs_done(stage, progress))
       left -= done * stage.steps * stage.batch_size
+      if midway := steps_begun(stage, progress):
+        left -= midway["steps"] * stage.batch_size
     return left
 
 
@@ -89,3 +98,11 @@ def epochs_done(stage: build.Stage, progress: Progress) -> int:
   if progress.stage > stage.number:
     return stage.epochs
   return progress.epoch if progress.stage == stage.number else 0
+
+
+def steps_begun(
+  stage: build.Stage, progress: Progress
+) -> Mapping[str, Any] | None:
+  """`Progress.midway` when it is of this stage."""
+  midway = progress.midway
+  return midway if midway and midway["stage"] == stage.number else None

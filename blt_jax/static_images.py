@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable
 
 import jax
@@ -56,31 +58,46 @@ class Pool:
 
 
 def load_or_make(
-  path: pathlib.Path, feeder: Feeder, state: TrainState, stage: build.Stage
+  path: pathlib.Path,
+  feeder: Feeder,
+  end_of_stage1: Callable[[], TrainState],
+  stage: build.Stage,
 ) -> Pool:
-  """The pool of a run: from its file, or made with the state and written.
+  """The pool of a run: from its file, or made and written.
 
   Args:
     path: .npz file in the work directory.
     feeder: reads the images.
-    state: network and confusion matrix at the end of stage 1.
+    end_of_stage1: gives network and confusion matrix at that time.
     stage: the stage that will use the pool.
 
   Returns:
     The same pool every time.
   """
-  missing = not path.exists()
-  processes.barrier("static images are looked for")
-  if missing:
-    pool = _make(feeder, state, stage)
+  pool = _load(path)
+  # Of one mind, whatever each of them could read.
+  missing = processes.total(int(pool is None)) > 0
+  if pool is None or missing:
+    pool = _make(feeder, end_of_stage1(), stage)
     if processes.is_first():
       temporary = path.with_name(path.name + ".tmp.npz")
       np.savez(temporary, **dataclasses.asdict(pool))
       os.replace(temporary, path)
     logs.say(f"hallucinated {int(pool.usable.sum())} static images")
-  processes.barrier("static images are written")
-  with np.load(path, allow_pickle=False) as content:
-    return Pool(**content)
+  return pool
+
+
+def _load(path: pathlib.Path) -> Pool | None:
+  """The pool of a file; None without one and, which is said, when damaged."""
+  try:
+    with np.load(path, allow_pickle=False) as content:
+      return Pool(**content)
+  except FileNotFoundError:
+    return None
+  # A zip archive's checksums; a name or array that is not of a pool.
+  except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError):
+    logs.say(f"{path} is damaged, its images are hallucinated again")
+    return None
 
 
 def _make(feeder: Feeder, state: TrainState, stage: build.Stage) -> Pool:

@@ -1,26 +1,26 @@
 """The two stages of training, epoch by epoch."""
 
+import contextlib
 import dataclasses
-import math
+import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import ml_collections
-import numpy as np
-import optax
 
-from blt_jax import ahead, build, logs, processes, static_images
+from blt_jax import build, logs, processes
 from blt_jax import workdir as workdirs
-from blt_jax.batches import HostBatch
-from blt_jax.checkpoint import Checkpoints, Progress
+from blt_jax.checkpoint import FOLDER, Checkpoints, Progress
 from blt_jax.config_check import check_config
+from blt_jax.data.sources import Split
+from blt_jax.epoch import Epoch
 from blt_jax.evaluate import Evaluation
+from blt_jax.interrupt import Interrupted, Watch
 from blt_jax.report import command, recording
 from blt_jax.resume import begin_or_resume, begin_stage, check_reuse
-from blt_jax.run import Run, epochs_done
+from blt_jax.run import Run, epochs_done, steps_begun
 from blt_jax.train_step import TrainState
 
 
@@ -29,9 +29,11 @@ def train(
 ) -> dict[str, Any]:
   """Trains both stages, or what is left of them, tests and reports the result.
 
-  Every epoch ends with a validation pass and a checkpoint. The same call again
-  continues where the last one stopped and ends with the same bits as a run that
-  was never interrupted (on CPU); after the end it returns the results at once.
+  Every epoch ends with a validation pass and a checkpoint; long ones have more
+  (`checkpoint.every_minutes`). The same call again continues where the last one
+  stopped and ends with the same bits as a run that was never interrupted (on
+  CPU); after the end it returns the results at once. Called from the main
+  thread, SIGTERM and SIGINT end it after a checkpoint at the next step.
 
   Args:
     config: a configuration as `configs/common.py` defines it.
@@ -41,52 +43,71 @@ def train(
     What results.json holds.
 
   Raises:
-    ValueError: for a configuration, data set or work directory that can't work.
-    FloatingPointError: when the loss is no longer finite.
+    ValueError: for a configuration, data set or work directory that can't work,
+      also one that another process trains in.
+    FloatingPointError: when a loss or gradient is no longer finite.
+    OSError: when the work directory can't be written any more.
+    Interrupted: a KeyboardInterrupt, after a signal.
   """
   check_config(config)
   results = workdirs.own_results(workdir, config)
   if results:
     logs.say(f"{workdir} is finished.")
     logs.say(logs.results_table(results))
+    if not (workdir / command.FILE).exists():
+      _write_report(workdir)
     return results
   check_reuse(config)
-  run = Run(config)
-  run.announce()
-  _claim(workdir, config)
-  recording.write_classes(workdir, run.class_counts, run.dataset.class_names)
-  with run.open_checkpoints(workdir) as checkpoints:
+  watch = Watch(every_minutes=config.checkpoint.every_minutes)
+  with watch, workdirs.no_room_is_said(workdir), contextlib.ExitStack() as held:
+    run = Run(config)
+    run.announce()
+    if processes.is_first():
+      held.enter_context(workdirs.lock(workdir))
+      workdirs.claim(workdir, config)
+      workdirs.remove_leftovers(workdir)
+    _check_shared(workdir, config)
+    workdirs.check_classes(workdir, run.class_counts, run.dataset.class_names)
+    checkpoints = held.enter_context(run.open_checkpoints(workdir))
     state, progress = begin_or_resume(run, checkpoints, workdir)
     with logs.Events(workdir) as events:
+      for row in progress.rows:
+        events.write(row)
       state, progress = train_stages(
-        run, state, progress, checkpoints, workdir, events
+        run, state, progress, checkpoints, workdir, events, watch
       )
-    results = test_best_and_last(run, state, progress, checkpoints, workdir)
-  workdirs.write_json(workdir / workdirs.RESULTS, results)
-  logs.say(logs.results_table(results))
+    results = test_best_and_last(
+      run, state, progress, checkpoints, workdir, watch
+    )
+    workdirs.write_json(workdir / workdirs.RESULTS, results)
+    logs.say(logs.results_table(results))
+    _write_report(workdir)
+  return results
+
+
+def _write_report(workdir: pathlib.Path) -> None:
   if processes.is_first():
     attempt(
       lambda: logs.say(f"report: {command.write_report([workdir], workdir)}"),
       command.FILE,
     )
-  return results
 
 
-def _claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-  """`workdirs.claim` by the first process; the others find it done.
+def _check_shared(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> None:
+  """Waits until the first process has claimed the work directory.
 
   Raises:
-    ValueError: also when this process does not see the first one's directory.
+    ValueError: when this process does not see it, or has another configuration.
   """
-  if processes.is_first():
-    workdirs.claim(workdir, config)
   processes.barrier("the work directory is claimed")
   if not (workdir / workdirs.CONFIG).exists():
     raise ValueError(
       f"--workdir={workdir} of process {processes.index()} is not that of the "
       "first process; expected a file system that all processes share."
     )
-  workdirs.claim(workdir, config)
+  workdirs.check_config_of(workdir, config)
 
 
 def train_stages(
@@ -96,110 +117,87 @@ def train_stages(
   checkpoints: Checkpoints,
   workdir: pathlib.Path,
   events: logs.Events,
+  watch: Watch,
 ) -> tuple[TrainState, Progress]:
   """Trains every epoch that is not finished yet."""
   clock = logs.Clock(run.images_left(progress))
   for stage in run.stages:
-    done = epochs_done(stage, progress)
+    done, midway = epochs_done(stage, progress), steps_begun(stage, progress)
     if done == stage.epochs:
       continue
-    state, pool = begin_stage(run, state, stage, workdir, done=done)
-    for epoch in range(done + 1, stage.epochs + 1):
-      state, sums = train_epoch(run, state, stage, epoch, pool)
-      evaluation, seconds = validate(run, state)
-      sums["validation_seconds"] = seconds
+    state, pool = begin_stage(
+      run, state, stage, workdir, checkpoints, begun=bool(done or midway)
+    )
+    for number in range(done + 1, stage.epochs + 1):
+      epoch = Epoch(run, stage, number, midway=midway)
+      before, midway = epoch.steps, None
+      save = functools.partial(_save_midway, checkpoints, progress)
+      state = epoch.train(
+        state, pool=pool, watch=watch, save=save, workdir=workdir
+      )
+      try:
+        evaluation, seconds = validate(run, state, watch)
+      except Interrupted:
+        save(state, epoch.midway)
+        raise
       # Before the checkpoint: an epoch with one is not trained again.
-      name = recording.epoch_name(stage.number, epoch)
+      name = recording.epoch_name(stage.number, number)
       recording.write_confusion(workdir, name, evaluation.confusion)
       state = state.replace(
         confusion=build.place(evaluation.confusion, run.config)
       )
-      row = epoch_row(stage, epoch, state, sums, run.summary(evaluation))
+      row = epoch_row(epoch, state, run.summary(evaluation), seconds)
       progress = progress.after(row)
       checkpoints.save(state, progress)
+      watch.saved()
+      # After it: what is shown once is not done again.
       workdirs.write_metrics(workdir, progress.rows)
       events.write(row)
-      left = clock.after(stage.steps * stage.batch_size)
+      left = clock.after((stage.steps - before) * stage.batch_size)
       logs.say(logs.epoch_line(row, epochs=stage.epochs, left=left))
   return state, progress
 
 
-def train_epoch(
-  run: Run,
+def _save_midway(
+  checkpoints: Checkpoints,
+  progress: Progress,
   state: TrainState,
-  stage: build.Stage,
-  epoch: int,
-  pool: static_images.Pool | None,
-) -> tuple[TrainState, dict[str, float]]:
-  """One pass of `stage.steps` steps.
+  midway: Mapping[str, Any],
+) -> None:
+  checkpoints.save_midway(state, dataclasses.replace(progress, midway=midway))
 
-  Returns:
-    (the state after it, sums over the epoch: those of `train_step`, "overflow",
-    "replaced" images that could not be read, and the seconds "seconds" and
-    "waited" for data).
+
+def validate(
+  run: Run, state: TrainState, watch: Watch
+) -> tuple[Evaluation, float]:
+  """The validation pass of an epoch, and the seconds that it took.
 
   Raises:
-    FloatingPointError: when the loss or a weight is not finite.
+    Interrupted: when a stop is asked for; nothing is saved yet.
   """
-  plan = run.feeder.plan(stage, epoch)
-  substitutes = run.feeder.substitutes["training"]
-  replaced = substitutes.replaced
-  batches = Timed(run.feeder.training(plan, pool=pool))
-  title = f"stage {stage.number} epoch {epoch}/{stage.epochs}"
-  start, outputs = time.monotonic(), []
-  shown = logs.progress(batches, title, total=stage.steps)
-  for group in ahead.groups(shown, run.config.perturb.every):
-    for batch in hallucinated_ahead(run, state, group):
-      state, metrics = run.train_fn(state, batch)
-      outputs.append(metrics)
-      _bound_queue(outputs)
-  sums = _sum(jax.device_get(outputs))
-  norm = float(optax.tree.norm((state.params, state.batch_stats)))
-  for what, value in (("loss", sums["loss"]), ("norm of the weights", norm)):
-    if not math.isfinite(value):
-      raise FloatingPointError(
-        f"the {what} is {value} in stage {stage.number} epoch {epoch}: try "
-        "lower learning rates. Checkpoints of earlier epochs are intact."
-      )
-  sums["overflow"] = plan.overflow
-  sums["replaced"] = processes.total(substitutes.replaced - replaced)
-  sums["waited"] = batches.waited
-  sums["seconds"] = time.monotonic() - start
-  return state, sums
-
-
-def hallucinated_ahead(
-  run: Run, state: TrainState, group: list[HostBatch]
-) -> list[HostBatch]:
-  """The batches of a group, hallucinated for where `perturb.every` says so."""
-  every = run.config.perturb.every
-  if every == 1 or "source_label" not in group[0]:
-    return group
-  extras = run.ahead_fn(state, ahead.slots_of(group, every))
-  return list(map(ahead.with_extra, group, extras))
-
-
-def validate(run: Run, state: TrainState) -> tuple[Evaluation, float]:
-  """The validation pass of an epoch, and the seconds that it took."""
   start = time.monotonic()
-  evaluation = run.evaluate(state, run.dataset.validation)
+  evaluation = run.evaluate(
+    state,
+    run.dataset.validation,
+    guard=lambda batches: watch.between(batches, "before a validation"),
+  )
   return evaluation, time.monotonic() - start
 
 
 def epoch_row(
-  stage: build.Stage,
-  epoch: int,
+  epoch: Epoch,
   state: TrainState,
-  sums: dict[str, float],
   validation: dict[str, Any],
+  validation_seconds: float,
 ) -> dict[str, Any]:
   """The row of metrics.csv; shares are in 0..1, accuracies in percent."""
+  stage, sums = epoch.stage, epoch.sums
   real = stage.steps * stage.batch_size
   hallucinated = sums.get("hallucinated", 0.0)
   top5 = validation["top5"]
   return {
     "stage": stage.number,
-    "epoch": epoch,
+    "epoch": epoch.number,
     "step": int(state.step),
     "loss": sums["loss"] / sums["weight"],
     **{f"val_{group}": validation[group] for group in top5},
@@ -208,11 +206,11 @@ def epoch_row(
     "hallucinated_share": hallucinated / (real + hallucinated),
     "mean_updates": sums.get("updates", 0.0) / max(hallucinated, 1.0),
     "reached_share": sums.get("reached", 0.0) / max(hallucinated, 1.0),
-    "overflow": sums["overflow"],
-    "replaced": sums["replaced"],
+    "overflow": epoch.overflow,
+    "replaced": int(sums["replaced"]),
     "seconds": round(sums["seconds"], 3),
     "data_wait_share": round(sums["waited"] / sums["seconds"], 4),
-    "validation_seconds": round(sums["validation_seconds"], 3),
+    "validation_seconds": round(validation_seconds, 3),
     "images_per_second": round(real / sums["seconds"], 1),
   }
 
@@ -223,6 +221,7 @@ def test_best_and_last(
   progress: Progress,
   checkpoints: Checkpoints,
   workdir: pathlib.Path,
+  watch: Watch,
 ) -> dict[str, Any]:
   """Evaluates the best and the last epoch on validation and test images.
 
@@ -236,20 +235,28 @@ def test_best_and_last(
     "class_counts": [int(count) for count in run.class_counts],
     "class_names": list(run.dataset.class_names),
   }
-  best_state, best = state, dataclasses.asdict(progress)["best"]
+
+  def evaluated(state: TrainState, split: Split) -> Evaluation:
+    place = "after the last epoch, before its test"
+    return run.evaluate(
+      state, split, guard=lambda batches: watch.between(batches, place)
+    )
+
+  best_state, best = state, dict(progress.best or {})
   if best["step"] != int(state.step):
-    best_state, _ = checkpoints.restore(state, step=best["step"])
+    best_state, row = checkpoints.restore_best(state, progress)
+    best = dict(row)
     best_state = build.place(best_state, run.config)
   for which, epoch, tested in (
     ("best", best["epoch"], best_state),
     ("last", progress.epoch, state),
   ):
-    evaluation = run.evaluate(tested, run.dataset.test)
+    evaluation = evaluated(tested, run.dataset.test)
     recording.write_confusion(workdir, f"test-{which}", evaluation.confusion)
     results[which] = {
       "stage": progress.stage,
       "epoch": epoch,
-      "validation": run.summary(run.evaluate(tested, run.dataset.validation)),
+      "validation": run.summary(evaluated(tested, run.dataset.validation)),
       "test": run.summary(evaluation),
     }
   attempt(
@@ -284,7 +291,7 @@ def evaluate_run(workdir: pathlib.Path) -> dict[str, Any]:
   check_config(config)
   run = Run(config)
   state = build.init_state(config, run.model, run.dataset.num_classes)
-  folder = workdir / "checkpoints"
+  folder = workdir / FOLDER
   with Checkpoints(folder, read_only=True) as checkpoints:
     if checkpoints.latest_step() is None:
       raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
@@ -298,40 +305,3 @@ def evaluate_run(workdir: pathlib.Path) -> dict[str, Any]:
   for title, values in (("top-1", tested), ("top-5", tested["top5"])):
     logs.say(f"{title}  {logs.accuracies(values)}")
   return tested
-
-
-class Timed:
-  """Passes batches on and adds up the time spent waiting for them."""
-
-  def __init__(self, batches: Iterator[HostBatch]):
-    """Wraps an iterator."""
-    self._batches = batches
-    self.waited = 0.0
-
-  def __iter__(self) -> Iterator[HostBatch]:
-    return self
-
-  def __next__(self) -> HostBatch:
-    start = time.monotonic()
-    try:
-      return next(self._batches)
-    finally:
-      self.waited += time.monotonic() - start
-
-
-def _bound_queue(outputs: list) -> None:
-  """Lets the host run at most two steps ahead of the devices.
-
-  They never idle, the progress bar tells the truth, and the batches in flight
-  don't fill the memory.
-  """
-  if len(outputs) > 2:
-    jax.block_until_ready(outputs[-3])
-
-
-def _sum(outputs: list[dict[str, np.ndarray]]) -> dict[str, float]:
-  """Sums each metric over the steps."""
-  return {
-    name: float(np.sum([output[name] for output in outputs], dtype=np.float64))
-    for name in outputs[0]
-  }

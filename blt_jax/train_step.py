@@ -104,14 +104,16 @@ def train_step(
 
   Returns:
     (state after the step, metrics summed over the whole batch: "loss" (times
-    weight), "weight", "hallucinated", "updates" and "reached").
+    weight), "weight", "unsound", and with slots "hallucinated", "updates" and
+    "reached"; and "gradient_norm" of the update). Unsound is an image to train
+    on that is not finite.
   """
   image_rng, _, network_rng = _step_keys(state.rng, state.step)
   num_images = batch["image"].shape[0]
   places = jax.lax.axis_index(axis_name) * num_images + jnp.arange(num_images)
   images = preprocess_fn(_fold_in_each(image_rng, places), batch["image"])
   labels, weights = batch["label"], jnp.ones(num_images, jnp.float32)
-  counts = {}
+  counts = {"unsound": jnp.zeros(())}
   if "source_label" in batch:
     num_slots = batch["source_label"].shape[0]
     extra = batch.get("extra")
@@ -124,12 +126,14 @@ def train_step(
     behind = num_images * jax.lax.psum(1, axis_name)
     slots = slot_numbers(num_slots, axis_name)
     places = jnp.concatenate([places, behind + slots])
+    finite = jnp.isfinite(extra.images).all(axis=(1, 2, 3))
     counts = {
+      "unsound": (~finite * extra.weight).sum(),
       "hallucinated": extra.weight.sum(),
       "updates": (extra.num_updates * extra.weight).sum(),
       "reached": (extra.reached * extra.weight).sum(),
     }
-  state, loss = _update(
+  state, loss, norm = _update(
     state,
     images,
     labels,
@@ -139,7 +143,7 @@ def train_step(
     axis_name=axis_name,
   )
   sums = {"loss": loss, "weight": weights.sum(), **counts}
-  return state, jax.lax.psum(sums, axis_name)
+  return state, {**jax.lax.psum(sums, axis_name), "gradient_norm": norm}
 
 
 def _update(
@@ -151,8 +155,13 @@ def _update(
   image_rngs: jax.Array,
   margin: float,
   axis_name: str,
-) -> tuple[TrainState, jax.Array]:
-  """One optimizer update; also returns this device's sum of weighted losses."""
+) -> tuple[TrainState, jax.Array, jax.Array]:
+  """One optimizer update.
+
+  Returns:
+    (the state after it, this device's sum of weighted losses, the norm of the
+    gradient).
+  """
   total_weight = jax.lax.psum(weights.sum(), axis_name)
 
   def loss_fn(params):
@@ -179,7 +188,7 @@ def _update(
     batch_stats=batch_stats,
     opt_state=opt_state,
   )
-  return state, loss * total_weight
+  return state, loss * total_weight, optax.tree.norm(grads)
 
 
 def eval_step(

@@ -1,21 +1,75 @@
 """Files of a work directory: config.json, metrics.csv and results.json."""
 
+import contextlib
 import csv
+import errno
+import fcntl
+import io
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
+import numpy as np
 
-from blt_jax import processes
+from blt_jax import logs, processes
 
 # Fields that older versions did not have, with what they did.
-_ADDED = {"perturb": {"every": 1}}
+_ADDED: dict[str, dict[str, Any]] = {
+  "perturb": {"every": 1},
+  "checkpoint": {"every_minutes": 10.0},
+}
+
+# What may change from one part of a run to the next: it changes nothing in the
+# result but, for devices, the rounding.
+_FREE = ("checkpoint.every_minutes", "num_devices")
+# What may grow.
+_EPOCHS = ("stage1.epochs", "stage2.epochs")
+
+# What the system says when a disk is full or no longer to be written.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 CONFIG, METRICS, RESULTS = "config.json", "metrics.csv", "results.json"
+CLASSES, LOCK = "classes.json", "train.lock"
+
+
+@contextlib.contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
+  """Holds a work directory, made if need be, so that nobody else trains in it.
+
+  The system gives it back when this process ends, however it ends.
+
+  Raises:
+    ValueError: when another process holds it, or it can't be written.
+  """
+  path = workdir / LOCK
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+  except OSError as error:
+    raise ValueError(
+      f"--workdir={workdir} can't be written: {error.strerror}."
+    ) from error
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      file.seek(0)
+      holder = file.read().strip() or "another process"
+      raise ValueError(
+        f"--workdir={workdir} is in use: {holder} trains in it. Choose another "
+        "--workdir, or end it first."
+      ) from None
+    except OSError as error:
+      logs.say(f"{path} can't be locked here ({error.strerror})")
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    yield
 
 
 def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
@@ -29,19 +83,8 @@ def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     ValueError: when the directory belongs to another configuration; names the
       fields that differ.
   """
-  ours = flatten(config)
   if (workdir / CONFIG).exists():
-    theirs = flatten(read_config(workdir))
-    different = [
-      f"{field} ({theirs.get(field)!r} there, {ours.get(field)!r} here)"
-      for field in sorted(ours | theirs)
-      if theirs.get(field) != ours.get(field)
-    ]
-    if different:
-      raise ValueError(
-        f"work directory {workdir} is of another configuration: "
-        f"{', '.join(different)}. Choose another --workdir."
-      )
+    check_config_of(workdir, config)
     return
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -49,6 +92,128 @@ def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   except OSError as error:
     raise ValueError(
       f"--workdir={workdir} can't be written: {error.strerror}."
+    ) from error
+
+
+def check_config_of(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> None:
+  """Checks that a run can go on under a configuration.
+
+  More epochs are allowed, and fields that don't change the result.
+
+  Raises:
+    ValueError: names the fields that differ.
+  """
+  theirs, ours = flatten(read_config(workdir)), flatten(config)
+  different = [
+    f"{field} ({theirs.get(field)!r} there, {ours.get(field)!r} here)"
+    for field in sorted(ours | theirs)
+    if not _may_become(field, theirs.get(field), ours.get(field))
+  ]
+  if different:
+    raise ValueError(
+      f"work directory {workdir} is of another configuration: "
+      f"{', '.join(different)}. Choose another --workdir."
+    )
+
+
+def _may_become(field: str, theirs: Any, ours: Any) -> bool:
+  """Whether a run may go on with another value of a field."""
+  if field in _EPOCHS and theirs:
+    return ours >= theirs
+  return field in _FREE or ours == theirs
+
+
+def lengthen(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Makes a configuration with more epochs that of the work directory.
+
+  Results that it has keep existing under a name with their last epoch.
+  """
+  if not processes.is_first() or _epochs(read_config(workdir)) == _epochs(
+    config
+  ):
+    return
+  results = read_results(workdir)
+  if results:
+    last = results["last"]
+    aside = f"results-stage{last['stage']}-epoch{last['epoch']:03d}.json"
+    os.replace(workdir / RESULTS, workdir / aside)
+  write_json(workdir / CONFIG, config.to_dict())
+
+
+def _epochs(config: ml_collections.ConfigDict) -> list[int]:
+  flat = flatten(config)
+  return [flat[field] for field in _EPOCHS]
+
+
+def check_classes(
+  workdir: pathlib.Path, class_counts: np.ndarray, class_names: Sequence[str]
+) -> None:
+  """Writes classes.json, or checks that a run goes on with the same classes.
+
+  Args:
+    workdir: of the run.
+    class_counts: int [C], training images of each class.
+    class_names: of the C classes.
+
+  Raises:
+    ValueError: when the classes or their numbers of images have changed.
+  """
+  ours: dict[str, list] = {
+    "class_counts": [int(count) for count in class_counts],
+    "class_names": list(class_names),
+  }
+  path = workdir / CLASSES
+  theirs = read_json(path)
+  if theirs is None:
+    write_json(path, ours)
+  elif theirs != ours:
+    raise ValueError(
+      f"the images are not those that {workdir} began with: "
+      f"{_difference(theirs, ours)}. Choose another --workdir, or bring the "
+      "images back."
+    )
+
+
+def _difference(theirs: Any, ours: dict[str, list]) -> str:
+  """What is different between two contents of classes.json."""
+  there, here = theirs.get("class_names", []), ours["class_names"]
+  if len(there) != len(here):
+    return f"{len(there)} classes there, {len(here)} here"
+  counts = zip(theirs["class_counts"], ours["class_counts"], strict=True)
+  for name, other, (before, now) in zip(here, there, counts, strict=True):
+    if name != other:
+      return f"a class is called {other!r} there, {name!r} here"
+    if before != now:
+      return f"class {name} has {before} training images there, {now} here"
+  return "their order"
+
+
+def remove_leftovers(workdir: pathlib.Path) -> None:
+  """Removes what killed processes had not finished writing."""
+  for pattern in ("*.tmp", "*.tmp.npz", "*/*.tmp", "*/*.tmp.npz"):
+    for path in workdir.glob(pattern):
+      path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def no_room_is_said(workdir: pathlib.Path) -> Iterator[None]:
+  """Says what to do when a file of a work directory can't be written.
+
+  Raises:
+    OSError: with that message.
+  """
+  try:
+    yield
+  except OSError as error:
+    name = str(error.filename or "")
+    if error.errno not in _NO_ROOM and not name.startswith(str(workdir)):
+      raise
+    raise OSError(
+      f"--workdir={workdir} can't be written: {error.strerror} {name}. Its "
+      "checkpoints are intact: with the trouble mended, the same command goes "
+      "on from the last one."
     ) from error
 
 
@@ -62,7 +227,9 @@ def own_results(
   """
   if not (workdir / CONFIG).exists():
     return None
-  claim(workdir, config)
+  check_config_of(workdir, config)
+  if _epochs(read_config(workdir)) != _epochs(config):
+    return None
   return read_results(workdir)
 
 
@@ -82,12 +249,13 @@ def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
     ) from None
   except json.JSONDecodeError as error:
     raise ValueError(f"{path} is not JSON: {error}.") from None
+  sections = {**_ADDED, **content}
   return ml_collections.ConfigDict(
     {
       name: {**_ADDED.get(name, {}), **_tuples(value)}
       if isinstance(value, dict)
       else value
-      for name, value in content.items()
+      for name, value in sections.items()
     }
   )
 
@@ -106,7 +274,15 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
   """results.json of a finished run, None before it is written."""
-  path = workdir / RESULTS
+  return read_json(workdir / RESULTS)
+
+
+def read_json(path: pathlib.Path) -> Any:
+  """The content of a JSON file, None without the file.
+
+  Raises:
+    ValueError: when it is not JSON.
+  """
   if not path.exists():
     return None
   try:
@@ -134,19 +310,23 @@ def write_metrics(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
   """
   if not processes.is_first():
     return
-  path = workdir / METRICS
-  temporary = path.with_name(path.name + ".tmp")
-  with temporary.open("w", newline="") as file:
-    columns = list(rows[-1]) + [n for n in rows[0] if n not in rows[-1]]
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-  os.replace(temporary, path)
+  if not rows:
+    return
+  text = io.StringIO(newline="")
+  columns = list(rows[-1]) + [n for n in rows[0] if n not in rows[-1]]
+  writer = csv.DictWriter(text, columns, lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(rows)
+  _replace(workdir / METRICS, text.getvalue())
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole, also when the power fails."""
   temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
+  with temporary.open("w", newline="") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
   os.replace(temporary, path)
 
 

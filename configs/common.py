@@ -106,6 +106,9 @@ def default() -> ml_collections.ConfigDict:
   perturb.every = 1  # Batches to hallucinate for at once; more on fast devices.
   perturb.start_epoch = 2  # First epoch of a stage that hallucinates.
 
+  config.checkpoint = checkpoint = ml_collections.ConfigDict()
+  checkpoint.every_minutes = 10.0  # Beside every epoch's end; 0: only there.
+
   config.stage1 = stage1 = ml_collections.ConfigDict()
   stage1.epochs = 35  # 0 leaves the stage out.
   stage1.batch_size = 256  # Real images a step, over all devices.

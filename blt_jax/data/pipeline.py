@@ -8,7 +8,7 @@ tf.data.
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def train_batches(
   canvas: int | None = None,
   num_threads: int | None = None,
   prefetch_depth: int = 2,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
   """Random resized crops of the images that a plan names.
 
   The same split and plan give the same bits, whatever the threads do; a plan's
@@ -57,7 +57,7 @@ def train_batches(
     prefetch_depth: batches made ahead, >= 1.
 
   Returns:
-    An iterator of dicts: image uint8 [B, s, s, 3], label int32 [B]; if the plan
+    A generator of dicts: image uint8 [B, s, s, 3], label int32 [B]; if the plan
     has slots (H > 0) also source_image uint8 [H, s, s, 3], source_label int32
     [H], source_used bool [H]. With a canvas its side takes the place of s, and
     image_extent int32 [B, 2] and source_extent [H, 2] hold height and width of
@@ -196,7 +196,7 @@ def eval_batches(
   return prefetch(batches, prefetch_depth)
 
 
-def prefetch(items: Iterable[Any], depth: int) -> Iterator[Any]:
+def prefetch(items: Iterable[Any], depth: int) -> Generator[Any]:
   """Runs an iterable ahead in one background thread.
 
   An exception of the iterable is raised where its item would have come. Closing

@@ -60,6 +60,8 @@ class Substitutes:
     self._error: ValueError | None = None
     self.replaced = 0
     """Requested images so far for which another was given."""
+    self.counts: list[int] = []
+    """The same in each block of the latest pass."""
 
   def blocks(
     self,
@@ -83,6 +85,7 @@ class Substitutes:
         is unreadable.
     """
     done = 0
+    self.counts.clear()
     while True:
       # Filled by the reader's thread; a new one each round, since the thread of
       # the last one may linger.
@@ -94,7 +97,8 @@ class Substitutes:
         for block in reader.blocks(requests, block_size=size):
           replaced = given.popleft()
           done += 1
-          self.replaced += int(replaced.sum())
+          self.counts.append(int(replaced.sum()))
+          self.replaced += self.counts[-1]
           yield block, replaced
       except UnreadableError as error:
         self._suspect(reader, next(iter(wanted(done))), error)

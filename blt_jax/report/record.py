@@ -16,7 +16,7 @@ from blt_jax import metrics
 from blt_jax import workdir as workdirs
 from blt_jax.data import longtail
 
-CONFUSION, EXAMPLES, CLASSES = "confusion", "perturbed.npz", "classes.json"
+CONFUSION, EXAMPLES = "confusion", "perturbed.npz"
 
 _EPOCH = re.compile(r"stage(\d+)-epoch(\d+)\.npz")
 
@@ -197,7 +197,7 @@ class RunRecord:
     """Whatever holds the class counts and names: results.json first."""
     if self.results is not None:
       return self.results
-    path = self.workdir / CLASSES
+    path = self.workdir / workdirs.CLASSES
     if not path.exists():
       return {}
     try:

@@ -1,16 +1,15 @@
-"""Writes what `record.py` reads: classes, confusion matrices, examples."""
+"""Writes what `record.py` reads: confusion matrices and examples."""
 
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from blt_jax import build, processes
-from blt_jax import workdir as workdirs
 from blt_jax.batches import Feeder
 from blt_jax.confusion import sample_confusing_classes
 from blt_jax.data import sampling
@@ -23,17 +22,6 @@ MAX_EXAMPLES = 24
 
 # Folded into the run's key, where training folds in the number of a step.
 _NO_STEP = 2**31 + 1
-
-
-def write_classes(
-  workdir: pathlib.Path, class_counts: np.ndarray, class_names: Sequence[str]
-) -> None:
-  """Writes classes.json, for reports before there are results."""
-  content = {
-    "class_counts": [int(count) for count in class_counts],
-    "class_names": list(class_names),
-  }
-  workdirs.write_json(workdir / record.CLASSES, content)
 
 
 def epoch_name(stage: int, epoch: int) -> str:
