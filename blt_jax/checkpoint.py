@@ -6,8 +6,6 @@ with checksums of both: Orbax has none, and gives flipped bits back as they are.
 """
 
 import dataclasses
-import hashlib
-import json
 import math
 import os
 import pathlib
@@ -19,7 +17,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from blt_jax import logs
+from blt_jax import checksums, logs
 from blt_jax.train_step import TrainState
 
 # Where the checkpoints are in a work directory.
@@ -269,7 +267,10 @@ def _write(
     _host_copy, {name: getattr(state, name) for name in _ARRAYS}
   )
   content = dataclasses.asdict(progress)
-  digests = {**_array_digests(arrays), "progress": _json_digest(content)}
+  digests = {
+    **checksums.of_arrays(arrays),
+    "progress": checksums.of_json(content),
+  }
   try:
     if not folder.exists():
       raise FileNotFoundError("the folder has vanished")
@@ -287,11 +288,24 @@ def _write(
       raise RuntimeError("Orbax did not take it")
   # Orbax raises errors of many types.
   except Exception as error:
+    reason = _lack_of_room(folder, arrays) or _short(error)
     raise OSError(
-      f"checkpoint {folder / str(step)} can't be written: {_short(error)}. "
+      f"checkpoint {folder / str(step)} can't be written: {reason}. "
       "Those before it are intact: with the trouble mended, the same command "
       "goes on from the last one."
     ) from error
+
+
+def _lack_of_room(folder: pathlib.Path, arrays: Any) -> str:
+  """Says so if a disk has no room for arrays; Orbax hides it in a page."""
+  needed = sum(array.nbytes for array in jax.tree.leaves(arrays))
+  free = shutil.disk_usage(folder).free if folder.exists() else needed
+  if free >= needed:
+    return ""
+  return (
+    f"the disk is full, {free / 1e6:.1f} MB are free of the "
+    f"{needed / 1e6:.1f} MB that it needs"
+  )
 
 
 def _read(
@@ -316,8 +330,8 @@ def _read(
   digests = content.pop("digests", None)
   if digests is not None:
     found = {
-      **_array_digests(restored["state"]),
-      "progress": _json_digest(content),
+      **checksums.of_arrays(restored["state"]),
+      "progress": checksums.of_json(content),
     }
     wrong = [name for name in found if found[name] != digests.get(name)]
     if wrong:
@@ -359,26 +373,6 @@ def _refuse_links(folder: pathlib.Path) -> None:
     for name in (*folders, *files):
       if os.path.islink(os.path.join(root, name)):
         raise ValueError(f"{name} is a symbolic link")
-
-
-def _array_digests(arrays: Mapping[str, Any]) -> dict[str, str]:
-  """SHA-256 of each tree of arrays: names, types, shapes and values."""
-  digests = {}
-  for name, tree in arrays.items():
-    digest = hashlib.sha256()
-    for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
-      array = np.ascontiguousarray(leaf)
-      title = f"{jax.tree_util.keystr(key)} {array.dtype} {np.shape(leaf)}"
-      digest.update(title.encode())
-      digest.update(array.view(np.uint8).data)
-    digests[name] = digest.hexdigest()
-  return digests
-
-
-def _json_digest(content: Mapping[str, Any]) -> str:
-  return hashlib.sha256(
-    json.dumps(content, sort_keys=True).encode()
-  ).hexdigest()
 
 
 def _host_copy(array: jax.Array) -> np.ndarray:

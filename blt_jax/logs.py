@@ -73,9 +73,11 @@ class Clock:
     self._start = time.monotonic()
 
   def after(self, images: int) -> str:
-    """Counts images as trained on; returns the time left as h:mm:ss."""
+    """Counts images as trained on; returns the time left as h:mm:ss or "-"."""
     self._seen += images
     self._left -= images
+    if not self._seen:  # It went on with a validation.
+      return "-"
     seconds = (time.monotonic() - self._start) * self._left / self._seen
     return duration(seconds)
 

@@ -136,7 +136,7 @@ def train_stages(
         state, pool=pool, watch=watch, save=save, workdir=workdir
       )
       try:
-        evaluation, seconds = validate(run, state, watch)
+        evaluation, seconds = validate(run, state, watch, epoch.place)
       except Interrupted:
         save(state, epoch.midway)
         raise
@@ -168,9 +168,15 @@ def _save_midway(
 
 
 def validate(
-  run: Run, state: TrainState, watch: Watch
+  run: Run, state: TrainState, watch: Watch, place: str
 ) -> tuple[Evaluation, float]:
   """The validation pass of an epoch, and the seconds that it took.
+
+  Args:
+    run: the run.
+    state: after the epoch.
+    watch: says when to stop.
+    place: where the run is, for the message.
 
   Raises:
     Interrupted: when a stop is asked for; nothing is saved yet.
@@ -179,7 +185,7 @@ def validate(
   evaluation = run.evaluate(
     state,
     run.dataset.validation,
-    guard=lambda batches: watch.between(batches, "before a validation"),
+    guard=lambda batches: watch.between(batches, place),
   )
   return evaluation, time.monotonic() - start
 

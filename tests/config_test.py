@@ -97,6 +97,7 @@ ALIASES = {
   "model": r"model",
   "optimizer": r"optimizer",
   "perturb": r"perturb",
+  "checkpoint": r"checkpoint",
   "stage1": r"(?:stage1|section|stage\.config)",
   "stage2": r"(?:stage2|section|stage\.config)",
 }

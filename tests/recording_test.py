@@ -60,12 +60,6 @@ def test_run_that_recorded_nothing_gives_nothing_to_take_over(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_classes_are_known_before_there_are_results(tmp_path):
-  recording.write_classes(tmp_path, np.int64([5, 3]), ("a", "b"))
-  assert _read(tmp_path).class_counts.tolist() == [5, 3]
-  assert _read(tmp_path).class_names == ["a", "b"]
-
-
 def _choose(counts, tail, *, usable=None):
   """Classes of the chosen sources, which must be distinct images."""
   labels = np.repeat(np.arange(len(counts)), counts)

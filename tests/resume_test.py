@@ -1,0 +1,296 @@
+"""Runs that are stopped between any two steps, and how they go on."""
+
+import csv
+import json
+import os
+import pathlib
+import shutil
+from typing import ClassVar
+
+import jax
+import numpy as np
+import pytest
+
+from blt_jax import train as training
+from blt_jax import workdir as workdirs
+from blt_jax.checkpoint import Checkpoints
+from blt_jax.interrupt import NOTHING, SAVE, STOP, Interrupted, Watch
+from configs import digits_lt
+
+TIMINGS = ("seconds", "data_wait_share", "images_per_second")
+
+
+def _config(variant="", **fields):
+  """The digits at 8 pixels, 1 + 2 epochs of 6 steps."""
+  config = digits_lt.get_config(f"batch=64,seed=3{variant}")
+  config.num_devices = 1
+  config.dataset.image_size = config.dataset.resize_size = 8
+  config.stage1.epochs, config.stage2.epochs = 1, 2
+  for name, value in fields.items():
+    section, _, field = name.partition("__")
+    config[section][field] = value
+  return config
+
+
+class _Scripted(Watch):
+  """Asks for what it is told at certain polls, in place of signals."""
+
+  script: ClassVar[dict[int, int]]
+  polls: ClassVar[int] = 0
+
+  def poll(self):
+    type(self).polls += 1
+    return self.script.get(self.polls, NOTHING)
+
+
+@pytest.fixture
+def script(monkeypatch):
+  """Sets what is asked for at which poll, counted over all calls of train."""
+
+  def use(answers):
+    watch = type("_Watch", (_Scripted,), {"script": answers})
+    monkeypatch.setattr(training, "Watch", watch)
+    return watch
+
+  return use
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """Work directory of a run that was never stopped."""
+  workdir = tmp_path_factory.mktemp("resume") / "whole"
+  training.train(_config(), workdir)
+  return workdir
+
+
+def _rows(workdir):
+  with (workdir / "metrics.csv").open() as file:
+    return [
+      {name: v for name, v in row.items() if not name.endswith(TIMINGS)}
+      for row in csv.DictReader(file)
+    ]
+
+
+def _last(workdir, config):
+  """The arrays of the newest checkpoint."""
+  run = training.Run(config)
+  state = training.build.init_state(config, run.model, 10)
+  stage = run.stages[-1]
+  state = training.build.with_optimizer(config, state, stage)
+  with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+    restored, _ = checkpoints.restore(state)
+  return {
+    name: getattr(restored, name)
+    for name in ("step", "params", "batch_stats", "opt_state", "confusion")
+  }
+
+
+def _assert_same(workdir, expected, config=None):
+  config = config or _config()
+  assert _rows(workdir) == _rows(expected)
+  results = workdirs.read_json(expected / "results.json")
+  assert workdirs.read_json(workdir / "results.json") == results
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    _last(workdir, config),
+    _last(expected, config),
+  )
+  assert not (workdir / "midway").exists()
+  assert not list(workdir.rglob("*.tmp*"))
+
+
+def _train_with_stops(config, workdir):
+  """Trains until the end; returns the messages of the stops."""
+  messages = []
+  while True:
+    try:
+      training.train(config, workdir)
+      return messages
+    except Interrupted as interrupted:
+      messages.append(str(interrupted))
+
+
+def test_stops_anywhere_change_no_bit(whole, tmp_path, script):
+  # In both stages and their validations, and in the test. An epoch has six
+  # steps and four batches of validation images.
+  script(dict.fromkeys((2, 8, 16, 24, 32, 40), STOP))
+  messages = _train_with_stops(_config(), tmp_path)
+  places = [message.split(";")[0].split("SIGTERM ")[1] for message in messages]
+  assert places == [
+    "in stage 1 epoch 1 after step 2 of 6",
+    "in stage 1 epoch 1 after step 6 of 6",
+    "in stage 2 epoch 1 after step 4 of 6",
+    "in stage 2 epoch 2 after step 2 of 6",
+    "in stage 2 epoch 2 after step 6 of 6",
+    "after the last epoch, before its test",
+  ]
+  _assert_same(tmp_path, whole)
+
+
+def test_checkpoints_in_between_change_no_bit(whole, tmp_path, script):
+  watch = script(dict.fromkeys(range(2, 60, 3), SAVE))
+  training.train(_config(), tmp_path)
+  assert watch.polls > 3 * 6
+  _assert_same(tmp_path, whole)
+
+
+def test_hallucinating_ahead_goes_on_at_the_same_groups(tmp_path, script):
+  config = _config(perturb__every=4)
+  script({})
+  training.train(config, tmp_path / "whole")
+  script({13: STOP})
+  messages = _train_with_stops(config, tmp_path / "stopped")
+  assert len(messages) == 1
+  _assert_same(tmp_path / "stopped", tmp_path / "whole", config)
+
+
+def test_static_images_are_those_of_the_end_of_stage_1(tmp_path, script):
+  config = _config(",method=static_targeted")
+  script({})
+  training.train(config, tmp_path / "whole")
+  script({28: STOP})
+  with pytest.raises(Interrupted, match="stage 2 epoch 2"):
+    training.train(config, tmp_path / "stopped")
+  pool = tmp_path / "stopped" / "static_images.npz"
+  content = bytearray(pool.read_bytes())
+  content[len(content) // 2] ^= 1
+  pool.write_bytes(content)
+  training.train(config, tmp_path / "stopped")
+  _assert_same(tmp_path / "stopped", tmp_path / "whole", config)
+
+
+def test_damaged_newest_checkpoint_costs_time_and_nothing_else(
+  whole, tmp_path, script, capsys
+):
+  script({14: STOP})
+  with pytest.raises(Interrupted):
+    training.train(_config(), tmp_path)
+  (newest,) = (tmp_path / "midway").iterdir()
+  shutil.rmtree(newest / "state")
+  script({})
+  training.train(_config(), tmp_path)
+  said = capsys.readouterr().out
+  assert f"{newest} is damaged, passed over" in said
+  assert "after stage 1 epoch 1" in said
+  _assert_same(tmp_path, whole)
+
+
+def test_no_readable_checkpoint_is_refused_and_nothing_begins(tmp_path, script):
+  script({14: STOP})
+  with pytest.raises(Interrupted):
+    training.train(_config(), tmp_path)
+  for folder in ("midway", "checkpoints"):
+    for path in (tmp_path / folder).iterdir():
+      shutil.rmtree(path / "state")
+  with pytest.raises(FileNotFoundError, match="no readable checkpoint in"):
+    training.train(_config(), tmp_path)
+  assert len(_rows(tmp_path)) == 1
+
+
+def _scalars(workdir):
+  from tensorboard.backend.event_processing import event_accumulator
+
+  found = []
+  for path in sorted(workdir.glob("events.*")):
+    events = event_accumulator.EventAccumulator(str(path))
+    events.Reload()
+    for tag in events.Tags()["tensors"]:
+      found += [(event.step, tag) for event in events.Tensors(tag)]
+  return sorted(found)
+
+
+def test_tensorboard_has_every_value_once(whole, tmp_path, script):
+  script({14: STOP})
+  with pytest.raises(Interrupted):
+    training.train(_config(), tmp_path)
+  # As if it had ended in the middle of writing those of the first epoch.
+  (first,) = tmp_path.glob("events.*")
+  first.write_bytes(first.read_bytes()[:-7])
+  assert len(_scalars(tmp_path)) == len(_scalars(whole)) / 3 - 1
+  script({})
+  training.train(_config(), tmp_path)
+  assert len(set(_scalars(whole))) == len(_scalars(whole))
+  assert _scalars(tmp_path) == _scalars(whole)
+
+
+def test_longer_run_goes_on_from_a_finished_one(whole, tmp_path):
+  workdir = tmp_path / "longer"
+  shutil.copytree(whole, workdir)
+  longer = _config(stage2__epochs=3)
+  results = training.train(longer, workdir)
+  assert results["last"]["epoch"] == 3
+  assert _rows(workdir)[:3] == _rows(whole)
+  assert workdirs.read_config(workdir).stage2.epochs == 3
+  assert workdirs.read_json(workdir / "results-stage2-epoch002.json") == (
+    workdirs.read_json(whole / "results.json")
+  )
+  with pytest.raises(ValueError, match=r"stage2\.epochs \(3 there, 2 here\)"):
+    training.train(_config(), workdir)
+
+
+def test_longer_stage_1_is_refused_once_stage_2_has_begun(whole, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(whole, workdir)
+  before = (workdir / "config.json").read_bytes()
+  with pytest.raises(ValueError, match="finished its stage 1 of 1 epochs"):
+    training.train(_config(stage1__epochs=2), workdir)
+  assert (workdir / "config.json").read_bytes() == before
+
+
+def test_other_number_of_devices_goes_on(whole, tmp_path, script):
+  script({14: STOP})
+  with pytest.raises(Interrupted):
+    training.train(_config(), tmp_path)
+  script({})
+  config = _config()
+  config.num_devices = 4
+  training.train(config, tmp_path)
+  rows, expected = _rows(tmp_path), _rows(whole)
+  for name in ("step", "hallucinated", "overflow"):
+    assert [row[name] for row in rows] == [row[name] for row in expected]
+  assert float(rows[1]["loss"]) == pytest.approx(
+    float(expected[1]["loss"]), rel=1e-3
+  )
+
+
+def test_other_images_are_refused(whole, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(whole, workdir)
+  (workdir / "results.json").unlink()
+  classes = json.loads((workdir / "classes.json").read_text())
+  classes["class_counts"][4] += 1
+  (workdir / "classes.json").write_text(json.dumps(classes))
+  with pytest.raises(ValueError, match="class 4 has .* training images there"):
+    training.train(_config(), workdir)
+
+
+def test_used_directory_is_refused_and_named(whole, tmp_path):
+  workdir = tmp_path / "run"
+  with (
+    workdirs.lock(workdir),
+    pytest.raises(ValueError, match=rf"in use: process {os.getpid()} on "),
+  ):
+    training.train(_config(), workdir)
+  assert [path.name for path in workdir.iterdir()] == ["train.lock"]
+
+
+def test_missing_report_of_a_finished_run_is_written(whole, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(whole, workdir)
+  (workdir / "report.html").unlink()
+  training.train(_config(), workdir)
+  assert (workdir / "report.html").exists()
+
+
+def test_vanished_directory_is_named(tmp_path, monkeypatch):
+  workdir = tmp_path / "run"
+  write = training.recording.write_confusion
+
+  def vanish(*arguments):
+    shutil.rmtree(workdir)
+    pathlib.Path(workdir).mkdir()
+    write(*arguments)
+
+  monkeypatch.setattr(training.recording, "write_confusion", vanish)
+  with pytest.raises(OSError, match="6 can't be written: .*vanished"):
+    training.train(_config(), workdir)
