@@ -24,6 +24,15 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 MODES = ("train", "evaluate", "report", "check_data", "experiment")
 DATASETS = ("digits_lt", "cifar10_lt", "imagenet_lt", "places_lt")
 
+# What parsers of values say, and what they mean.
+_PLAIN_WORDS = (
+  (r"invalid literal for int.*", "expected a whole number."),
+  (r"could not convert string to float.*", "expected a number."),
+  (r"\('Non-boolean argument.*", "expected true or false."),
+  (r"Failed to parse .* as a ConfigDict.*", "expected one of its fields."),
+  (r"Error while parsing string: .*", "expected values, such as '(1, 2)'."),
+)
+
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "configs/NAME.py, with :key=value,... for its variants."
 )
@@ -136,19 +145,35 @@ def _parse_flags(arguments: list[str]) -> list[str]:
   for argument in arguments:
     path = re.fullmatch(r"--?config=([^:]*).*", argument)
     if path and not os.path.isfile(path[1]):
-      raise ValueError(f"--config={path[1]}: there is no such file.")
+      raise ValueError(
+        f"--config={path[1]}: there is no such file; expected configs/NAME.py."
+      )
   try:
     return flags.FLAGS(arguments)
-  except (
-    flags.Error,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    OSError,
-    ImportError,
-  ) as error:
-    raise ValueError(_one_line(error)) from None
+  except Exception as error:  # A configuration is a program.
+    raise ValueError(_flag_error(error, arguments)) from None
+
+
+def _flag_error(error: Exception, arguments: list[str]) -> str:
+  """What is wrong with the flags, or with the file that --config names."""
+  text = _one_line(error)
+  if isinstance(error, flags.UnrecognizedFlagError):
+    return f"{text} python main.py --help lists them."
+  if isinstance(error, flags.Error):
+    return _in_plain_words(text)
+  unknown = re.search(r"'(\w+)", text)
+  if unknown and isinstance(error, LookupError | AttributeError):
+    for argument in arguments:
+      flag = argument.partition("=")[0]
+      if re.match(r"--?(no)?config\.", flag) and unknown[1] in flag.split("."):
+        hint = re.search(r"Did you mean .*\?", text)
+        return f"{flag}: there is no such field. {hint[0] if hint else ''}"
+  config = _given(arguments, "config")
+  if isinstance(error, AttributeError) and "'get_config'" in text:
+    return f"--config={config} has no get_config; expected what configs/ have."
+  if isinstance(error, ValueError):
+    return f"--config={config}: {text}"
+  return f"--config={config}: {type(error).__name__}: {text}"
 
 
 def _with_config(arguments: list[str]) -> list[str]:
@@ -185,13 +210,27 @@ def _one_line(error: Exception) -> str:
   return " ".join(message.split())
 
 
+def _in_plain_words(text: str) -> str:
+  """Says what a flag may be where Python's message only says what it is not."""
+  for theirs, ours in _PLAIN_WORDS:
+    text = re.sub(theirs, ours, text)
+  return text
+
+
+def _message(error: Exception) -> str:
+  """The message; of an error of the system without its number."""
+  if isinstance(error, OSError) and error.strerror and error.filename:
+    return f"{os.fsdecode(error.filename)}: {error.strerror}."
+  return str(error)
+
+
 def run() -> None:
   """The command line: what users get wrong ends with one clear line."""
   try:
     try:
       app.run(main, flags_parser=_parse_flags)
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
-      sys.exit(f"error: {' '.join(str(error).split())}")
+      sys.exit(f"error: {' '.join(_message(error).split())}")
     except KeyboardInterrupt:
       sys.exit("interrupted")
   except BaseException as error:

@@ -14,7 +14,11 @@ where the source is TFDS. A configuration without a test list or folder tests on
 its validation images: those count once and are no leak.
 """
 
+import errno
 import functools
+import os
+import pathlib
+import tempfile
 import time
 
 import ml_collections
@@ -36,12 +40,12 @@ def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
     The exit code: 1 when something is wrong, else 0.
 
   Raises:
-    ValueError: for a configuration or a data set that can't be loaded.
-    OSError: when `output` can't be written.
+    ValueError: for a configuration or a data set that can't be loaded, and
+      when `output` can't be written.
   """
   check_config(config)
   if output:
-    open(output, "a").close()  # Better now than after an hour of reading.
+    _check_output(output)  # Better now than after an hour of reading.
   dataset = build_dataset(config)
   start = time.monotonic()
   scan = check.scan(
@@ -67,3 +71,18 @@ def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
     check_report.write_csv(report, output)
     logs.say(f"all findings: {output}")
   return 1 if report.errors else 0
+
+
+def _check_output(output: str) -> None:
+  """Raises ValueError unless a file of that name can be written."""
+  path = pathlib.Path(output)
+  try:
+    if path.is_dir():
+      raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with tempfile.TemporaryFile(dir=path.parent):
+      pass
+  except OSError as error:
+    raise ValueError(
+      f"--output={output} can't be written: {error.strerror}; expected a CSV "
+      "file in an existing folder."
+    ) from None

@@ -35,9 +35,7 @@ class Rule:
 
 def whole(low: int, high: int = 2**31 - 1) -> Rule:
   """A whole number in [low, high]."""
-  text = f"a whole number from {low}" + (
-    f" to {high}" if high < 2**31 - 1 else ""
-  )
+  text = f"a whole number from {low} to {high}"
   return Rule(text, lambda v: _is_whole(v) and low <= v <= high)
 
 
@@ -197,18 +195,32 @@ def fields(
   Raises:
     ValueError: when a field or a section is missing or unknown.
   """
+  if not isinstance(config, ml_collections.ConfigDict):
+    raise ValueError(
+      f"the configuration is {config!r}; expected an "
+      "ml_collections.ConfigDict, as get_config of configs/ gives it."
+    )
   for section, rules in RULES.items():
     holder = config.get(section) if section else config
     prefix = f"{section}." if section else ""
     if holder is None:
-      raise ValueError(f"config.{section} is missing.")
+      raise ValueError(f"config.{section} is missing; expected a section.")
+    if not isinstance(holder, ml_collections.ConfigDict):
+      raise ValueError(
+        f"config.{section} is {holder!r}; expected a section of fields."
+      )
     known = set(rules) | (set(RULES) - {""} if not section else set())
     for name in holder:
       if name not in known:
-        raise ValueError(f"config.{prefix}{name} is not a known field.")
+        raise ValueError(
+          f"config.{prefix}{name} is not a known field; expected those of "
+          "configs/common.py."
+        )
     for name, rule in rules.items():
       if name not in holder:
-        raise ValueError(f"config.{prefix}{name} is missing.")
+        raise ValueError(
+          f"config.{prefix}{name} is missing; expected {rule.allowed}."
+        )
       yield prefix + name, holder[name], rule
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from blt_jax.data.file_lookup import reason
 from blt_jax.data.paths import Paths
 
 # Places365's own list: "/a/apartment_building/outdoor 8".
@@ -196,7 +197,8 @@ def _lines(file: str) -> list[str]:
       lines = [line.strip() for line in text.read().splitlines()]
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(
-      f"{file}: can't be read as a text file ({error})"
+      f"{file}: can't be read as a text file ({reason(error)}); allowed: one"
+      " class name a line"
     ) from error
   while lines and not lines[-1]:
     lines.pop()

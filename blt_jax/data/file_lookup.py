@@ -15,7 +15,11 @@ _MOST_KNOWN = 1_000_000
 def check_root(root: str) -> None:
   """Raises ValueError unless root is a folder."""
   if not os.path.isdir(root):
-    raise ValueError(f"root = {root!r}; allowed: an existing folder")
+    found = "is a file" if os.path.exists(root) else "does not exist"
+    raise ValueError(
+      f"root = {root!r}, which {found}; allowed: an existing folder, named by"
+      " --config.dataset.root=DIR"
+    )
 
 
 def leaves_root(path: str) -> bool:
@@ -23,13 +27,23 @@ def leaves_root(path: str) -> bool:
   return path[:1] == "/" or (".." in path and ".." in path.split("/"))
 
 
-def files_in(folder: str) -> set[str]:
-  """Names of the files of a folder; none if it can't be read."""
+def reason(error: Exception) -> str:
+  """Why a file can't be read, without the file's name."""
+  return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def files_in(folder: str) -> tuple[set[str], set[str]]:
+  """Names of a folder's files, and of those of them that are symbolic links.
+
+  There are none if the folder can't be read.
+  """
   try:
     with os.scandir(folder) as entries:
-      return {entry.name for entry in entries if not entry.is_dir()}
+      files = [entry for entry in entries if not entry.is_dir()]
+      links = {entry.name for entry in files if entry.is_symlink()}
+      return {entry.name for entry in files}, links
   except OSError:
-    return set()
+    return set(), set()
 
 
 class FileFinder:
@@ -45,6 +59,7 @@ class FileFinder:
         that begin with `top`: val/airfield/1.jpg as val/1.jpg or val_256/1.jpg.
     """
     self.root = root
+    self._real_root = os.path.join(os.path.realpath(root), "")
     self._flat_folders = tuple(flat_folders)
     self._known: dict[str, set[str]] = {}
     self._num_known = 0
@@ -63,7 +78,8 @@ class FileFinder:
       of `paths`.
 
     Raises:
-      ValueError: names the first file that does not exist, and counts them.
+      ValueError: names the first file that does not exist, and counts them; or
+        a file or folder that is a symbolic link to somewhere outside the root.
     """
     (found,) = self.find_lists([(Paths.of(paths), place)])
     return found
@@ -85,13 +101,14 @@ class FileFinder:
     found = []
     absent = self._absent([paths for paths, _ in lists])
     for (paths, place), rows in zip(lists, absent, strict=True):
-      elsewhere = {row: self._find(paths[row]) for row in rows}
+      elsewhere = {row: self._find(paths[row], place(row)) for row in rows}
       missing = [row for row, path in elsewhere.items() if path is None]
       if missing:
         first = min(missing)
         raise ValueError(
           f"{place(first)}: no file {os.path.join(self.root, paths[first])!r};"
-          f" {len(missing)} of the list's {len(paths)} files are missing"
+          f" {len(missing)} of the list's {len(paths)} files are missing;"
+          " allowed: paths of existing files, from the root on"
         )
       moved = {row: path for row, path in elsewhere.items() if path is not None}
       found.append(paths.replaced(moved).below(os.path.join(self.root, "")))
@@ -113,9 +130,16 @@ class FileFinder:
           absent[number] += rows[misses].tolist()
     return absent
 
-  def _find(self, path: str) -> str | None:
+  def _find(self, path: str, place: str) -> str | None:
     # Some file systems ignore case or rewrite accents: ask about a miss.
-    if os.path.isfile(os.path.join(self.root, path)):
+    whole = os.path.join(self.root, path)
+    if os.path.isfile(whole):
+      if not self._inside(whole):
+        raise ValueError(
+          f"{place}: {whole!r} is a link out of the root, to"
+          f" {os.path.realpath(whole)!r}; allowed: files below the root. A root"
+          " above both, with paths from there, can hold them"
+        )
       return path
     top, file = path.split("/", 1)[0], path.rsplit("/", 1)[-1]
     for folder in self._flat_folders:
@@ -128,12 +152,23 @@ class FileFinder:
     folder, _, file = path.rpartition("/")
     if file in self._files(folder):
       return True
-    return os.path.isfile(os.path.join(self.root, path))
+    return self._holds(os.path.join(self.root, path))
+
+  def _holds(self, path: str) -> bool:
+    return os.path.isfile(path) and self._inside(path)
+
+  def _inside(self, path: str) -> bool:
+    """Whether a file or folder lies below the root, links followed."""
+    return os.path.join(os.path.realpath(path), "").startswith(self._real_root)
 
   def _files(self, folder: str) -> set[str]:
     """Names of a folder's files; all folders are forgotten when too many."""
     if folder not in self._known:
-      files = files_in(os.path.join(self.root, folder))
+      whole = os.path.join(self.root, folder)
+      files, links = files_in(whole) if self._inside(whole) else (set(), set())
+      files -= {
+        link for link in links if not self._holds(os.path.join(whole, link))
+      }
       if self._num_known + len(files) > _MOST_KNOWN:
         self._known, self._num_known = {}, 0
       self._known[folder] = files

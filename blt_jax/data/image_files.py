@@ -127,18 +127,18 @@ def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
   for label, name in enumerate(class_names):
     files = [
       file
-      for file in files_in(os.path.join(folder, name))
+      for file in files_in(os.path.join(folder, name))[0]
       if not file.startswith(".")
     ]
     images = sorted(f for f in files if f.lower().endswith(_EXTENSIONS))
     ignored += len(files) - len(images)
     paths += [os.path.join(folder, name, file) for file in images]
     labels += [label] * len(images)
-  if ignored:
-    _log.warning("%s: ignored %d files that are not images", folder, ignored)
   if not paths:
     raise ValueError(
       f"{folder}: no image;"
       f" allowed: class folders with {', '.join(_EXTENSIONS)}"
     )
+  if ignored:
+    _log.warning("%s: ignored %d files that are not images", folder, ignored)
   return Split(np.array(labels), paths=Paths.of(paths))

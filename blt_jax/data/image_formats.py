@@ -5,10 +5,14 @@ same bits (tf_images.py); everything else comes through here.
 """
 
 import io
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+
+# What it warns of is what `check_pixels` refuses, or was asked to allow.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 MAX_PIXELS = 178_956_970
 """Largest width times height: more is refused by Pillow in any case."""

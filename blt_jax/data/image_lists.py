@@ -19,7 +19,12 @@ from blt_jax.data.dataset import (
   Split,
   assemble,
 )
-from blt_jax.data.file_lookup import FileFinder, check_root, leaves_root
+from blt_jax.data.file_lookup import (
+  FileFinder,
+  check_root,
+  leaves_root,
+  reason,
+)
 from blt_jax.data.paths import Paths
 
 _BYTES_AT_ONCE = 1 << 22
@@ -127,7 +132,8 @@ def read_list(file: str, num_classes: int) -> ImageList:
     listed = ImageList(file, *_columns(file, text))
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(
-      f"{file}: can't be read as a text file ({error})"
+      f"{file}: can't be read as a text file ({reason(error)}); allowed: 'path"
+      " label' lines in a file that is found as it is named or below the root"
     ) from error
   if not len(listed.labels):
     raise ValueError(f"{file}: no line; allowed: 1 or more 'path label' lines")
@@ -250,7 +256,8 @@ def _parse_line(file: str, number: int, line: str) -> tuple[str, int]:
   digits = label.isascii() and label.isdigit()
   if not (digits and len(label) <= _MOST_DIGITS):
     raise ValueError(
-      f"{file}:{number}: label {label!r}; allowed: a whole number, 0 or more"
+      f"{file}:{number}: label {label!r}; allowed: a whole number, 0 or"
+      f" more, of {_MOST_DIGITS} digits at most"
     )
   if leaves_root(path):
     raise ValueError(

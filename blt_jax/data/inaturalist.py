@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from blt_jax.data.dataset import Dataset, Split, assemble, string_array
-from blt_jax.data.file_lookup import FileFinder, check_root, leaves_root
+from blt_jax.data.file_lookup import (
+  FileFinder,
+  check_root,
+  leaves_root,
+  reason,
+)
 
 # Of all that the files say about an image (its size, who owns it) only this is
 # kept, which halves the memory.
@@ -230,5 +235,7 @@ def _load(file: str) -> Any:
   try:
     with open(file, encoding="utf-8-sig") as text:
       return json.load(text, object_hook=slim)
-  except (OSError, ValueError) as error:
-    raise ValueError(f"{file}: can't be read as JSON ({error})") from error
+  except (OSError, ValueError, RecursionError) as error:
+    raise ValueError(
+      f"{file}: can't be read as JSON ({reason(error)})"
+    ) from error

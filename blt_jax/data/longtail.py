@@ -145,7 +145,12 @@ def hold_out(
   """
   counts = np.bincount(labels)
   needed = np.full(len(counts), per_class + 1)
-  _check_enough(counts, needed, f"{per_class} held out and 1 left", class_names)
+  _check_enough(
+    counts,
+    needed,
+    f"{per_class} held out for validation or test and 1 left; hold out fewer",
+    class_names,
+  )
   held = _rank_in_class(labels, seed) >= counts[labels] - per_class
   return np.flatnonzero(~held), np.flatnonzero(held)
 
@@ -189,7 +194,9 @@ def long_tail_split(
       " imbalance)"
     )
   pool = np.bincount(labels, minlength=len(counts))
-  _check_enough(pool, counts, "the profile's count", class_names)
+  _check_enough(
+    pool, counts, "the profile's count; lower max_per_class", class_names
+  )
   first_held = np.maximum(pool - validation_per_class, counts)
   short = pool - first_held < validation_per_class
   if np.any(short):

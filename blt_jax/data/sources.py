@@ -5,7 +5,6 @@ and inaturalist.py hold the rest, which can be called from here as well.
 """
 
 import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from blt_jax.data.dataset import Dataset, Split, assemble
 from blt_jax.data.image_files import load_image_folder
 from blt_jax.data.image_lists import load_image_lists
 from blt_jax.data.inaturalist import load_inaturalist
+from blt_jax.data.npz import read_npz
 
 __all__ = [
   "Dataset",
@@ -166,7 +166,7 @@ def load_npz(path: str, **options) -> Dataset:
   Raises:
     ValueError: the file can't be read, lacks an array, or from_arrays objects.
   """
-  arrays = _read_npz(path)
+  arrays = read_npz(path)
   parts = ("train", "validation", "test")
   keys = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
   missing = [key for key in keys[:2] if key not in arrays]
@@ -177,11 +177,15 @@ def load_npz(path: str, **options) -> Dataset:
     )
   names = arrays.get("class_names")
   stem = os.path.splitext(os.path.basename(path))[0]
-  return from_arrays(
-    **{key: arrays[key] for key in keys if key in arrays},
-    class_names=None if names is None else [str(name) for name in names],
-    **{"name": stem, **options},
-  )
+  given: dict[str, Any] = {key: arrays[key] for key in keys if key in arrays}
+  try:
+    return from_arrays(
+      **given,
+      class_names=None if names is None else [str(name) for name in names],
+      **{"name": stem, **options},
+    )
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from None
 
 
 def load_tfds(
@@ -259,20 +263,6 @@ def _tfds_split(builder: Any, split: str) -> Split:
   in_memory = _array_split(split, arrays["image"], arrays["label"])
   _check_labels(split, in_memory, builder.info.features["label"].num_classes)
   return in_memory
-
-
-def _read_npz(path: str) -> dict[str, Any]:
-  try:
-    # Opened here: np.load forgets to close a file that is no archive.
-    with open(path, "rb") as file:
-      arrays = np.load(file, allow_pickle=False)
-      if isinstance(arrays, np.ndarray):
-        raise ValueError("it is a single array")
-      return dict(arrays)
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(
-      f"{path}: can't be read as an .npz file ({error})"
-    ) from error
 
 
 def _read_tfds(builder: Any, split: str) -> dict[str, np.ndarray]:

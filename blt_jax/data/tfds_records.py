@@ -108,8 +108,10 @@ def prepared_builder(
     if download and not builder.is_prepared():
       _prepare(builder, manual_dir)
   except Exception as error:  # TFDS raises anything from its own to urllib's.
+    # Of an unknown name it lists all that there are, in thousands of letters.
+    found, _, _ = str(error).partition("Available datasets:")
     raise ValueError(
-      f"TFDS data set {name!r} can't be had: {error or type(error).__name__}"
+      f"TFDS data set {name!r} can't be had: {found or type(error).__name__}"
     ) from error
   if not builder.is_prepared():
     raise ValueError(

@@ -61,6 +61,8 @@ def experiment(
   if dry_run:
     print_plan(plan)
     return 0
+  if output.exists() and not output.is_dir():
+    raise ValueError(f"--output={output} is a file; expected a folder.")
   failures: list[execute.Failure] = []
   code = 0
   # Whatever ends us ends the training that we wait for. A shell that starts us

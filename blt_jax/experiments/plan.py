@@ -133,7 +133,8 @@ def make_plan(
   if not runs:
     raise ValueError(
       f"--settings={','.join(only)}: no setting of these experiments on "
-      f"{protocol.dataset} has such a word in its label."
+      f"{protocol.dataset} has such a word in its label; expected words of "
+      f"{', '.join(_labels(experiments, protocol))}."
     )
   return Plan(
     protocol, tuple(seeds), folder, tuple(runs.values()), tuple(planned)
@@ -167,6 +168,14 @@ def _chosen(
     for setting in settings
     if not only or set(only) & set(setting.label.replace(",", " ").split())
   )
+
+
+def _labels(experiments: Sequence[Experiment], protocol: Protocol) -> list[str]:
+  return [
+    setting.label
+    for experiment in experiments
+    for setting in settings_on(experiment, protocol)
+  ]
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

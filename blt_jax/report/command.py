@@ -5,8 +5,9 @@ import pathlib
 from collections.abc import Sequence
 
 from blt_jax import logs
-from blt_jax.report import figures, page
+from blt_jax.report import figures, page, validate
 from blt_jax.report.record import read_run
+from blt_jax.workdir import METRICS, RESULTS
 
 FILE = "report.html"
 
@@ -27,7 +28,13 @@ def write_report(
     ValueError: when a directory holds no run, or a file of it is damaged.
   """
   runs = [read_run(workdir) for workdir in workdirs]
+  for run in runs:
+    validate.check_rows(run.workdir / METRICS, run.rows)
+    if run.results is not None:
+      validate.check_results(run.workdir / RESULTS, run.results)
   content = page.render(runs)
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f"--output={folder} is a file; expected a folder.")
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / FILE
   temporary = path.with_name(path.name + ".tmp")

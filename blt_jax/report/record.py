@@ -6,7 +6,6 @@ import functools
 import json
 import pathlib
 import re
-import zipfile
 from typing import Any
 
 import ml_collections
@@ -14,7 +13,10 @@ import numpy as np
 
 from blt_jax import metrics
 from blt_jax import workdir as workdirs
+from blt_jax.config_check import check_config
 from blt_jax.data import longtail
+from blt_jax.data.npz import read_npz
+from blt_jax.report import validate
 
 CONFUSION, EXAMPLES = "confusion", "perturbed.npz"
 
@@ -128,8 +130,16 @@ class RunRecord:
     content = _read_npz(self.workdir / CONFUSION / f"{name}.npz")
     if content is None:
       return None
-    content["num_classes"] = int(content["num_classes"])
-    return Confusion(**content)
+    path = self.workdir / CONFUSION / f"{name}.npz"
+    entries = validate.arrays_of(Confusion, path, content)
+    num_classes = int(entries.num_classes)
+    for classes in (entries.true, entries.predicted):
+      if np.any((classes < 0) | (classes >= num_classes)):
+        raise ValueError(
+          f"{path} has a class that is none of 0 to {num_classes - 1}; "
+          "expected what a run writes."
+        )
+    return dataclasses.replace(entries, num_classes=num_classes)
 
   def confusion(self, name: str) -> np.ndarray | None:
     """A whole confusion matrix: int64 [C, C]; see `entries`."""
@@ -169,7 +179,10 @@ class RunRecord:
   def examples(self) -> Examples | None:
     """Perturbed images, or None for a run that kept none."""
     content = _read_npz(self.workdir / EXAMPLES)
-    return None if content is None else Examples(**content)
+    path = self.workdir / EXAMPLES
+    if content is None:
+      return None
+    return validate.arrays_of(Examples, path, content)
 
   @functools.cached_property
   def class_counts(self) -> np.ndarray:
@@ -201,9 +214,11 @@ class RunRecord:
     if not path.exists():
       return {}
     try:
-      return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+      content = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
       raise ValueError(f"{path} is not JSON: {error}.") from None
+    validate.check_classes(path, content)
+    return content
 
 
 def read_run(workdir: str | pathlib.Path) -> RunRecord:
@@ -219,12 +234,16 @@ def read_run(workdir: str | pathlib.Path) -> RunRecord:
     ValueError: when the directory holds no run, or a file is damaged.
   """
   folder = pathlib.Path(workdir)
-  return RunRecord(
-    workdir=folder,
-    config=workdirs.read_config(folder),
-    results=workdirs.read_results(folder),
-    rows=_read_rows(folder / workdirs.METRICS),
-  )
+  config = workdirs.read_config(folder)
+  try:
+    check_config(config)
+  except ValueError as error:
+    raise ValueError(f"{folder / workdirs.CONFIG}: {error}") from None
+  results = workdirs.read_results(folder)
+  if results is not None:
+    validate.check_classes(folder / workdirs.RESULTS, results)
+  rows = _read_rows(folder / workdirs.METRICS)
+  return RunRecord(folder, config, results, rows)
 
 
 def _read_rows(path: pathlib.Path) -> list[dict[str, float]]:
@@ -238,15 +257,11 @@ def _read_rows(path: pathlib.Path) -> list[dict[str, float]]:
         for row in csv.DictReader(file)
       ]
     except (TypeError, ValueError) as error:
-      raise ValueError(f"{path} is not a table of numbers: {error}.") from None
+      raise ValueError(
+        f"{path} is not a table of numbers, as a run writes it: {error}."
+      ) from None
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, Any] | None:
   """The arrays of a file, None without it."""
-  if not path.exists():
-    return None
-  try:
-    with np.load(path, allow_pickle=False) as content:
-      return dict(content)
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path} can't be read: {error}.") from None
+  return dict(read_npz(path)) if path.exists() else None

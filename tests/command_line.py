@@ -1,0 +1,145 @@
+"""Runs main.py again and again without importing everything again.
+
+`CommandLine` starts this file as a program, which imports what main.py imports
+and then forks for each command. No JAX backend is started before a fork, so a
+child is what a fresh `python main.py` is after its imports.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+_SECONDS = 60
+
+
+class Finished(NamedTuple):
+  """What a command left: exit code (-n after signal n) and its output."""
+
+  code: int
+  stdout: str
+  stderr: str
+
+
+class CommandLine:
+  """Runs `python main.py ...` in a forked process."""
+
+  def __init__(self, output: pathlib.Path):
+    """Starts the program that forks.
+
+    Args:
+      output: folder for what the commands print.
+    """
+    self._output = output
+    self._server = subprocess.Popen(
+      [sys.executable, __file__],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      env=_environment(),
+      text=True,
+    )
+
+  def run(self, arguments: Sequence[str], folder: pathlib.Path) -> Finished:
+    """Runs a command in a folder."""
+    request = {
+      "arguments": list(arguments),
+      "folder": str(folder),
+      "stdout": str(self._output / "stdout"),
+      "stderr": str(self._output / "stderr"),
+    }
+    assert self._server.stdin
+    assert self._server.stdout
+    self._server.stdin.write(json.dumps(request) + "\n")
+    self._server.stdin.flush()
+    code = int(self._server.stdout.readline())
+    texts = ((self._output / name).read_text() for name in ("stdout", "stderr"))
+    return Finished(code, *texts)
+
+  def close(self) -> None:
+    """Ends the program."""
+    self._server.communicate()
+
+
+def run_afresh(arguments: Sequence[str], folder: pathlib.Path) -> Finished:
+  """Runs `python main.py ...` as a program of its own."""
+  finished = subprocess.run(
+    [sys.executable, str(ROOT / "main.py"), *arguments],
+    cwd=folder,
+    env=_environment(),
+    capture_output=True,
+    text=True,
+    timeout=_SECONDS,
+    check=False,
+  )
+  return Finished(finished.returncode, finished.stdout, finished.stderr)
+
+
+def _environment() -> dict[str, str]:
+  """A user's with two devices: what conftest.py silences is not silent."""
+  tests = ("XLA_FLAGS", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
+  kept = {
+    name: value for name, value in os.environ.items() if name not in tests
+  }
+  return {**kept, "JAX_NUM_CPU_DEVICES": "2"}
+
+
+def _serve() -> None:
+  """Forks for each request on stdin; answers with exit codes."""
+  sys.path[0] = str(ROOT)
+  # main.py first: it sets what jax and TensorFlow read when imported.
+  program = importlib.import_module("main").run
+  for name in (
+    "blt_jax.check_data",
+    "blt_jax.experiments.command",
+    "blt_jax.report.command",
+    "blt_jax.train",
+  ):
+    importlib.import_module(name)
+  importlib.import_module("blt_jax.data.tf_images").tensorflow()
+  for line in sys.stdin:
+    request = json.loads(line)
+    child = os.fork()
+    if not child:
+      _run(request, program)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _run(request: dict[str, Any], program: Callable[[], None]) -> None:
+  """Becomes the command; does not return."""
+  signal.alarm(_SECONDS)
+  os.chdir(request["folder"])
+  for number, name in ((0, None), (1, "stdout"), (2, "stderr")):
+    file = os.open(
+      request[name] if name else os.devnull,
+      os.O_WRONLY | os.O_CREAT | os.O_TRUNC if name else os.O_RDONLY,
+    )
+    os.dup2(file, number)
+    os.close(file)
+  code = 0
+  sys.argv = [str(ROOT / "main.py"), *request["arguments"]]
+  try:
+    program()
+  except SystemExit as error:
+    code = error.code if isinstance(error.code, int) else bool(error.code)
+    if isinstance(error.code, str):
+      print(error.code, file=sys.stderr)
+  except BaseException:
+    code = 1
+    sys.excepthook(*sys.exc_info())
+  finally:
+    with contextlib.suppress(BaseException):
+      sys.stdout.flush()
+      sys.stderr.flush()
+    os._exit(int(code))
+
+
+if __name__ == "__main__":
+  _serve()
