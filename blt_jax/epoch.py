@@ -144,7 +144,7 @@ class Epoch:
         workdir=workdir,
       )
       self.steps += 1
-      del metrics["gradient_norm"], metrics["unsound"]
+      del metrics["gradient_norm"], metrics["largest_pixel"]
       self._add(metrics)
 
   def _add(self, values: Mapping[str, Any]) -> None:

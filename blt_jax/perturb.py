@@ -88,7 +88,8 @@ def perturb_images(
   confidence or `max_steps` updates were made. The confidence is checked before
   each update, so an image that satisfies it already comes back bit-identical.
   Images do not influence one another (as long as `logits_fn` treats them one by
-  one: run it in inference mode). A confidence below 0 switches an image off.
+  one: run it in inference mode). A confidence below 0 switches an image off, and
+  where `logits_fn` gives NaN an image is left as it is.
 
   Only the gradient with respect to the images is computed, and only for images
   that are not done: `widths[0]` images ascend at a time, in lanes; one that is
@@ -214,8 +215,11 @@ def _ascend(problem: _Problem, state: _Ascent) -> _Ascent:
   )
   logits, pull_back = jax.vjp(problem.logits_fn, current)
   probabilities = jax.nn.softmax(logits.astype(jnp.float32))
-  reached = probabilities[jnp.arange(len(lanes)), target] > confidence
-  updating = (lanes < num_images) & ~reached & (made < problem.max_steps)
+  likely = probabilities[jnp.arange(len(lanes)), target]
+  reached = likely > confidence
+  # Not ~reached: where the network gives NaN its gradient leads nowhere.
+  needy = likely <= confidence
+  updating = (lanes < num_images) & needy & (made < problem.max_steps)
 
   def update() -> tuple[jax.Array, jax.Array | None]:
     one_hot = jax.nn.one_hot(target, logits.shape[1], dtype=logits.dtype)

@@ -104,16 +104,16 @@ def train_step(
 
   Returns:
     (state after the step, metrics summed over the whole batch: "loss" (times
-    weight), "weight", "unsound", and with slots "hallucinated", "updates" and
-    "reached"; and "gradient_norm" of the update). Unsound is an image to train
-    on that is not finite.
+    weight), "weight", and with slots "hallucinated", "updates" and "reached";
+    and, not summed, "gradient_norm" of the update and "largest_pixel", the
+    greatest absolute value in the hallucinated images, infinite if one is NaN).
   """
   image_rng, _, network_rng = _step_keys(state.rng, state.step)
   num_images = batch["image"].shape[0]
   places = jax.lax.axis_index(axis_name) * num_images + jnp.arange(num_images)
   images = preprocess_fn(_fold_in_each(image_rng, places), batch["image"])
   labels, weights = batch["label"], jnp.ones(num_images, jnp.float32)
-  counts = {"unsound": jnp.zeros(())}
+  counts, largest = {}, jnp.zeros(())
   if "source_label" in batch:
     num_slots = batch["source_label"].shape[0]
     extra = batch.get("extra")
@@ -126,9 +126,10 @@ def train_step(
     behind = num_images * jax.lax.psum(1, axis_name)
     slots = slot_numbers(num_slots, axis_name)
     places = jnp.concatenate([places, behind + slots])
-    finite = jnp.isfinite(extra.images).all(axis=(1, 2, 3))
+    used = extra.weight[:, None, None, None] > 0
+    pixels = jnp.where(jnp.isnan(extra.images), jnp.inf, extra.images)
+    largest = jnp.where(used, jnp.abs(pixels), 0).max(initial=0)
     counts = {
-      "unsound": (~finite * extra.weight).sum(),
       "hallucinated": extra.weight.sum(),
       "updates": (extra.num_updates * extra.weight).sum(),
       "reached": (extra.reached * extra.weight).sum(),
@@ -143,7 +144,11 @@ def train_step(
     axis_name=axis_name,
   )
   sums = {"loss": loss, "weight": weights.sum(), **counts}
-  return state, {**jax.lax.psum(sums, axis_name), "gradient_norm": norm}
+  return state, {
+    **jax.lax.psum(sums, axis_name),
+    "gradient_norm": norm,
+    "largest_pixel": jax.lax.pmax(largest, axis_name),
+  }
 
 
 def _update(

@@ -128,6 +128,23 @@ def test_negative_confidence_switches_an_image_off():
   np.testing.assert_array_equal(result.num_updates, 0)
 
 
+def test_images_of_a_broken_network_are_left_as_they_are():
+  images = jnp.ones((3, 2, 2, 1))
+
+  def logits_fn(images):
+    # The second image's logits are NaN.
+    broken = jnp.where(jnp.arange(3) == 1, jnp.nan, 1.0)[:, None]
+    means = images.mean(axis=(1, 2, 3))[:, None]
+    return jnp.concatenate([means, -means], axis=1) * broken
+
+  result = perturb_images(
+    logits_fn, images, jnp.array([1, 1, 1]), jnp.full(3, 0.9), step_size=1.0
+  )
+  assert result.reached.tolist() == [True, False, True]
+  assert result.num_updates[1] == 0
+  np.testing.assert_array_equal(result.images[1], images[1])
+
+
 @pytest.mark.parametrize("widths", [(1,), (2, 1), (3,), (8, 4, 2, 1)], ids=str)
 def test_lanes_pass_through_the_network_only_what_is_not_done(widths):
   logits_fn, images, targets, confidences = _problem()

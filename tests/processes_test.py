@@ -90,6 +90,14 @@ def one(tmp_path_factory):
   return workdir
 
 
+def _wait_for(path):
+  for _ in range(3000):
+    if path.exists():
+      return
+    time.sleep(0.1)
+  raise AssertionError(f"{path} did not come")
+
+
 def _rows(workdir):
   with (workdir / "metrics.csv").open() as file:
     return list(csv.DictReader(file))
@@ -150,10 +158,7 @@ def test_the_first_process_alone_talks_and_writes(two):
 def test_one_process_killed_ends_the_other(tmp_path, one, killed):
   workdir = tmp_path / "run"
   started = _start_all(*SMALL, f"--workdir={workdir}")
-  for _ in range(3000):
-    if (workdir / "metrics.csv").exists():
-      break
-    time.sleep(0.1)
+  _wait_for(workdir / "metrics.csv")
   started[killed].send_signal(signal.SIGKILL)
   start = time.monotonic()
   _, errors = started[1 - killed].communicate(timeout=100)
@@ -162,10 +167,36 @@ def test_one_process_killed_ends_the_other(tmp_path, one, killed):
   assert "lost the others" in errors or "another task died" in errors
   started[killed].communicate()
   assert not (workdir / "results.json").exists()
-  if killed == 1:
-    # One process goes on with what two began.
-    _finish(*SMALL, f"--workdir={workdir}", count=1)
+  if killed == 0:
+    _finish(*SMALL, f"--workdir={workdir}")
     _assert_same_training(workdir, one)
+
+
+def test_signal_to_one_of_four_stops_all_and_one_goes_on(tmp_path, one):
+  workdir = tmp_path / "run"
+  started = _start_all(*SMALL, f"--workdir={workdir}", count=4, devices=4)
+  _wait_for(workdir / "metrics.csv")
+  started[2].send_signal(signal.SIGTERM)
+  start = time.monotonic()
+  ends = [process.communicate(timeout=100) for process in started]
+  assert time.monotonic() - start < 60
+  assert [process.returncode for process in started] == [143] * 4, ends
+  assert "stopped by SIGTERM in stage 2 epoch" in ends[0][1]
+  assert len(list((workdir / "midway").iterdir())) == 1
+  _finish(*SMALL, f"--workdir={workdir}", count=1, devices=4)
+  _assert_same_training(workdir, one)
+
+
+def test_two_processes_go_on_with_what_one_began(tmp_path, one):
+  workdir = tmp_path / "run"
+  (alone,) = _start_all(*SMALL, f"--workdir={workdir}", count=1)
+  _wait_for(workdir / "metrics.csv")
+  alone.send_signal(signal.SIGINT)
+  _, errors = alone.communicate(timeout=100)
+  assert alone.returncode == 130, errors
+  outputs = _finish(*SMALL, f"--workdir={workdir}")
+  assert "continuing" in outputs[0]
+  _assert_same_training(workdir, one)
 
 
 def test_processes_of_different_configurations_do_not_wait(two):

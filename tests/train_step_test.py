@@ -241,3 +241,27 @@ def test_evaluation_keeps_order_and_mask(state, batch, devices):
   np.testing.assert_array_equal(outputs["prediction"], logits.argmax(axis=1))
   worse = (logits < logits[np.arange(BATCH), batch["label"]][:, None]).sum(1)
   np.testing.assert_array_equal(outputs["in_top5"], worse >= CLASSES - 5)
+
+
+def test_gradient_is_measured(state, batch):
+  after, metrics = _run(state, batch)
+  squares = 0.0
+  for name, rate in (("backbone", 0.1), ("hidden", 0.1), ("classifier", 0.2)):
+    for before, now in zip(
+      jax.tree.leaves(state.params[name]),
+      jax.tree.leaves(after.params[name]),
+      strict=True,
+    ):
+      # The first step of SGD moves by the rate times gradient and decay.
+      gradient = (np.asarray(before) - now) / rate - 5e-4 * np.asarray(before)
+      squares += np.square(gradient, dtype=np.float64).sum()
+  assert metrics["gradient_norm"] == pytest.approx(np.sqrt(squares), rel=1e-2)
+
+
+@pytest.mark.parametrize("value, largest", [(-7, 7), (np.nan, np.inf)])
+def test_largest_pixel_is_that_of_the_used_slots(state, static, value, largest):
+  images = static["source_image"].copy()
+  images[1, 3, 3, 1] = value
+  images[-1] = 99  # The unused slot.
+  _, metrics = _run(state, static | {"source_image": images}, static=True)
+  assert metrics["largest_pixel"] == largest
