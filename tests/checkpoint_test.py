@@ -2,7 +2,6 @@ import dataclasses
 import json
 import math
 import shutil
-import subprocess
 
 import jax.numpy as jnp
 import numpy as np
@@ -260,24 +259,15 @@ def test_vanished_folder_is_named(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-  """A file system of one megabyte."""
-  mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
-  if subprocess.run(mount, capture_output=True).returncode:
-    pytest.skip("mounting a file system is not allowed here")
-  yield tmp_path
-  subprocess.run(["umount", str(tmp_path)], check=True)
-
-
 def _large_state(step):
   # 0.4 MB of noise, which can't be compressed.
   noise = np.random.default_rng(step).normal(size=100_000)
   return _state(step).replace(params={"w": jnp.asarray(noise, jnp.float32)})
 
 
-def test_full_disk_ends_with_the_last_checkpoint_intact(small_disk):
-  folder = small_disk / "checkpoints"
+def test_full_disk_ends_with_the_last_checkpoint_intact(disk):
+  disk.resize("1m")
+  folder = disk.path / "checkpoints"
   progress = Progress()
   with Checkpoints(folder) as checkpoints:
     for step in (1, 2):

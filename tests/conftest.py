@@ -7,6 +7,7 @@ import atexit
 import os
 import pathlib
 import shutil
+import subprocess
 import tempfile
 
 # Read when jax and TensorFlow are first imported, so set before either is.
@@ -35,6 +36,37 @@ atexit.register(
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+class Disk:
+  """A file system of its own."""
+
+  def __init__(self, path: pathlib.Path):
+    self.path = path
+
+  def mount(self, options: str) -> bool:
+    """Mounts it with options of mount(8); False where that is not allowed."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.path)]
+    return not subprocess.run(command, capture_output=True).returncode
+
+  def resize(self, size: str) -> None:
+    """Gives it another size, such as "1m"."""
+    assert self.mount(f"remount,size={size}")
+
+  def protect(self) -> None:
+    """Makes it read-only."""
+    assert self.mount("remount,ro")
+
+
+@pytest.fixture
+def disk(tmp_path):
+  """A disk that a test may fill; skips where nothing can be mounted."""
+  disk = Disk(tmp_path / "disk")
+  disk.path.mkdir()
+  if not disk.mount("size=64m"):
+    pytest.skip("mounting a file system is not allowed here")
+  yield disk
+  subprocess.run(["umount", str(disk.path)], check=True)
 
 
 @pytest.fixture(scope="session")

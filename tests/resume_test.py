@@ -282,6 +282,27 @@ def test_missing_report_of_a_finished_run_is_written(whole, tmp_path):
   assert (workdir / "report.html").exists()
 
 
+def test_full_disk_costs_time_and_nothing_else(whole, disk):
+  workdir = disk.path / "run"
+  # The first checkpoint has room, the second one not.
+  disk.resize("10m")
+  with pytest.raises(OSError, match="12 can't be written: the disk is full"):
+    training.train(_config(), workdir)
+  assert len(_rows(workdir)) == 1
+  disk.resize("64m")
+  training.train(_config(), workdir)
+  _assert_same(workdir, whole)
+
+
+def test_read_only_directory_is_named(disk):
+  disk.protect()
+  workdir = disk.path / "run"
+  with pytest.raises(
+    ValueError, match=f"{workdir} can't be written: Read-only"
+  ):
+    training.train(_config(), workdir)
+
+
 def test_vanished_directory_is_named(tmp_path, monkeypatch):
   workdir = tmp_path / "run"
   write = training.recording.write_confusion

@@ -230,21 +230,27 @@ def test_evaluate_repeats_the_test_accuracy_of_the_best_epoch(finished):
   )
 
 
-def test_killed_run_goes_on_and_ends_with_the_same_bits(finished, tmp_path):
-  """kill -9 in the middle of stage 2, after its first checkpoint."""
-  workdir = tmp_path / "killed"
+def test_stopped_run_goes_on_and_ends_with_the_same_bits(finished, tmp_path):
+  """SIGTERM in the middle of stage 2; tests/kills_test.py has SIGKILL."""
+  workdir = tmp_path / "stopped"
   process = _start(*SMALL, f"--workdir={workdir}")
   deadline = time.monotonic() + 200
   for line in process.stdout:
     if line.startswith("stage 2 epoch 1/3"):
       break
     assert time.monotonic() < deadline
-  os.kill(process.pid, signal.SIGKILL)
-  process.communicate()
-  assert process.returncode == -signal.SIGKILL
+  start = time.monotonic()
+  process.send_signal(signal.SIGTERM)
+  _, errors = process.communicate()
+  assert time.monotonic() - start < 10
+  assert process.returncode == 128 + signal.SIGTERM
+  asked, stopped = errors.splitlines()[-2:]
+  assert asked.startswith("SIGTERM: stops after a checkpoint at the next step")
+  assert stopped.startswith("stopped by SIGTERM in stage 2 epoch ")
+  assert stopped.endswith("the same command goes on from there.")
   assert not (workdir / "results.json").exists()
   output = _finish(*SMALL, f"--workdir={workdir}")
-  assert "continuing" in output
+  assert f"continuing {workdir} in stage 2 epoch" in output
   assert (workdir / "results.json").read_text() == (
     finished[0] / "results.json"
   ).read_text()
