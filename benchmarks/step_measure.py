@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import step_problem
 from benchmarks.step_problem import Problem
-from blt_jax import ahead, build, hallucinate, processes, train_step
+from blt_jax import ahead, build, hallucinate, mapping, processes, train_step
 
 NAMES = ("plain", "blt")
 Report = dict[str, Any]
@@ -74,7 +74,7 @@ def _evaluation(problem: Problem, batch, steps: int) -> Report:
       image_rngs=rngs,
       mutable=["batch_stats"],
     )
-    return jax.lax.psum(logits.sum(), build.AXIS)
+    return jax.lax.psum(logits.sum(), mapping.AXIS)
 
   # Evaluation images come resized.
   size = config.dataset.image_size
@@ -85,7 +85,7 @@ def _evaluation(problem: Problem, batch, steps: int) -> Report:
   report = {}
   for name, step in (
     ("seconds", build.build_eval_step(config)),
-    ("forward_seconds", build.over_devices(forward, config)),
+    ("forward_seconds", mapping.over_devices(forward, config)),
   ):
     taken = []
     for _ in range(steps + 1):
@@ -186,7 +186,7 @@ def fresh_state(problem: Problem, row: int) -> train_step.TrainState:
 
   Only its number differs, so that each row of the batches has draws of its own.
   """
-  step = build.place(np.int32(int(problem.state.step) + row), problem.config)
+  step = mapping.place(np.int32(int(problem.state.step) + row), problem.config)
   copy = jax.tree.map(jnp.copy, problem.state.replace(step=step))
   return jax.block_until_ready(copy)
 
@@ -224,7 +224,7 @@ def count_updates(problem: Problem, batches: list[Any]) -> list[np.ndarray]:
 
 def machine(problem: Problem) -> Report:
   """Where and when something was measured."""
-  device = build.devices_of(problem.config)[0]
+  device = mapping.devices_of(problem.config)[0]
   return {
     "host": platform.machine(),
     "processor": _processor(),
@@ -233,7 +233,7 @@ def machine(problem: Problem) -> Report:
     else os.cpu_count(),
     "device": device.device_kind,
     "platform": device.platform,
-    "devices": len(build.devices_of(problem.config)),
+    "devices": len(mapping.devices_of(problem.config)),
     "processes": processes.count(),
     "jax": jax.__version__,
     "python": platform.python_version(),
@@ -261,8 +261,8 @@ def placed(problem: Problem, name: str) -> Iterator[Any]:
   for batch in problem.batches:
     host = batch if name == "blt" else step_problem.without_slots(batch)
     host = step_problem.on_canvases(host, build.canvas(config))
-    dealt = step_problem.deal(host, len(build.devices_of(config)))
-    own = len(build.local_devices_of(config))
+    dealt = step_problem.deal(host, len(mapping.devices_of(config)))
+    own = len(mapping.local_devices_of(config))
     first = processes.index() * own
     yield _place(
       {name: a[first : first + own] for name, a in dealt.items()}, config
@@ -272,10 +272,10 @@ def placed(problem: Problem, name: str) -> Iterator[Any]:
 def _place(batch, config):
   """Gives each device its part of the leading axis."""
   mesh = jax.sharding.Mesh(
-    np.array(build.local_devices_of(config)), (build.AXIS,)
+    np.array(mapping.local_devices_of(config)), (mapping.AXIS,)
   )
   by_device = jax.sharding.NamedSharding(
-    mesh, jax.sharding.PartitionSpec(build.AXIS)
+    mesh, jax.sharding.PartitionSpec(mapping.AXIS)
   )
   return jax.block_until_ready(jax.device_put(batch, by_device))
 
@@ -297,7 +297,7 @@ def _note_peak(report: Report, problem: Problem) -> None:
   It covers the process so far. The first BLT step comes after the first plain
   step, so only the plain one's first value is its own.
   """
-  stats = build.local_devices_of(problem.config)[0].memory_stats()
+  stats = mapping.local_devices_of(problem.config)[0].memory_stats()
   if stats and "peak_bytes_in_use" in stats:
     report.setdefault("device_peak_bytes", stats["peak_bytes_in_use"])
 
@@ -331,12 +331,12 @@ def _counter(problem: Problem) -> Callable:
 
   def count(state: train_step.TrainState, batch: train_step.Batch):
     slots = len(batch["source_label"])
-    rngs = train_step.slot_keys(state.rng, state.step, slots, build.AXIS)
+    rngs = train_step.slot_keys(state.rng, state.step, slots, mapping.AXIS)
     made = make(rngs, state, batch)
     outputs = (made.num_updates, made.weight)
-    return jax.lax.all_gather(outputs, build.AXIS, tiled=True)
+    return jax.lax.all_gather(outputs, mapping.AXIS, tiled=True)
 
-  return build.over_devices(count, config)
+  return mapping.over_devices(count, config)
 
 
 def _with_rates(problem: Problem, report: Report, seconds) -> Report:
@@ -344,9 +344,9 @@ def _with_rates(problem: Problem, report: Report, seconds) -> Report:
   plain, blt = report["plain"], report["blt"]
   bound = limit(blt["hallucinated"], blt["updates"], problem.stage.batch_size)
   pairs = zip(seconds["blt"], seconds["plain"], strict=True)
-  devices = build.devices_of(problem.config)
+  devices = mapping.devices_of(problem.config)
   flops = plain["program_flops"] * len(devices)
-  local = build.local_devices_of(problem.config)[0]
+  local = mapping.local_devices_of(problem.config)[0]
   rate = matmul_rate(problem.config.model.dtype, local)
   ratio = blt["seconds"] / plain["seconds"]
   report |= {

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import step_profiles
-from blt_jax import build, workdir
+from blt_jax import build, mapping, workdir
 from blt_jax.build import Stage
 from blt_jax.checkpoint import FOLDER, Checkpoints
 from blt_jax.data import array_images, crops, sampling
@@ -100,7 +100,7 @@ def make_problem(options: Options) -> Problem:
   else:
     class_counts = step_profiles.profile_counts(options.profile)
     labels = np.repeat(np.arange(len(class_counts)), class_counts)
-  devices = len(build.devices_of(config))
+  devices = len(mapping.devices_of(config))
   stage = build.build_stages(config, class_counts, devices=devices)[-1]
   if not stage.capacity:
     raise ValueError("the last stage of the configuration hallucinates nothing")
@@ -117,7 +117,7 @@ def make_problem(options: Options) -> Problem:
     config=config,
     class_counts=class_counts,
     stage=stage,
-    state=build.place(state, config),
+    state=mapping.place(state, config),
     batches=batches,
     trained=bool(options.run),
   )

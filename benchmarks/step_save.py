@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import step_measure
 from benchmarks.problem_file import ProblemFile
 from benchmarks.step_problem import Problem
-from blt_jax import build, convert, hallucinate, train_step
+from blt_jax import build, convert, hallucinate, mapping, train_step
 from blt_jax.confusion import sample_confusing_classes
 
 # Images whose logits the two sides compare.
@@ -23,7 +23,7 @@ def problem_file(problem: Problem) -> ProblemFile:
     ValueError: if the problem is one that the peer can't be given.
   """
   config = problem.config
-  if len(build.devices_of(config)) > 1:
+  if len(mapping.devices_of(config)) > 1:
     raise ValueError("--save: the peer takes the problem of one device only.")
   if config.perturb.static or config.perturb.targets != "confusion":
     raise ValueError("--save: the peer draws from the confusion matrix only.")
@@ -46,7 +46,7 @@ def _draws(problem: Problem) -> dict[str, np.ndarray]:
 
   def draw(state, batch):
     slots = len(batch["source_label"])
-    keys = train_step.slot_keys(state.rng, state.step, slots, build.AXIS)
+    keys = train_step.slot_keys(state.rng, state.step, slots, mapping.AXIS)
     keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
     target, confused = jax.vmap(_target, in_axes=(0, None, 0))(
       keys[:, 0], state.confusion, batch["source_label"]
@@ -63,9 +63,9 @@ def _draws(problem: Problem) -> dict[str, np.ndarray]:
       "target": target,
       "confidence": confidence,
     }
-    return jax.lax.all_gather(drawn, build.AXIS, tiled=True)
+    return jax.lax.all_gather(drawn, mapping.AXIS, tiled=True)
 
-  draw_fn = build.over_devices(draw, problem.config)
+  draw_fn = mapping.over_devices(draw, problem.config)
   rows = []
   for row, batch in enumerate(problem.batches):
     slots = {

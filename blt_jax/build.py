@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,12 +11,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from blt_jax import ahead, hallucinate, optimizer, train_step
+from blt_jax import ahead, hallucinate, mapping, optimizer, train_step
 from blt_jax.data import augment, device_resize, longtail, sampling, sources
 from blt_jax.models import create_model
 from blt_jax.train_step import TrainState
-
-AXIS = "batch"
 
 # Fewest images that ascend at a time on an accelerator: for fewer, starting the
 # kernels takes the time and not the images.
@@ -108,7 +105,7 @@ def build_model(
     beta=model.beta,
     hidden=model.hidden,
     dtype=jnp.dtype(model.dtype),
-    axis_name=AXIS,
+    axis_name=mapping.AXIS,
   )
 
 
@@ -286,9 +283,9 @@ def build_train_step(config: ml_collections.ConfigDict) -> Callable:
     preprocess_fn=build_preprocess(config),
     hallucinate_fn=hallucinate_fn,
     margin=config.model.margin,
-    axis_name=AXIS,
+    axis_name=mapping.AXIS,
   )
-  return over_devices(step, config, donate_argnums=(0,))
+  return mapping.over_devices(step, config, donate_argnums=(0,))
 
 
 def build_hallucinate_ahead(config: ml_collections.ConfigDict) -> Callable:
@@ -297,9 +294,9 @@ def build_hallucinate_ahead(config: ml_collections.ConfigDict) -> Callable:
     ahead.hallucinate_ahead,
     hallucinate_fn=build_hallucinate(config),
     every=config.perturb.every,
-    axis_name=AXIS,
+    axis_name=mapping.AXIS,
   )
-  return over_devices(step, config, out_axes=0)
+  return mapping.over_devices(step, config, out_axes=0)
 
 
 def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
@@ -316,12 +313,8 @@ def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
       "max_steps": perturb.max_steps,
       "momentum": perturb.momentum,
     },
-    narrowest=1 if _on_cpu(config) else _NARROWEST,
+    narrowest=1 if mapping.on_cpu(config) else _NARROWEST,
   )
-
-
-def _on_cpu(config: ml_collections.ConfigDict) -> bool:
-  return devices_of(config)[0].platform == "cpu"
 
 
 def canvas(config: ml_collections.ConfigDict) -> int | None:
@@ -329,7 +322,7 @@ def canvas(config: ml_collections.ConfigDict) -> int | None:
   where = config.dataset.resize_on
   if where == "auto":
     # A CPU would only do the same work with less suitable tools.
-    where = "host" if _on_cpu(config) else "device"
+    where = "host" if mapping.on_cpu(config) else "device"
   if where == "host":
     return None
   return device_resize.CANVAS_SCALE * config.dataset.image_size
@@ -338,69 +331,11 @@ def canvas(config: ml_collections.ConfigDict) -> int | None:
 def build_eval_step(config: ml_collections.ConfigDict) -> Callable:
   """`eval_step` mapped over the devices: (state, batch) -> outputs."""
   step = functools.partial(
-    train_step.eval_step, normalize_fn=build_normalize(config), axis_name=AXIS
+    train_step.eval_step,
+    normalize_fn=build_normalize(config),
+    axis_name=mapping.AXIS,
   )
-  return over_devices(step, config)
-
-
-def over_devices(step: Callable, config, **options: Any) -> Callable:
-  """Maps step(state, batch) over the devices; the state has no device axis.
-
-  Crops that come in canvases are resized before the step sees them.
-  """
-
-  def resized_step(state: TrainState, batch: train_step.Batch):
-    size = config.dataset.image_size
-    return step(state, device_resize.resize_batch(batch, size))
-
-  return jax.pmap(
-    resized_step,
-    axis_name=AXIS,
-    in_axes=(None, 0),
-    devices=devices_of(config),
-    **{"out_axes": None, **options},
-  )
-
-
-def place(tree: Any, config: ml_collections.ConfigDict) -> Any:
-  """Puts arrays on every device, whole, where the steps leave their results.
-
-  Each process on its own devices, from values that are the same in all.
-  A step compiles anew for arguments that lie elsewhere.
-  """
-  mesh = jax.sharding.Mesh(np.array(local_devices_of(config)), (AXIS,))
-  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-  return jax.device_put(tree, everywhere)
-
-
-def devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
-  """The devices that a run uses, over all processes.
-
-  Raises:
-    ValueError: when the configuration asks for more than there are.
-  """
-  devices = jax.devices()
-  wanted = config.num_devices or len(devices)
-  if wanted > len(devices):
-    raise ValueError(
-      f"config.num_devices is {wanted}; expected at most the {len(devices)} "
-      "devices of this machine, or 0 for all of them."
-    )
-  if wanted < len(devices) and jax.process_count() > 1:
-    raise ValueError(
-      f"config.num_devices is {wanted}; expected 0 for all {len(devices)} "
-      f"devices of the {jax.process_count()} processes."
-    )
-  return devices[:wanted]
-
-
-def local_devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
-  """The devices that a run uses in this process."""
-  return [
-    device
-    for device in devices_of(config)
-    if device.process_index == jax.process_index()
-  ]
+  return mapping.over_devices(step, config)
 
 
 def build_preprocess(config: ml_collections.ConfigDict) -> Callable:

@@ -88,8 +88,8 @@ def perturb_images(
   confidence or `max_steps` updates were made. The confidence is checked before
   each update, so an image that satisfies it already comes back bit-identical.
   Images do not influence one another (as long as `logits_fn` treats them one by
-  one: run it in inference mode). A confidence below 0 switches an image off, and
-  where `logits_fn` gives NaN an image is left as it is.
+  one: run it in inference mode). A confidence below 0 switches an image off;
+  where `logits_fn` gives NaN, an image is left as it is.
 
   Only the gradient with respect to the images is computed, and only for images
   that are not done: `widths[0]` images ascend at a time, in lanes; one that is

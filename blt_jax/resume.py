@@ -4,7 +4,7 @@ import pathlib
 
 import ml_collections
 
-from blt_jax import build, logs, static_images
+from blt_jax import build, logs, mapping, static_images
 from blt_jax import workdir as workdirs
 from blt_jax.checkpoint import FOLDER, Checkpoints, Progress
 from blt_jax.report import recording
@@ -134,7 +134,7 @@ def begin_stage(
   if begun:
     template = build.with_optimizer(run.config, state, stage)
     state = template.replace(opt_state=state.opt_state)
-    return build.place(state, run.config), pool
+    return mapping.place(state, run.config), pool
   if stage.number == 2 and stage.config.new_classifier:
     fresh = build.init_state(
       run.config, run.model, run.dataset.num_classes, draw=1
@@ -142,4 +142,4 @@ def begin_stage(
     params = {**state.params, "classifier": fresh.params["classifier"]}
     state = state.replace(params=params)
   state = build.with_optimizer(run.config, state, stage)
-  return build.place(state, run.config), pool
+  return mapping.place(state, run.config), pool

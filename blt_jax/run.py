@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from blt_jax import build, logs
+from blt_jax import build, logs, mapping
 from blt_jax.batches import Feeder, HostBatch
 from blt_jax.checkpoint import FOLDER, Checkpoints, Progress
 from blt_jax.data.sources import Dataset, Split
@@ -21,7 +21,7 @@ class Run:
   def __init__(self, config: ml_collections.ConfigDict):
     """Reads the data set's lists; raises ValueError for what can't work."""
     self.config = config
-    self.devices = build.devices_of(config)
+    self.devices = mapping.devices_of(config)
     self.dataset: Dataset = build.build_dataset(config)
     self.class_counts = self.dataset.class_counts
     self.model = build.build_model(config, self.dataset.num_classes)

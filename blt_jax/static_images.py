@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from blt_jax import build, logs, processes
+from blt_jax import build, logs, mapping, processes
 from blt_jax.batches import Feeder, HostBatch
 from blt_jax.data import sampling
 from blt_jax.train_step import Batch, Hallucinations, TrainState
@@ -152,8 +152,8 @@ def _static_step(config) -> Callable:
     }
     made = hallucinate_fn(rngs, state, sources)
     gather = functools.partial(
-      jax.lax.all_gather, axis_name=build.AXIS, tiled=True
+      jax.lax.all_gather, axis_name=mapping.AXIS, tiled=True
     )
     return jax.tree.map(gather, made)
 
-  return build.over_devices(step, config)
+  return mapping.over_devices(step, config)

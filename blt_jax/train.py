@@ -10,7 +10,7 @@ from typing import Any
 
 import ml_collections
 
-from blt_jax import build, logs, processes
+from blt_jax import build, logs, mapping, processes
 from blt_jax import workdir as workdirs
 from blt_jax.checkpoint import FOLDER, Checkpoints, Progress
 from blt_jax.config_check import check_config
@@ -144,7 +144,7 @@ def train_stages(
       name = recording.epoch_name(stage.number, number)
       recording.write_confusion(workdir, name, evaluation.confusion)
       state = state.replace(
-        confusion=build.place(evaluation.confusion, run.config)
+        confusion=mapping.place(evaluation.confusion, run.config)
       )
       row = epoch_row(epoch, state, run.summary(evaluation), seconds)
       progress = progress.after(row)
@@ -252,7 +252,7 @@ def test_best_and_last(
   if best["step"] != int(state.step):
     best_state, row = checkpoints.restore_best(state, progress)
     best = dict(row)
-    best_state = build.place(best_state, run.config)
+    best_state = mapping.place(best_state, run.config)
   for which, epoch, tested in (
     ("best", best["epoch"], best_state),
     ("last", progress.epoch, state),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from blt_jax import build, train
+from blt_jax import build, mapping, train
 from blt_jax.batches import Feeder
 from configs import image_folder
 
@@ -68,8 +68,8 @@ def test_steps_see_the_same_crops_wherever_they_are_resized(config):
     feeder = Feeder(config, dataset, devices=2)
     batch = next(feeder.training(feeder.plan(stages[1], 2)))
     assert ("image_extent" in batch) == (where == "device")
-    gather = build.over_devices(
-      lambda _, batch: jax.lax.all_gather(batch, build.AXIS), config
+    gather = mapping.over_devices(
+      lambda _, batch: jax.lax.all_gather(batch, mapping.AXIS), config
     )
     seen[where] = gather(np.zeros(()), batch)
   assert seen["host"]["source_used"].any()

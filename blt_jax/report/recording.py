@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from blt_jax import build, processes
+from blt_jax import build, mapping, processes
 from blt_jax.batches import Feeder
 from blt_jax.confusion import sample_confusing_classes
 from blt_jax.data import sampling
@@ -217,9 +217,9 @@ def _examples_step(config) -> Callable:
       "num_updates": result.num_updates,
       "reached": result.reached,
     }
-    return jax.lax.all_gather(made, build.AXIS, tiled=True)
+    return jax.lax.all_gather(made, mapping.AXIS, tiled=True)
 
-  return build.over_devices(step, config)
+  return mapping.over_devices(step, config)
 
 
 def _targets(
