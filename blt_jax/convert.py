@@ -1,6 +1,7 @@
 """Backbones from and to torchvision's names and layouts."""
 
 import functools
+import pathlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from blt_jax import models
+from blt_jax.safetensors import Safetensors
 
 _LEAVES = {
   "kernel": "weight",
@@ -69,6 +71,41 @@ def backbone_from_torchvision(
       value = value.transpose(_TO_HWIO)
     flat[path] = np.array(value, np.float32, order="C")
   return traverse_util.unflatten_dict(flat)
+
+
+def backbone_from_safetensors(
+  name: str, path: str | pathlib.Path
+) -> dict[str, Any]:
+  """Variables of a backbone from a safetensors file with torchvision's names.
+
+  The only kind of file that weights of strangers are read from: it holds no
+  program. Names, types and shapes are checked before any tensor is read.
+
+  Args:
+    name: one of blt_jax.models.BACKBONES.
+    path: of the file.
+
+  Returns:
+    As `backbone_from_torchvision`.
+
+  Raises:
+    ValueError: names the file, and what is wrong with it or the tensor that is
+      missing, unexpected, no float or of another shape than the backbone's.
+  """
+  expected = {_torch_name(p): _torch_shape(s) for p, s in _paths(name).items()}
+  with Safetensors(path) as file:
+    used = {
+      _OLD_DENSENET.sub(r"\1\2", key): key
+      for key in file.tensors
+      if not key.startswith(_LAST_LAYER) and not key.endswith(_TRACKED)
+    }
+    _check_names(f"{path} for {name}", used, expected)
+    for key, shape in expected.items():
+      tensor, what = file.tensors[used[key]], f"{path} for {name}: {key!r}"
+      _check_shape(what, tensor.shape, shape)
+      if not jnp.issubdtype(tensor.dtype, jnp.floating):
+        raise ValueError(f"{what} is {tensor.dtype}, expected a float type")
+    return backbone_from_torchvision(name, file.read(used.values()))
 
 
 def backbone_to_torchvision(

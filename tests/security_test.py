@@ -1,0 +1,358 @@
+"""No file makes us run a program, leave its folder or fill the memory."""
+
+import ast
+import io
+import json
+import os
+import pathlib
+import pickle
+import re
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from blt_jax import convert
+from blt_jax.data import image_lists, inaturalist, npz
+from tests.bad_files import files, links, run_folder
+from tests.bad_files import image_lists as lists
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PROGRAMS = sorted(
+  [ROOT / "main.py", *ROOT.glob("blt_jax/**/*.py"), *ROOT.glob("configs/*.py")]
+)
+
+# Modules that turn data into programs, and calls by their last two names.
+FORBIDDEN_MODULES = {
+  "cloudpickle",
+  "dill",
+  "joblib",
+  "marshal",
+  "pickle",
+  "shelve",
+  "torch",
+  "yaml",
+}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "os.system"}
+
+
+def findings(program: str) -> list[str]:
+  """What a program does that can run what a file says."""
+  found = []
+  for node in ast.walk(ast.parse(program)):
+    if isinstance(node, ast.Import):
+      modules = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      modules = [node.module or ""]
+    else:
+      modules = []
+    found += [m for m in modules if m.split(".")[0] in FORBIDDEN_MODULES]
+    if isinstance(node, ast.Call):
+      name = ast.unparse(node.func)
+      options = {
+        keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords
+      }
+      if name in FORBIDDEN_CALLS:
+        found.append(name)
+      if options.get("allow_pickle", "False") != "False":
+        found.append("allow_pickle")
+      if options.get("shell", "False") != "False":
+        found.append("shell")
+      if name in ("np.load", "numpy.load") and "allow_pickle" not in options:
+        found.append("np.load that does not say allow_pickle=False")
+  return found
+
+
+@pytest.mark.parametrize(
+  "path", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_program_runs_nothing_that_a_file_says(path):
+  assert findings(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+  "program",
+  [
+    "import pickle",
+    "from torch import load",
+    "import yaml.loader",
+    "eval(text)",
+    "exec(text)",
+    "os.system(text)",
+    "np.load(path)",
+    "np.load(path, allow_pickle=True)",
+    "np.load(path, allow_pickle=pickled)",
+    "subprocess.run(text, shell=True)",
+  ],
+)
+def test_what_is_forbidden_is_found(program):
+  assert findings(program)
+
+
+def header(**tensors) -> bytes:
+  """A safetensors file of no data with a header of our own."""
+  text = json.dumps(tensors).encode()
+  return len(text).to_bytes(8, "little") + text
+
+
+def entry(shape, *offsets, dtype="F32"):
+  return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+def whole(change=lambda tensors: None) -> bytes:
+  """The weights of small_resnet10, all zeros; `change` is given the tensors."""
+  tensors = {
+    convert._torch_name(path): np.zeros(convert._torch_shape(shape), np.float32)
+    for path, shape in convert._paths("small_resnet10").items()
+  }
+  tensors["fc.weight"] = np.zeros((3, 4), np.float32)
+  tensors["bn1.num_batches_tracked"] = np.zeros((), np.int64)
+  change(tensors)
+  entries, data = {}, b""
+  for name, array in tensors.items():
+    dtype = {"f": "F", "i": "I"}[array.dtype.kind] + str(8 * array.itemsize)
+    stop = len(data) + array.nbytes
+    entries[name] = entry(array.shape, len(data), stop, dtype=dtype)
+    data += array.tobytes()
+  return header(**entries, __metadata__={"format": "pt"}) + data
+
+
+def dropped(tensors):
+  del tensors["bn1.weight"]
+
+
+def added(tensors):
+  tensors["extra.weight"] = np.ones(3, np.float32)
+
+
+def reshaped(tensors):
+  tensors["bn1.weight"] = np.ones(3, np.float32)
+
+
+def whole_numbers(tensors):
+  tensors["bn1.weight"] = np.ones(tensors["bn1.weight"].shape, np.int32)
+
+
+HUGE = 2**60
+
+
+@pytest.mark.parametrize(
+  "data, parts",
+  [
+    (b"", ("0 bytes of header",)),
+    (b"\x10\0\0", ("bytes of header in a file of 3",)),
+    (HUGE.to_bytes(8, "little"), (f"{HUGE} bytes of header",)),
+    (header()[:-1], ("bytes of header",)),
+    (b"\4\0\0\0\0\0\0\0text", ("Expecting value",)),
+    (b"\2\0\0\0\0\0\0\0[]", ("the header is no object",)),
+    (len(t := 99_999 * b"[").to_bytes(8, "little") + t, ("recursion",)),
+    (header(a=3), ("'a' has dtype None",)),
+    (header(a=entry([1], 0, 4, dtype="PY")), ("'a' has dtype 'PY'",)),
+    (header(a=entry([-1], 0, 4)), ("'a' has shape [-1]",)),
+    (header(a=entry([1.5], 0, 6)), ("'a' has shape [1.5]",)),
+    (header(a=entry([HUGE // 4], 0, HUGE)), ("'a' of float32", "bytes")),
+    (header(a=entry([HUGE], 0, 4)) + bytes(4), ("'a' of float32",)),
+    (header(a=entry([1], 4, 0)), ("'a' of float32",)),
+    (header(a=entry([1], 0, 4)) + bytes(8), ("end at byte",)),
+    (
+      header(a=entry([1], 0, 4), b=entry([1], 0, 4)) + bytes(4),
+      ("overlap",),
+    ),
+    (whole()[:-1], ("has bytes",)),
+    (whole(dropped), ("'bn1.weight' is missing, expected shape",)),
+    (whole(added), ("'extra.weight' is unexpected; the",)),
+    (whole(reshaped), ("'bn1.weight' has shape (3,), expected (16,)",)),
+    (whole(whole_numbers), ("is int32, expected a float type",)),
+    (pickle.dumps({"a": 1}), ("PyTorch", "safetensors.torch.save_file")),
+    (b"PK\x03\x04 an archive", ("PyTorch", "safetensors.torch.save_file")),
+  ],
+)
+def test_bad_weights_are_refused_in_one_line(tmp_path, data, parts):
+  path = tmp_path / "weights.safetensors"
+  path.write_bytes(data)
+  with pytest.raises(ValueError) as caught:
+    convert.backbone_from_safetensors("small_resnet10", path)
+  message = str(caught.value)
+  assert message.startswith(str(path))
+  assert "expected" in message
+  assert "\n" not in message
+  for part in parts:
+    assert part in message
+
+
+def test_missing_weights_are_named(tmp_path):
+  with pytest.raises(ValueError, match=r"none\.safetensors: No such file"):
+    convert.backbone_from_safetensors("resnet10", tmp_path / "none.safetensors")
+
+
+def test_good_weights_are_read(tmp_path):
+  path = tmp_path / "weights.safetensors"
+
+  def ramp(tensors):
+    tensors["conv1.weight"] += np.arange(3, dtype=np.float32)[:, None, None]
+
+  path.write_bytes(whole(ramp))
+  variables = convert.backbone_from_safetensors("small_resnet10", path)
+  kernel = variables["params"]["conv1"]["kernel"]
+  np.testing.assert_array_equal(kernel[1, 2, :, 3], [0, 1, 2])
+
+
+def npy_header(length: int) -> bytes:
+  """What the file of an array of bytes begins with."""
+  file = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+    file, {"shape": (length,), "fortran_order": False, "descr": "|u1"}
+  )
+  return file.getvalue()
+
+
+def zipped(data: bytes) -> bytes:
+  file = io.BytesIO()
+  with zipfile.ZipFile(file, "w") as archive:
+    archive.writestr("train_images.npy", data)
+  return file.getvalue()
+
+
+@pytest.mark.parametrize("claim", ["weights", "array", "archive"])
+def test_what_a_file_claims_takes_no_memory(tmp_path, claim):
+  """Measured in a process of its own, up to 64 MB."""
+  path = tmp_path / "file"
+  read = f"npz.read_npz({str(path)!r})"
+  if claim == "weights":
+    path.write_bytes(header(a=entry([HUGE // 4], 0, HUGE)))
+    read = f"convert.backbone_from_safetensors('resnet10', {str(path)!r})"
+  if claim == "array":
+    path.write_bytes(zipped(npy_header(10**9) + bytes(99)))
+  if claim == "archive":
+    data = zipped(npy_header(99) + bytes(99))
+    size = len(npy_header(99) + bytes(99)).to_bytes(4, "little")
+    # The second of its two sizes in the directory at the end.
+    place = data.rindex(size)
+    data = data[:place] + (2**31).to_bytes(4, "little") + data[place + 4 :]
+    path.write_bytes(data)
+  program = f"""
+import resource
+from blt_jax import convert
+from blt_jax.data import npz
+convert._paths("resnet10")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+  {read}
+except ValueError as error:
+  print(error)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert after - before < 64 * 1024, (before, after)
+"""
+  finished = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout.startswith(str(path))
+  wanted = "has bytes" if claim == "weights" else "claims"
+  assert wanted in finished.stdout.removeprefix(str(path))
+
+
+def test_npz_with_objects_is_refused(tmp_path):
+  class Program:
+    def __reduce__(self):
+      return os.mkdir, (str(tmp_path / "made"),)
+
+  objects = np.array([Program()], object)
+  np.savez(tmp_path / "a.npz", objects=objects)
+  with pytest.raises(ValueError, match=r"a\.npz.* holds Python objects"):
+    npz.read_npz(tmp_path / "a.npz")
+  assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+  "path", ["../a.png", "x/../../a.png", "/a.png", "x/..", ".."]
+)
+def test_paths_of_lists_do_not_leave_the_root(tmp_path, path):
+  (tmp_path / "list.txt").write_text(f"{path} 0\n")
+  with pytest.raises(ValueError, match=r"list\.txt:1: path .* leaves the root"):
+    image_lists.read_list(str(tmp_path / "list.txt"), 0)
+  content = {
+    "images": [{"id": 1, "file_name": path}],
+    "categories": [{"id": 1, "name": "a"}],
+    "annotations": [{"image_id": 1, "category_id": 1}],
+  }
+  (tmp_path / "train.json").write_text(json.dumps(content))
+  with pytest.raises(ValueError, match=r"train\.json: .* leaves the root"):
+    inaturalist.load_inaturalist(str(tmp_path), str(tmp_path / "train.json"))
+
+
+@pytest.mark.parametrize(
+  "target, inside",
+  [
+    ("01.png", True),
+    ("../dog/01.png", True),
+    ("../../images/dog/01.png", True),
+    ("../../far.png", False),
+    ("../../images-far/a.png", False),
+    ("/etc/hosts", False),
+  ],
+)
+def test_links_of_images_stay_in_the_root(tmp_path, target, inside):
+  links(
+    {"images/cat/00.png": target},
+    first=lists({"far.png": "", "images-far/a.png": ""}),
+  )(tmp_path)
+  root = tmp_path / "images"
+
+  def load():
+    return image_lists.load_image_lists(
+      str(root), str(root / "train.txt"), validation_per_class=1
+    )
+
+  if inside:
+    assert len(load().train) == 26
+  else:
+    with pytest.raises(ValueError, match=r"train\.txt:1: .* link out of the"):
+      load()
+
+
+@pytest.mark.parametrize(
+  "text", ["import os; os.mkdir('made')", '{"seed": os.mkdir("made")}']
+)
+def test_config_of_a_run_is_data(tmp_path, monkeypatch, text):
+  from blt_jax import workdir
+
+  files({"run/config.json": text})(tmp_path)
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ValueError, match="is not JSON"):
+    workdir.read_config(pathlib.Path("run"))
+  assert not (tmp_path / "made").exists()
+
+
+def test_text_in_the_config_of_a_run_stays_text(tmp_path, monkeypatch):
+  from blt_jax import workdir
+
+  monkeypatch.chdir(tmp_path)
+  run_folder(lambda content: {**content, "method": "os.mkdir('made')"})(
+    tmp_path
+  )
+  config = workdir.read_config(pathlib.Path("run"))
+  assert config.method == "os.mkdir('made')"
+  assert not (tmp_path / "made").exists()
+
+
+def test_every_pin_of_the_lock_has_a_hash_and_no_source_of_its_own():
+  lock = (ROOT / "requirements.lock").read_text().replace("\\\n", " ")
+  pins = [line for line in lock.splitlines() if re.match(r"\w", line)]
+  assert len(pins) > 50
+  for pin in pins:
+    assert re.match(r"[\w.-]+==\S+ ", pin), pin
+    assert re.search(r" --hash=sha256:[0-9a-f]{64}", pin), pin
+  assert not re.search(r"://|--(index|find|trusted|extra)", lock)
+
+
+def test_readme_warns_of_configurations():
+  text = " ".join((ROOT / "README.md").read_text().split())
+  assert "A `--config` file is a Python program: run only those you" in text
