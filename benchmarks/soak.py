@@ -8,6 +8,9 @@ at the process from outside each second: resident memory, open files and threads
 each of them grows in an epoch. It prints them as a table and writes
 DIR/soak.csv and DIR/soak.png; DIR/run is the run. The exit code is 1 when
 memory, files or threads grow.
+
+Python collects all its garbage for the first time after some 130 epochs of two
+stages, which gives memory back; the warm-up is longer than that.
 """
 
 import argparse
@@ -202,7 +205,7 @@ def main() -> int:
   """Trains, looks on and reports; returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--epochs", type=int, default=500, help="of both stages")
-  parser.add_argument("--warmup", type=int, default=50, help="epochs left out")
+  parser.add_argument("--warmup", type=int, default=150, help="epochs left out")
   parser.add_argument("--output", type=pathlib.Path, required=True)
   options = parser.parse_args()
   if options.epochs < max(options.warmup, _STAGE1) + 10:
