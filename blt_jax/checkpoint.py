@@ -6,6 +6,7 @@ with checksums of both: Orbax has none, and gives flipped bits back as they are.
 """
 
 import dataclasses
+import logging
 import math
 import os
 import pathlib
@@ -25,6 +26,13 @@ FOLDER = "checkpoints"
 
 # Beside the folder of finished epochs: checkpoints from within an epoch.
 _MIDWAY = "midway"
+
+# What Orbax warns of is either said in better words here, or no trouble.
+logging.getLogger("absl").addFilter(
+  lambda record: (
+    record.levelno > logging.WARNING or "orbax" not in record.pathname
+  )
+)
 
 _ARRAYS = ("step", "params", "batch_stats", "opt_state", "confusion")
 

@@ -66,10 +66,19 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
       ) from None
     except OSError as error:
       logs.say(f"{path} can't be locked here ({error.strerror})")
+    if not (
+      path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    ):
+      raise ValueError(  # Its holder was just about to remove it.
+        f"--workdir={workdir} was in use a moment ago. Try again."
+      )
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
-    yield
+    try:
+      yield
+    finally:
+      path.unlink(missing_ok=True)
 
 
 def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
@@ -165,7 +174,7 @@ def check_classes(
     "class_names": list(class_names),
   }
   path = workdir / CLASSES
-  theirs = read_json(path)
+  theirs = read_object(path)
   if theirs is None:
     write_json(path, ours)
   elif theirs != ours:
@@ -239,16 +248,15 @@ def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
   Raises:
     ValueError: when there is no readable config.json.
   """
-  path = workdir / CONFIG
   try:
-    content = json.loads(path.read_text())
-  except (FileNotFoundError, NotADirectoryError):
+    content = read_object(workdir / CONFIG)
+  except NotADirectoryError:
+    content = None
+  if content is None:
     raise ValueError(
       f"--workdir={workdir} holds no {CONFIG}; expected a directory that a "
       "training run made."
-    ) from None
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{path} is not JSON: {error}.") from None
+    )
   sections = {**_ADDED, **content}
   return ml_collections.ConfigDict(
     {
@@ -273,22 +281,43 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
-  """results.json of a finished run, None before it is written."""
-  return read_json(workdir / RESULTS)
-
-
-def read_json(path: pathlib.Path) -> Any:
-  """The content of a JSON file, None without the file.
+  """results.json of a finished run, None before it is written.
 
   Raises:
-    ValueError: when it is not JSON.
+    ValueError: when it is not what a finished run writes.
   """
-  if not path.exists():
-    return None
+  path = workdir / RESULTS
+  results = read_object(path)
+  for name in ("best", "last") if results else ():
+    try:
+      for split in ("validation", "test"):
+        results[name][split]["overall"]  # type: ignore[index]
+    except (KeyError, TypeError):
+      raise ValueError(
+        f"{path} lacks {name}.validation or {name}.test; expected what a "
+        "finished run writes. Without the file the run goes on."
+      ) from None
+  return results
+
+
+def read_object(path: pathlib.Path) -> dict[str, Any] | None:
+  """The object in a JSON file, None without the file.
+
+  Raises:
+    ValueError: when it is not JSON, or not an object.
+  """
   try:
-    return json.loads(path.read_text())
-  except json.JSONDecodeError as error:
+    content = json.loads(path.read_bytes())
+  except FileNotFoundError:
+    return None
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path} is not JSON: {error}.") from None
+  if not isinstance(content, dict):
+    kind = type(content).__name__
+    raise ValueError(
+      f"{path} holds a {kind}; expected an object, as a run writes it."
+    )
+  return content
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

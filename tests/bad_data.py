@@ -339,8 +339,8 @@ REPORTS = [
   ),
 ]
 
-# What workdir.py, checkpoint.py and train.py do not refuse as they should yet.
-PENDING = [
+# What a run goes on with, or an evaluation.
+GOING_ON = [
   *(
     Case(
       f"config.json: {name}",

@@ -88,8 +88,8 @@ def _last(workdir, config):
 def _assert_same(workdir, expected, config=None):
   config = config or _config()
   assert _rows(workdir) == _rows(expected)
-  results = workdirs.read_json(expected / "results.json")
-  assert workdirs.read_json(workdir / "results.json") == results
+  results = workdirs.read_object(expected / "results.json")
+  assert workdirs.read_object(workdir / "results.json") == results
   jax.tree.map(
     np.testing.assert_array_equal,
     _last(workdir, config),
@@ -221,8 +221,8 @@ def test_longer_run_goes_on_from_a_finished_one(whole, tmp_path):
   assert results["last"]["epoch"] == 3
   assert _rows(workdir)[:3] == _rows(whole)
   assert workdirs.read_config(workdir).stage2.epochs == 3
-  assert workdirs.read_json(workdir / "results-stage2-epoch002.json") == (
-    workdirs.read_json(whole / "results.json")
+  assert workdirs.read_object(workdir / "results-stage2-epoch002.json") == (
+    workdirs.read_object(whole / "results.json")
   )
   with pytest.raises(ValueError, match=r"stage2\.epochs \(3 there, 2 here\)"):
     training.train(_config(), workdir)
