@@ -36,12 +36,13 @@ def write_report(
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"--output={folder} is a file; expected a folder.")
   folder.mkdir(parents=True, exist_ok=True)
+  # The report comes last: with it everything is there.
+  if len(runs) == 1:
+    figures.write_figures(runs[0], folder / figures.FOLDER)
   path = folder / FILE
   temporary = path.with_name(path.name + ".tmp")
   temporary.write_text(content, encoding="utf-8")
   os.replace(temporary, path)
-  if len(runs) == 1:
-    figures.write_figures(runs[0], folder / figures.FOLDER)
   return path
 
 
