@@ -166,7 +166,9 @@ def real(shared, tmp_path, monkeypatch):
   for line in "".join(file.read_text() for file in files).splitlines():
     folder, _, file = line.rsplit(" ", 1)[0].rpartition("/")
     there[str(tmp_path / folder)].add(file)
-  monkeypatch.setattr(file_lookup, "files_in", lambda folder: there[folder])
+  monkeypatch.setattr(
+    file_lookup, "files_in", lambda folder: (there[folder], set())
+  )
   folders = {pathlib.Path(folder).name for folder in there}
   official = sorted(name.replace("-", "/") for name in folders)
   names = tmp_path / "categories_places365.txt"
