@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from blt_jax import checksums, logs
+from blt_jax import checksums, logs, processes
 from blt_jax.train_step import TrainState
 
 # Where the checkpoints are in a work directory.
@@ -110,6 +110,11 @@ class Checkpoints:
       self._midway = self._open(self._midway_folder, _Keep())
 
   def _open(self, folder: pathlib.Path, keep: "_Keep") -> ocp.CheckpointManager:
+    if folder.exists() and not folder.is_dir():
+      raise ValueError(
+        f"{folder} is a file; expected the checkpoints of a run. Choose "
+        "another --workdir, or remove the file."
+      )
     return ocp.CheckpointManager(
       folder,
       item_names=("state", "progress"),
@@ -147,17 +152,38 @@ class Checkpoints:
     Raises:
       OSError: when it can't be written; those before it are intact.
     """
+    self._keep.steps = self._kept(int(state.step), progress)
+    _write(self._epochs, state, progress)
+    self._remove_midway()
+
+  def tidy(self, state: TrainState, progress: Progress) -> None:
+    """Ends a clean-up after `save` in which the program ended.
+
+    Args:
+      state: of the checkpoint that a run goes on from.
+      progress: of it.
+    """
     step = int(state.step)
+    kept = self._kept(step, progress)
+    for other in self._epochs.all_steps():
+      if other < step and other not in kept:
+        self._epochs.delete(other)
+    if self._midway and progress.midway is None:
+      if max(self._midway.all_steps(), default=0) <= step:
+        self._remove_midway()
+
+  def _kept(self, step: int, progress: Progress) -> set[int]:
+    """Steps whose checkpoints stay with a newest one."""
     before = [other for other in self._epochs.all_steps() if other < step]
     best = [] if progress.best is None else [progress.best["step"]]
-    self._keep.steps = {step, *sorted(before)[-1:], *best, *self._keep_steps}
-    _write(self._epochs, state, progress)
+    return {step, *sorted(before)[-1:], *best, *self._keep_steps}
+
+  def _remove_midway(self) -> None:
     if self._midway:
-      for other in self._midway.all_steps():
-        self._midway.delete(other)
       self._midway.close()
       self._midway = None
-      shutil.rmtree(self._midway_folder, ignore_errors=True)
+      if processes.is_first():
+        shutil.rmtree(self._midway_folder, ignore_errors=True)
 
   def save_midway(self, state: TrainState, progress: Progress) -> None:
     """Writes a checkpoint from within an epoch; the one before it stays.

@@ -24,6 +24,7 @@ def begin_or_resume(
       return reuse_stage1(run, state)
     return state, Progress()
   state, progress = checkpoints.restore(state)
+  checkpoints.tidy(state, progress)
   _lengthen(run.config, workdir, progress)
   workdirs.write_metrics(workdir, progress.rows)
   place = f"after stage {progress.stage} epoch {progress.epoch}"

@@ -232,14 +232,25 @@ def own_results(
   """Results of a finished run of this configuration, None without one.
 
   Raises:
-    ValueError: when the directory belongs to another configuration.
+    ValueError: when the directory belongs to another configuration, or its
+      results.json is not what a finished run writes.
   """
   if not (workdir / CONFIG).exists():
     return None
   check_config_of(workdir, config)
   if _epochs(read_config(workdir)) != _epochs(config):
     return None
-  return read_results(workdir)
+  results = read_results(workdir)
+  for name in () if results is None else ("best", "last"):
+    try:
+      for split in ("validation", "test"):
+        results[name][split]["overall"]  # type: ignore[index]
+    except (KeyError, TypeError):
+      raise ValueError(
+        f"{workdir / RESULTS} lacks {name}.validation or {name}.test; expected "
+        "what a finished run writes. Without the file the run goes on."
+      ) from None
+  return results
 
 
 def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
@@ -281,23 +292,8 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
-  """results.json of a finished run, None before it is written.
-
-  Raises:
-    ValueError: when it is not what a finished run writes.
-  """
-  path = workdir / RESULTS
-  results = read_object(path)
-  for name in ("best", "last") if results else ():
-    try:
-      for split in ("validation", "test"):
-        results[name][split]["overall"]  # type: ignore[index]
-    except (KeyError, TypeError):
-      raise ValueError(
-        f"{path} lacks {name}.validation or {name}.test; expected what a "
-        "finished run writes. Without the file the run goes on."
-      ) from None
-  return results
+  """results.json of a finished run, None before it is written."""
+  return read_object(workdir / RESULTS)
 
 
 def read_object(path: pathlib.Path) -> dict[str, Any] | None:

@@ -249,6 +249,30 @@ def test_checkpoint_within_an_epoch_is_the_newest_until_its_end(tmp_path):
   assert not (tmp_path / "midway").exists()
 
 
+def test_clean_up_that_was_cut_off_is_ended(tmp_path):
+  folder = tmp_path / "checkpoints"
+  progress = _run(folder, [(2, e, 30.0 - e) for e in (1, 2, 3)])
+  with Checkpoints(folder) as checkpoints:
+    checkpoints.save_midway(_state(4), _midway(progress, 4))
+  # As it is before anything is removed, and when that has begun.
+  shutil.copytree(folder / "3", folder / "4")
+  shutil.copytree(folder / "3", folder / "2")
+  shutil.rmtree(folder / "2" / "state")
+  progress = progress.after(
+    {"stage": 2, "epoch": 4, "step": 4, "val_overall": 1.0}
+  )
+  with Checkpoints(folder) as checkpoints:
+    checkpoints.tidy(_state(4), progress)
+  assert _steps(folder) == [1, 3, 4]
+  assert not (tmp_path / "midway").exists()
+
+
+def test_file_in_the_place_of_checkpoints_is_named(tmp_path):
+  (tmp_path / "checkpoints").write_text("")
+  with pytest.raises(ValueError, match="checkpoints is a file; expected"):
+    Checkpoints(tmp_path / "checkpoints")
+
+
 def test_vanished_folder_is_named(tmp_path):
   folder = tmp_path / "run" / "checkpoints"
   progress = _run(folder, [(2, 1, 30.0)])

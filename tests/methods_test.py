@@ -10,6 +10,12 @@ from blt_jax import train
 from configs import digits_lt
 
 
+@pytest.fixture(autouse=True)
+def _without_report(monkeypatch):
+  """Neither examples nor a report at the end, which take most of the time."""
+  monkeypatch.setattr(train, "attempt", lambda write, what: None)
+
+
 def _train(method, workdir: pathlib.Path):
   config = digits_lt.get_config(f"method={method},batch=64,seed=1")
   config.num_devices = 2

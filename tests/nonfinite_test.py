@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from blt_jax import nonfinite
+from blt_jax import train as train_module
 from blt_jax.checkpoint import Checkpoints
 from blt_jax.data.sampling import HallucinationPlan, epoch_plan
 from blt_jax.data.sources import Split
-from blt_jax.train import train
 from configs import digits_lt
 
 SOUND = {"loss": 12.0, "gradient_norm": 2.0, "largest_pixel": 3.0}
@@ -89,6 +89,12 @@ def test_step_is_named_with_its_cause(metrics, message, plan, tmp_path):
   )
 
 
+@pytest.fixture(autouse=True)
+def _without_report(monkeypatch):
+  """Neither examples nor a report at the end, which take most of the time."""
+  monkeypatch.setattr(train_module, "attempt", lambda write, what: None)
+
+
 def _config(variant="", **fields):
   """The digits at 8 pixels, 1 + 2 epochs."""
   config = digits_lt.get_config(f"batch=64,seed=3{variant}")
@@ -104,7 +110,7 @@ def _config(variant="", **fields):
 def test_run_stops_at_the_step_that_diverges(tmp_path):
   config = _config(stage2__classifier_rate=1e30, stage2__epochs=1)
   with pytest.raises(FloatingPointError, match="stage 2 epoch 1 step [23] of"):
-    train(config, tmp_path)
+    train_module.train(config, tmp_path)
   content = json.loads((tmp_path / "nonfinite.json").read_text())
   assert len(content["images"]) == 64
   assert not content["caused_by_hallucination"]
@@ -116,7 +122,7 @@ def test_run_stops_at_hallucinations_that_are_not_finite(tmp_path):
   config = _config(perturb__step_size=1e38)
   message = "stage 2 epoch 2 step 1 of 6: .* hallucinated images caused it"
   with pytest.raises(FloatingPointError, match=message):
-    train(config, tmp_path)
+    train_module.train(config, tmp_path)
   content = json.loads((tmp_path / "nonfinite.json").read_text())
   assert content["caused_by_hallucination"]
   assert content["hallucinated_from"]
@@ -130,7 +136,7 @@ def _rows(workdir):
 
 def _train_and_check(config, workdir):
   """Losses are finite by `nonfinite.check`; so must be the accuracies."""
-  results = train(config, workdir)
+  results = train_module.train(config, workdir)
   assert np.isfinite(results["last"]["test"]["overall"])
   return _rows(workdir)
 

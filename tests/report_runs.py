@@ -74,7 +74,7 @@ def make_run(
   if rows:
     workdirs.write_metrics(folder, rows)
   if recorded:
-    recording.write_classes(folder, np.array(counts), names)
+    workdirs.check_classes(folder, np.array(counts), names)
     for row in rows:
       name = recording.epoch_name(row["stage"], row["epoch"])
       recording.write_confusion(folder, name, confusion)

@@ -55,6 +55,12 @@ def script(monkeypatch):
   return use
 
 
+@pytest.fixture(autouse=True)
+def _without_report(monkeypatch):
+  """Neither examples nor a report at the end, which take most of the time."""
+  monkeypatch.setattr(training, "attempt", lambda write, what: None)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
   """Work directory of a run that was never stopped."""
@@ -274,7 +280,10 @@ def test_used_directory_is_refused_and_named(whole, tmp_path):
   assert [path.name for path in workdir.iterdir()] == ["train.lock"]
 
 
-def test_missing_report_of_a_finished_run_is_written(whole, tmp_path):
+def test_missing_report_of_a_finished_run_is_written(
+  whole, tmp_path, monkeypatch
+):
+  monkeypatch.undo()
   workdir = tmp_path / "run"
   shutil.copytree(whole, workdir)
   (workdir / "report.html").unlink()
