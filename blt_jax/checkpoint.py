@@ -7,7 +7,6 @@ with checksums of both: Orbax has none, and gives flipped bits back as they are.
 
 import dataclasses
 import logging
-import math
 import os
 import pathlib
 import shutil
@@ -19,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from blt_jax import checksums, logs, processes
+from blt_jax.progress import Progress, score
 from blt_jax.train_step import TrainState
 
 # Where the checkpoints are in a work directory.
@@ -35,50 +35,6 @@ logging.getLogger("absl").addFilter(
 )
 
 _ARRAYS = ("step", "params", "batch_stats", "opt_state", "confusion")
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-  """Where a run stands.
-
-  Attributes:
-    stage: stage of the last finished epoch, 1 or 2; 0 before the first one.
-    epoch: last finished epoch of that stage, from 1.
-    best: the best epoch of that stage so far: {"stage", "epoch", "step",
-      "overall"}, or None.
-    rows: one row of metrics.csv for each finished epoch.
-    midway: how far the epoch after it is, see `epoch.Sums.midway`; None in a
-      checkpoint of a finished epoch.
-  """
-
-  stage: int = 0
-  epoch: int = 0
-  best: Mapping[str, Any] | None = None
-  rows: tuple[Mapping[str, Any], ...] = ()
-  midway: Mapping[str, Any] | None = None
-
-  def after(self, row: Mapping[str, Any]) -> "Progress":
-    """The progress after one more epoch.
-
-    The best epoch is the one with the highest overall top-1 on validation, the
-    earlier of equals; every stage looks for its own.
-
-    Args:
-      row: has "stage", "epoch", "step" and "val_overall", percent or NaN.
-
-    Returns:
-      A new Progress.
-    """
-    overall = _score(row["val_overall"])
-    best = self.best if row["stage"] == self.stage else None
-    if best is None or overall > best["overall"]:
-      best = {
-        "stage": row["stage"],
-        "epoch": row["epoch"],
-        "step": row["step"],
-        "overall": overall,
-      }
-    return Progress(row["stage"], row["epoch"], best, (*self.rows, row))
 
 
 class Checkpoints:
@@ -168,9 +124,9 @@ class Checkpoints:
     for other in self._epochs.all_steps():
       if other < step and other not in kept:
         self._epochs.delete(other)
-    if self._midway and progress.midway is None:
-      if max(self._midway.all_steps(), default=0) <= step:
-        self._remove_midway()
+    midway = self._midway.all_steps() if self._midway else []
+    if progress.midway is None and max(midway, default=0) <= step:
+      self._remove_midway()
 
   def _kept(self, step: int, progress: Progress) -> set[int]:
     """Steps whose checkpoints stay with a newest one."""
@@ -251,7 +207,7 @@ class Checkpoints:
     """
     there = set(self._epochs.all_steps())
     rows = [row for row in progress.rows if row["stage"] == progress.stage]
-    rows.sort(key=lambda row: (-_score(row["val_overall"]), row["epoch"]))
+    rows.sort(key=lambda row: (-score(row["val_overall"]), row["epoch"]))
     for row in rows:
       if row["step"] not in there:
         continue
@@ -418,12 +374,3 @@ def _short(error: Exception) -> str:
   """An error in one line; Orbax's are pages."""
   text = " ".join(str(error).split()) or type(error).__name__
   return text if len(text) <= 200 else text[:200] + " ..."
-
-
-def _score(overall: float) -> float:
-  """What epochs are compared by.
-
-  NaN and infinities, which must never be best, lie below everything, and a
-  rounding error of a mean decides nothing.
-  """
-  return round(float(overall), 6) if math.isfinite(overall) else -math.inf

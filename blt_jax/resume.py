@@ -6,7 +6,8 @@ import ml_collections
 
 from blt_jax import build, logs, mapping, static_images
 from blt_jax import workdir as workdirs
-from blt_jax.checkpoint import FOLDER, Checkpoints, Progress
+from blt_jax.checkpoint import FOLDER, Checkpoints
+from blt_jax.progress import Progress
 from blt_jax.report import recording
 from blt_jax.run import Run
 from blt_jax.train_step import TrainState

@@ -9,9 +9,10 @@ import ml_collections
 
 from blt_jax import build, logs, mapping
 from blt_jax.batches import Feeder, HostBatch
-from blt_jax.checkpoint import FOLDER, Checkpoints, Progress
+from blt_jax.checkpoint import FOLDER, Checkpoints
 from blt_jax.data.sources import Dataset, Split
 from blt_jax.evaluate import Evaluation, evaluate
+from blt_jax.progress import Progress
 from blt_jax.train_step import TrainState
 
 

@@ -12,12 +12,13 @@ import ml_collections
 
 from blt_jax import build, logs, mapping, processes
 from blt_jax import workdir as workdirs
-from blt_jax.checkpoint import FOLDER, Checkpoints, Progress
+from blt_jax.checkpoint import FOLDER, Checkpoints
 from blt_jax.config_check import check_config
 from blt_jax.data.sources import Split
 from blt_jax.epoch import Epoch
 from blt_jax.evaluate import Evaluation
 from blt_jax.interrupt import Interrupted, Watch
+from blt_jax.progress import Progress
 from blt_jax.report import command, recording
 from blt_jax.resume import begin_or_resume, begin_stage, check_reuse
 from blt_jax.run import Run, epochs_done, steps_begun

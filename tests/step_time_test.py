@@ -13,8 +13,9 @@ import pytest
 
 from benchmarks import problem_file, step_measure, step_problem, step_profiles
 from blt_jax import build, workdir
-from blt_jax.checkpoint import Checkpoints, Progress
+from blt_jax.checkpoint import Checkpoints
 from blt_jax.data import longtail
+from blt_jax.progress import Progress
 from configs import digits_lt
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
