@@ -273,6 +273,8 @@ def test_file_in_the_place_of_checkpoints_is_named(tmp_path):
     Checkpoints(tmp_path / "checkpoints")
 
 
+# Orbax leaves coroutines behind when it fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_vanished_folder_is_named(tmp_path):
   folder = tmp_path / "run" / "checkpoints"
   progress = _run(folder, [(2, 1, 30.0)])
@@ -289,22 +291,32 @@ def _large_state(step):
   return _state(step).replace(params={"w": jnp.asarray(noise, jnp.float32)})
 
 
-def test_full_disk_ends_with_the_last_checkpoint_intact(disk):
-  disk.resize("1300k")  # For two checkpoints, not for three.
-  folder = disk.path / "checkpoints"
+def _fill(folder, done):
+  """Saves one checkpoint after the other; their steps are added to `done`."""
   progress = Progress()
   with Checkpoints(folder) as checkpoints:
-    for step in (1, 2):
+    for step in range(1, 9):
       row = {"stage": 2, "epoch": step, "step": step, "val_overall": 1.0}
       progress = progress.after(row)
       checkpoints.save(_large_state(step), progress)
-    row = {"stage": 2, "epoch": 3, "step": 3, "val_overall": 1.0}
-    with pytest.raises(OSError, match="can't be written: the disk is full"):
-      checkpoints.save(_large_state(3), progress.after(row))
+      done.append(step)
+
+
+# Orbax leaves coroutines behind when it fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_full_disk_ends_with_the_last_checkpoint_intact(disk):
+  # Three checkpoints are kept, and a fourth has no room.
+  disk.resize("1500k")
+  folder, done = disk.path / "checkpoints", []
+  with pytest.raises(OSError, match="can't be written: the disk is full"):
+    _fill(folder, done)
+  assert done in ([1, 2], [1, 2, 3])
   with Checkpoints(folder) as checkpoints:
     state, _ = checkpoints.restore(_large_state(0))
-  np.testing.assert_array_equal(state.params["w"], _large_state(2).params["w"])
-  assert _steps(folder) == [1, 2]
+  np.testing.assert_array_equal(
+    state.params["w"], _large_state(done[-1]).params["w"]
+  )
+  assert _steps(folder) == done
 
 
 def test_each_stage_looks_for_its_own_best():

@@ -165,6 +165,8 @@ def test_static_images_are_those_of_the_end_of_stage_1(tmp_path, script):
   _assert_same(tmp_path / "stopped", tmp_path / "whole", config)
 
 
+# Orbax leaves coroutines behind when it fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_newest_checkpoint_costs_time_and_nothing_else(
   whole, tmp_path, script, capsys
 ):
@@ -181,6 +183,8 @@ def test_damaged_newest_checkpoint_costs_time_and_nothing_else(
   _assert_same(tmp_path, whole)
 
 
+# Orbax leaves coroutines behind when it fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_no_readable_checkpoint_is_refused_and_nothing_begins(tmp_path, script):
   script({14: STOP})
   with pytest.raises(Interrupted):
@@ -291,6 +295,8 @@ def test_missing_report_of_a_finished_run_is_written(
   assert (workdir / "report.html").exists()
 
 
+# Orbax leaves coroutines behind when it fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_full_disk_costs_time_and_nothing_else(whole, disk):
   workdir = disk.path / "run"
   # The first checkpoint has room, the second one not.
@@ -312,6 +318,8 @@ def test_read_only_directory_is_named(disk):
     training.train(_config(), workdir)
 
 
+# Orbax leaves coroutines behind when it fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_vanished_directory_is_named(tmp_path, monkeypatch):
   workdir = tmp_path / "run"
   write = training.recording.write_confusion
