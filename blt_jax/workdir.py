@@ -268,7 +268,7 @@ def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
       f"--workdir={workdir} holds no {CONFIG}; expected a directory that a "
       "training run made."
     )
-  sections = {**_ADDED, **content}
+  sections = {**_ADDED, **content} if "perturb" in content else content
   return ml_collections.ConfigDict(
     {
       name: {**_ADDED.get(name, {}), **_tuples(value)}

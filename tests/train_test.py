@@ -19,6 +19,8 @@ from blt_jax.report import figures
 from blt_jax.report.record import read_run
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# How fast the programs are plays no part here: compile them quickly.
+FLAGS = "--xla_backend_optimization_level=0"
 TIMINGS = (
   "seconds",
   "data_wait_share",
@@ -36,7 +38,7 @@ SMALL = (
 
 
 def _start(*arguments):
-  environment = {**os.environ, "XLA_FLAGS": ""}
+  environment = {**os.environ, "XLA_FLAGS": FLAGS}
   return subprocess.Popen(
     [sys.executable, "main.py", *arguments],
     cwd=ROOT,
