@@ -4,6 +4,7 @@ Implicit rank promotion raises here, and warnings are errors (pyproject.toml).
 """
 
 import atexit
+import gc
 import os
 import pathlib
 import shutil
@@ -36,6 +37,14 @@ atexit.register(
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _free_programs():
+  """Gives back what a file compiled: XLA fails when a process holds too much."""
+  yield
+  jax.clear_caches()
+  gc.collect()
 
 
 class Disk:
