@@ -41,7 +41,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True, scope="module")
 def _free_programs():
-  """Gives back what a file compiled: XLA fails when a process holds too much."""
+  """Gives back what a file compiled: XLA crashes when there is too much."""
   yield
   jax.clear_caches()
   gc.collect()
