@@ -23,6 +23,8 @@ TARGETS = (
 @pytest.fixture(scope="module")
 def victims(tmp_path_factory):
   """(a run never interrupted, one killed at TARGETS, those kills)."""
+  if "BLT_LONG_TESTS" not in os.environ:
+    pytest.skip("takes two minutes; set BLT_LONG_TESTS=1")
   folder = tmp_path_factory.mktemp("victims")
   # One device; how fast the programs are plays no part here.
   environment = {
