@@ -119,13 +119,15 @@ class Checkpoints:
       state: of the checkpoint that a run goes on from.
       progress: of it.
     """
+    if progress.midway is not None:
+      return
     step = int(state.step)
     kept = self._kept(step, progress)
     for other in self._epochs.all_steps():
       if other < step and other not in kept:
         self._epochs.delete(other)
     midway = self._midway.all_steps() if self._midway else []
-    if progress.midway is None and max(midway, default=0) <= step:
+    if max(midway, default=0) <= step:
       self._remove_midway()
 
   def _kept(self, step: int, progress: Progress) -> set[int]:

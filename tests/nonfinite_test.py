@@ -11,7 +11,7 @@ from blt_jax import train as train_module
 from blt_jax.checkpoint import Checkpoints
 from blt_jax.data.sampling import HallucinationPlan, epoch_plan
 from blt_jax.data.sources import Split
-from configs import digits_lt
+from tests.small_run import make_config
 
 SOUND = {"loss": 12.0, "gradient_norm": 2.0, "largest_pixel": 3.0}
 
@@ -95,20 +95,8 @@ def _without_report(monkeypatch):
   monkeypatch.setattr(train_module, "attempt", lambda write, what: None)
 
 
-def _config(variant="", **fields):
-  """The digits at 8 pixels, 1 + 2 epochs."""
-  config = digits_lt.get_config(f"batch=64,seed=3{variant}")
-  config.num_devices = 1
-  config.dataset.image_size = config.dataset.resize_size = 8
-  config.stage1.epochs, config.stage2.epochs = 1, 2
-  for name, value in fields.items():
-    section, _, field = name.partition("__")
-    config[section][field] = value
-  return config
-
-
 def test_run_stops_at_the_step_that_diverges(tmp_path):
-  config = _config(stage2__classifier_rate=1e30, stage2__epochs=1)
+  config = make_config(stage2__classifier_rate=1e30, stage2__epochs=1)
   with pytest.raises(FloatingPointError, match="stage 2 epoch 1 step [23] of"):
     train_module.train(config, tmp_path)
   content = json.loads((tmp_path / "nonfinite.json").read_text())
@@ -119,7 +107,7 @@ def test_run_stops_at_the_step_that_diverges(tmp_path):
 
 
 def test_run_stops_at_hallucinations_that_are_not_finite(tmp_path):
-  config = _config(perturb__step_size=1e38)
+  config = make_config(perturb__step_size=1e38)
   message = "stage 2 epoch 2 step 1 of 6: .* hallucinated images caused it"
   with pytest.raises(FloatingPointError, match=message):
     train_module.train(config, tmp_path)
@@ -143,14 +131,14 @@ def _train_and_check(config, workdir):
 
 def test_empty_tail_trains_without_hallucinations(tmp_path):
   rows = _train_and_check(
-    _config(dataset__few_up_to=0, stage1__epochs=0), tmp_path
+    make_config(dataset__few_up_to=0, stage1__epochs=0), tmp_path
   )
   assert [row["hallucinated"] for row in rows] == ["0", "0"]
   assert [row["val_few"] for row in rows] == ["nan"] * 2
 
 
 def test_one_image_a_class_is_hallucinated_from_itself(tmp_path):
-  config = _config(dataset__max_per_class=1, dataset__imbalance=1.0)
+  config = make_config(dataset__max_per_class=1, dataset__imbalance=1.0)
   config.stage1.epochs, config.stage2.batch_size = 0, 10
   rows = _train_and_check(config, tmp_path)
   assert int(rows[1]["hallucinated"]) > 0
@@ -158,7 +146,7 @@ def test_one_image_a_class_is_hallucinated_from_itself(tmp_path):
 
 def test_batches_without_a_tail_image_train(tmp_path):
   # Four images a batch, drawn as often as there are images: few of the tail.
-  config = _config(",method=blt_uniform")
+  config = make_config(",method=blt_uniform")
   config.stage1.epochs, config.stage2.batch_size = 0, 4
   rows = _train_and_check(config, tmp_path)
   assert 0 < int(rows[1]["hallucinated"]) < 97

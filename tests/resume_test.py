@@ -15,21 +15,9 @@ from blt_jax import train as training
 from blt_jax import workdir as workdirs
 from blt_jax.checkpoint import Checkpoints
 from blt_jax.interrupt import NOTHING, SAVE, STOP, Interrupted, Watch
-from configs import digits_lt
+from tests.small_run import make_config
 
 TIMINGS = ("seconds", "data_wait_share", "images_per_second")
-
-
-def _config(variant="", **fields):
-  """The digits at 8 pixels, 1 + 2 epochs of 6 steps."""
-  config = digits_lt.get_config(f"batch=64,seed=3{variant}")
-  config.num_devices = 1
-  config.dataset.image_size = config.dataset.resize_size = 8
-  config.stage1.epochs, config.stage2.epochs = 1, 2
-  for name, value in fields.items():
-    section, _, field = name.partition("__")
-    config[section][field] = value
-  return config
 
 
 class _Scripted(Watch):
@@ -65,7 +53,7 @@ def _without_report(monkeypatch):
 def whole(tmp_path_factory):
   """Work directory of a run that was never stopped."""
   workdir = tmp_path_factory.mktemp("resume") / "whole"
-  training.train(_config(), workdir)
+  training.train(make_config(), workdir)
   return workdir
 
 
@@ -92,7 +80,7 @@ def _last(workdir, config):
 
 
 def _assert_same(workdir, expected, config=None):
-  config = config or _config()
+  config = config or make_config()
   assert _rows(workdir) == _rows(expected)
   results = workdirs.read_object(expected / "results.json")
   assert workdirs.read_object(workdir / "results.json") == results
@@ -120,7 +108,7 @@ def test_stops_anywhere_change_no_bit(whole, tmp_path, script):
   # In both stages and their validations, and in the test. An epoch has six
   # steps and four batches of validation images.
   script(dict.fromkeys((2, 8, 16, 24, 32, 40), STOP))
-  messages = _train_with_stops(_config(), tmp_path)
+  messages = _train_with_stops(make_config(), tmp_path)
   places = [message.split(";")[0].split("SIGTERM ")[1] for message in messages]
   assert places == [
     "in stage 1 epoch 1 after step 2 of 6",
@@ -135,13 +123,13 @@ def test_stops_anywhere_change_no_bit(whole, tmp_path, script):
 
 def test_checkpoints_in_between_change_no_bit(whole, tmp_path, script):
   watch = script(dict.fromkeys(range(2, 60, 3), SAVE))
-  training.train(_config(), tmp_path)
+  training.train(make_config(), tmp_path)
   assert watch.polls > 3 * 6
   _assert_same(tmp_path, whole)
 
 
 def test_hallucinating_ahead_goes_on_at_the_same_groups(tmp_path, script):
-  config = _config(perturb__every=4)
+  config = make_config(perturb__every=4)
   script({})
   training.train(config, tmp_path / "whole")
   script({13: STOP})
@@ -151,7 +139,7 @@ def test_hallucinating_ahead_goes_on_at_the_same_groups(tmp_path, script):
 
 
 def test_static_images_are_those_of_the_end_of_stage_1(tmp_path, script):
-  config = _config(",method=static_targeted")
+  config = make_config(",method=static_targeted")
   script({})
   training.train(config, tmp_path / "whole")
   script({28: STOP})
@@ -172,11 +160,11 @@ def test_damaged_newest_checkpoint_costs_time_and_nothing_else(
 ):
   script({14: STOP})
   with pytest.raises(Interrupted):
-    training.train(_config(), tmp_path)
+    training.train(make_config(), tmp_path)
   (newest,) = (tmp_path / "midway").iterdir()
   shutil.rmtree(newest / "state")
   script({})
-  training.train(_config(), tmp_path)
+  training.train(make_config(), tmp_path)
   said = capsys.readouterr().out
   assert f"{newest} is damaged, passed over" in said
   assert "after stage 1 epoch 1" in said
@@ -188,12 +176,12 @@ def test_damaged_newest_checkpoint_costs_time_and_nothing_else(
 def test_no_readable_checkpoint_is_refused_and_nothing_begins(tmp_path, script):
   script({14: STOP})
   with pytest.raises(Interrupted):
-    training.train(_config(), tmp_path)
+    training.train(make_config(), tmp_path)
   for folder in ("midway", "checkpoints"):
     for path in (tmp_path / folder).iterdir():
       shutil.rmtree(path / "state")
   with pytest.raises(FileNotFoundError, match="no readable checkpoint in"):
-    training.train(_config(), tmp_path)
+    training.train(make_config(), tmp_path)
   assert len(_rows(tmp_path)) == 1
 
 
@@ -212,13 +200,13 @@ def _scalars(workdir):
 def test_tensorboard_has_every_value_once(whole, tmp_path, script):
   script({14: STOP})
   with pytest.raises(Interrupted):
-    training.train(_config(), tmp_path)
+    training.train(make_config(), tmp_path)
   # As if it had ended in the middle of writing those of the first epoch.
   (first,) = tmp_path.glob("events.*")
   first.write_bytes(first.read_bytes()[:-7])
   assert len(_scalars(tmp_path)) == len(_scalars(whole)) / 3 - 1
   script({})
-  training.train(_config(), tmp_path)
+  training.train(make_config(), tmp_path)
   assert len(set(_scalars(whole))) == len(_scalars(whole))
   assert _scalars(tmp_path) == _scalars(whole)
 
@@ -226,7 +214,7 @@ def test_tensorboard_has_every_value_once(whole, tmp_path, script):
 def test_longer_run_goes_on_from_a_finished_one(whole, tmp_path):
   workdir = tmp_path / "longer"
   shutil.copytree(whole, workdir)
-  longer = _config(stage2__epochs=3)
+  longer = make_config(stage2__epochs=3)
   results = training.train(longer, workdir)
   assert results["last"]["epoch"] == 3
   assert _rows(workdir)[:3] == _rows(whole)
@@ -235,7 +223,7 @@ def test_longer_run_goes_on_from_a_finished_one(whole, tmp_path):
     workdirs.read_object(whole / "results.json")
   )
   with pytest.raises(ValueError, match=r"stage2\.epochs \(3 there, 2 here\)"):
-    training.train(_config(), workdir)
+    training.train(make_config(), workdir)
 
 
 def test_longer_stage_1_is_refused_once_stage_2_has_begun(whole, tmp_path):
@@ -243,16 +231,16 @@ def test_longer_stage_1_is_refused_once_stage_2_has_begun(whole, tmp_path):
   shutil.copytree(whole, workdir)
   before = (workdir / "config.json").read_bytes()
   with pytest.raises(ValueError, match="finished its stage 1 of 1 epochs"):
-    training.train(_config(stage1__epochs=2), workdir)
+    training.train(make_config(stage1__epochs=2), workdir)
   assert (workdir / "config.json").read_bytes() == before
 
 
 def test_other_number_of_devices_goes_on(whole, tmp_path, script):
   script({14: STOP})
   with pytest.raises(Interrupted):
-    training.train(_config(), tmp_path)
+    training.train(make_config(), tmp_path)
   script({})
-  config = _config()
+  config = make_config()
   config.num_devices = 4
   training.train(config, tmp_path)
   rows, expected = _rows(tmp_path), _rows(whole)
@@ -271,7 +259,7 @@ def test_other_images_are_refused(whole, tmp_path):
   classes["class_counts"][4] += 1
   (workdir / "classes.json").write_text(json.dumps(classes))
   with pytest.raises(ValueError, match="class 4 has .* training images there"):
-    training.train(_config(), workdir)
+    training.train(make_config(), workdir)
 
 
 def test_used_directory_is_refused_and_named(whole, tmp_path):
@@ -280,7 +268,7 @@ def test_used_directory_is_refused_and_named(whole, tmp_path):
     workdirs.lock(workdir),
     pytest.raises(ValueError, match=rf"in use: process {os.getpid()} on "),
   ):
-    training.train(_config(), workdir)
+    training.train(make_config(), workdir)
   assert not list(workdir.iterdir())
 
 
@@ -291,7 +279,7 @@ def test_missing_report_of_a_finished_run_is_written(
   workdir = tmp_path / "run"
   shutil.copytree(whole, workdir)
   (workdir / "report.html").unlink()
-  training.train(_config(), workdir)
+  training.train(make_config(), workdir)
   assert (workdir / "report.html").exists()
 
 
@@ -310,11 +298,11 @@ def test_full_disk_costs_time_and_nothing_else(whole, disk, monkeypatch):
 
   monkeypatch.setattr(training.recording, "write_confusion", fill)
   with pytest.raises(OSError, match="12 can't be written: the disk is full"):
-    training.train(_config(), workdir)
+    training.train(make_config(), workdir)
   assert len(_rows(workdir)) == 1
   disk.resize("64m")
   monkeypatch.setattr(training.recording, "write_confusion", write)
-  training.train(_config(), workdir)
+  training.train(make_config(), workdir)
   _assert_same(workdir, whole)
 
 
@@ -324,7 +312,7 @@ def test_read_only_directory_is_named(disk):
   with pytest.raises(
     ValueError, match=f"{workdir} can't be written: Read-only"
   ):
-    training.train(_config(), workdir)
+    training.train(make_config(), workdir)
 
 
 # Orbax leaves coroutines behind when it fails.
@@ -340,4 +328,4 @@ def test_vanished_directory_is_named(tmp_path, monkeypatch):
 
   monkeypatch.setattr(training.recording, "write_confusion", vanish)
   with pytest.raises(OSError, match="6 can't be written: .*vanished"):
-    training.train(_config(), workdir)
+    training.train(make_config(), workdir)
