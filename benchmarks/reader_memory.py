@@ -32,7 +32,7 @@ from ml_collections import config_flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-from blt_jax import build
+from blt_jax import auto, build
 from blt_jax.batches import Feeder, HostBatch
 from blt_jax.data import sampling, small_images
 from blt_jax.data.sources import Dataset
@@ -52,7 +52,8 @@ def main(_: list[str]) -> None:
   """Compares, measures and prints."""
   if _CONFIG.value is None:
     raise ValueError("--config=configs/NAME.py is missing.")
-  report = measure(_CONFIG.value, epochs=_EPOCHS.value)
+  config = auto.resolve(_CONFIG.value, devices=1).config
+  report = measure(config, epochs=_EPOCHS.value)
   print(table(report))
   if _JSON.value:
     pathlib.Path(_JSON.value).write_text(json.dumps(report, indent=2) + "\n")

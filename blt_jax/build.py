@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 from blt_jax import ahead, hallucinate, mapping, optimizer, train_step
 from blt_jax.data import augment, device_resize, longtail, sampling, sources
 from blt_jax.models import create_model
+from blt_jax.objective import Objective, build_objective, sampler_gamma
 from blt_jax.train_step import TrainState
 
 # Fewest images that ascend at a time on an accelerator: for fewer, starting the
@@ -167,7 +169,7 @@ def _build_stage(config, number, section, class_counts, devices) -> Stage:
     raise ValueError(
       f"{field} is {batch_size}; expected at most the {images} training images."
     )
-  gamma = section.gamma if section.balanced else None
+  gamma = sampler_gamma(section)
   tail = tail_classes(config, class_counts)
   perturb = config.perturb
   slots = 0
@@ -239,9 +241,30 @@ def init_state(
   init_rng, run_rng = jax.random.split(rng)
   size = config.dataset.image_size
   images = jnp.zeros((1, size, size, 3), jnp.float32)
-  variables = jax.jit(functools.partial(model.init, train=False))(
-    init_rng, images
-  )
+  # The same bits as with full optimisation, which takes three times as long.
+  options = {"xla_backend_optimization_level": 1}
+  variables = jax.jit(
+    functools.partial(model.init, train=False),
+    compiler_options=options if mapping.on_cpu(config) else None,
+  )(init_rng, images)
+  return state_of(variables, model, num_classes, rng=run_rng)
+
+
+def state_of(
+  variables: Mapping[str, Any],
+  model: nn.Module,
+  num_classes: int,
+  *,
+  rng: jax.Array,
+) -> TrainState:
+  """A state at step 0 with an optimizer that is yet to be set.
+
+  Args:
+    variables: {"params", "batch_stats"} of the model.
+    model: from `build_model`.
+    num_classes: C.
+    rng: PRNG key of the run.
+  """
   tx = optimizer.sgd(lambda _: 0.0, lambda _: 0.0)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
@@ -249,7 +272,7 @@ def init_state(
     batch_stats=variables["batch_stats"],
     opt_state=tx.init(variables["params"]),
     confusion=jnp.zeros((num_classes, num_classes), jnp.int32),
-    rng=run_rng,
+    rng=rng,
     apply_fn=model.apply,
     tx=tx,
   )
@@ -273,8 +296,20 @@ def with_optimizer(
   return state.replace(tx=tx, opt_state=tx.init(state.params))
 
 
-def build_train_step(config: ml_collections.ConfigDict) -> Callable:
-  """`train_step` over the devices: (state, batch) -> (state, metrics)."""
+def build_train_step(
+  config: ml_collections.ConfigDict, objective: Objective | None = None
+) -> Callable:
+  """`train_step` over the devices: (state, batch) -> (state, metrics).
+
+  Args:
+    config: the configuration.
+    objective: what it trains for; without it the loss of the configuration, if
+      that needs to know no class counts.
+
+  Raises:
+    ValueError: when it does.
+  """
+  objective = objective or build_objective(config)
   hallucinate_fn = (
     hallucinate.reuse if config.perturb.static else build_hallucinate(config)
   )
@@ -282,7 +317,8 @@ def build_train_step(config: ml_collections.ConfigDict) -> Callable:
     train_step.train_step,
     preprocess_fn=build_preprocess(config),
     hallucinate_fn=hallucinate_fn,
-    margin=config.model.margin,
+    loss_fn=objective.loss_fn,
+    class_weights=objective.class_weights,
     axis_name=mapping.AXIS,
   )
   return mapping.over_devices(step, config, donate_argnums=(0,))
@@ -328,11 +364,20 @@ def canvas(config: ml_collections.ConfigDict) -> int | None:
   return device_resize.CANVAS_SCALE * config.dataset.image_size
 
 
-def build_eval_step(config: ml_collections.ConfigDict) -> Callable:
-  """`eval_step` mapped over the devices: (state, batch) -> outputs."""
+def build_eval_step(
+  config: ml_collections.ConfigDict,
+  adjust_fn: Callable[[jax.Array], jax.Array] | None = None,
+) -> Callable:
+  """`eval_step` mapped over the devices: (state, batch) -> outputs.
+
+  Args:
+    config: the configuration.
+    adjust_fn: from `objective.build_adjustment`.
+  """
   step = functools.partial(
     train_step.eval_step,
     normalize_fn=build_normalize(config),
+    adjust_fn=adjust_fn,
     axis_name=mapping.AXIS,
   )
   return mapping.over_devices(step, config)

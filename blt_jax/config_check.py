@@ -12,6 +12,7 @@ import ml_collections
 
 from blt_jax.data.image_formats import MAX_PIXELS
 from blt_jax.data.unreadable import ON_ERROR
+from blt_jax.losses import LOSSES
 from blt_jax.models import BACKBONES, CLASSIFIERS
 
 SOURCES = (
@@ -23,6 +24,17 @@ SOURCES = (
   "tfds",
 )
 PROFILES = ("natural", "exponential", "step")
+
+# What leaves a field open for blt_jax.auto to pick, and the sources of a user's
+# own images, where that is allowed.
+LEFT_OPEN: dict[str, int | str] = {
+  "dataset.image_size": 0,
+  "dataset.resize_size": 0,
+  "model.backbone": "auto",
+  "stage1.batch_size": 0,
+  "stage2.batch_size": 0,
+}
+OPEN_SOURCES = ("npz", "image_list", "image_folder")
 
 
 class Rule:
@@ -124,8 +136,17 @@ _MODEL_RULES = {
   "hidden": whole(1),
   "alpha": number(0.0, above=True),
   "beta": number(0.0, above=True),
+  "loss": choice(LOSSES),
   "margin": number(0.0),
+  "focal_gamma": number(0.0, 10.0),
+  "class_balanced_beta": number(0.0, 1.0),
+  "logit_adjustment_tau": number(0.0, 10.0),
+  "ldam_max_margin": number(0.0),
+  "ldam_scale": number(0.0, above=True),
+  "reweight_epoch": whole(0),
+  "posthoc_tau": number(0.0, 10.0),
   "dtype": choice(("float32", "bfloat16")),
+  "init_from": TEXT,
 }
 _OPTIMIZER_RULES = {
   "momentum": number(0.0, 1.0),
@@ -182,9 +203,39 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ValueError: naming the first bad field, its value and what is allowed.
   """
   for field, value, rule in fields(config):
-    if not rule.accepts(value):
-      raise ValueError(f"config.{field} is {value!r}; expected {rule.allowed}.")
+    if not rule.accepts(value) and not _is_open(config, field, value):
+      raise ValueError(
+        f"config.{field} is {value!r}; expected {rule.allowed}"
+        f"{_or_open(config, field)}."
+      )
   _check_together(config)
+  _check_loss(config.model)
+
+
+def left_open(config: ml_collections.ConfigDict) -> list[str]:
+  """Dotted names of the fields whose values blt_jax.auto is to pick."""
+  return [
+    field
+    for field, value, _ in fields(config)
+    if _is_open(config, field, value)
+  ]
+
+
+def _is_open(config: ml_collections.ConfigDict, field: str, value: Any) -> bool:
+  """Whether a field is left open, where it may be."""
+  return (
+    field in LEFT_OPEN
+    and config.dataset.source in OPEN_SOURCES
+    and value == LEFT_OPEN[field]
+    and not isinstance(value, bool)
+  )
+
+
+def _or_open(config: ml_collections.ConfigDict, field: str) -> str:
+  """What a message adds about a field that may be left open."""
+  if field in LEFT_OPEN and config.dataset.source in OPEN_SOURCES:
+    return f", or {LEFT_OPEN[field]!r} to have it picked"
+  return ""
 
 
 def fields(
@@ -244,7 +295,7 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       f"config.dataset.few_up_to is {config.dataset.few_up_to}; expected at "
       f"most config.dataset.many_above, {config.dataset.many_above}."
     )
-  if config.dataset.resize_size < config.dataset.image_size:
+  if 0 < config.dataset.resize_size < config.dataset.image_size:
     raise ValueError(
       f"config.dataset.resize_size is {config.dataset.resize_size}; expected "
       f"at least config.dataset.image_size, {config.dataset.image_size}."
@@ -263,6 +314,33 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       "config.stage1.epochs is 0; expected at least 1 with "
       "config.perturb.static, which perturbs with the network of stage 1."
+    )
+
+
+def _check_loss(model: ml_collections.ConfigDict) -> None:
+  """Checks what goes with which loss (docs/losses.md says why)."""
+  allowed = {
+    "margin": ("cross_entropy",),
+    "reweight_epoch": ("cross_entropy", "focal", "ldam"),
+    "posthoc_tau": ("cross_entropy", "focal"),
+  }
+  for field, names in allowed.items():
+    if model[field] and model.loss not in names:
+      raise ValueError(
+        f"config.model.{field} is {model[field]!r}; expected 0 with "
+        f"config.model.loss {model.loss}: it goes with {', '.join(names)}."
+      )
+  if model.posthoc_tau and model.reweight_epoch:
+    raise ValueError(
+      f"config.model.posthoc_tau is {model.posthoc_tau!r}; expected 0 with "
+      "config.model.reweight_epoch, whose weights correct the same already."
+    )
+  scaled = model.loss == "ldam" and model.ldam_scale != 1
+  if scaled and model.classifier == "linear":
+    raise ValueError(
+      f"config.model.ldam_scale is {model.ldam_scale!r}; expected 1 with "
+      "config.model.classifier linear: the scale is for cosines, the logits of "
+      "squashing_cosine."
     )
 
 

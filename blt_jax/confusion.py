@@ -20,6 +20,11 @@ def confusion_matrix(
 
   Returns:
     int32 [C, C], rows are true classes and columns predicted ones.
+
+  Example:
+    >>> labels, predictions = jnp.array([0, 1, 1]), jnp.array([0, 0, 1])
+    >>> confusion_matrix(labels, predictions, 2).tolist()
+    [[1, 0], [1, 1]]
   """
   counts = (
     jnp.ones(labels.shape, jnp.int32)
@@ -46,6 +51,14 @@ def sample_confusing_classes(
   Returns:
     (targets int32 [n], confused bool [n]). Where a class was never confused,
     confused is False and the target is the label itself.
+
+  Example:
+    >>> confusion = jnp.array([[5, 3, 0], [0, 9, 0], [2, 0, 7]])
+    >>> targets, confused = sample_confusing_classes(
+    ...   jax.random.key(0), confusion, jnp.array([0, 1, 2])
+    ... )
+    >>> print(targets, confused)
+    [1 1 0] [ True False  True]
   """
   counts = confusion[labels]
   own = jnp.arange(confusion.shape[1])[None, :] == labels[:, None]

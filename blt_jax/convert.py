@@ -1,4 +1,4 @@
-"""Backbones from and to torchvision's names and layouts."""
+"""Networks from and to the names and layouts of torchvision and timm."""
 
 import functools
 import pathlib
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from blt_jax import models
+from blt_jax import models, timm_names
 from blt_jax.safetensors import Safetensors
 
 _LEAVES = {
@@ -53,6 +53,17 @@ def backbone_from_torchvision(
   Raises:
     ValueError: if the backbone is unknown; if a tensor is missing, unexpected
       or of another shape than the backbone's.
+
+  Example:
+    >>> name = "resnet10"
+    >>> init = functools.partial(models.create_backbone(name).init, train=False)
+    >>> images = jnp.zeros((1, 32, 32, 3))
+    >>> shapes = jax.eval_shape(init, jax.random.key(0), images)
+    >>> variables = jax.tree.map(lambda leaf: np.ones(leaf.shape), shapes)
+    >>> tensors = backbone_to_torchvision(name, variables)
+    >>> again = backbone_from_torchvision(name, tensors)
+    >>> again["params"]["conv1"]["kernel"].shape
+    (7, 7, 3, 64)
   """
   paths = _paths(name)
   used = {
@@ -76,7 +87,7 @@ def backbone_from_torchvision(
 def backbone_from_safetensors(
   name: str, path: str | pathlib.Path
 ) -> dict[str, Any]:
-  """Variables of a backbone from a safetensors file with torchvision's names.
+  """Variables of a backbone from a safetensors file of torchvision or timm.
 
   The only kind of file that weights of strangers are read from: it holds no
   program. Names, types and shapes are checked before any tensor is read.
@@ -94,18 +105,121 @@ def backbone_from_safetensors(
   """
   expected = {_torch_name(p): _torch_shape(s) for p, s in _paths(name).items()}
   with Safetensors(path) as file:
-    used = {
-      _OLD_DENSENET.sub(r"\1\2", key): key
-      for key in file.tensors
-      if not key.startswith(_LAST_LAYER) and not key.endswith(_TRACKED)
-    }
-    _check_names(f"{path} for {name}", used, expected)
-    for key, shape in expected.items():
-      tensor, what = file.tensors[used[key]], f"{path} for {name}: {key!r}"
-      _check_shape(what, tensor.shape, shape)
-      if not jnp.issubdtype(tensor.dtype, jnp.floating):
-        raise ValueError(f"{what} is {tensor.dtype}, expected a float type")
-    return backbone_from_torchvision(name, file.read(used.values()))
+    return backbone_from_torchvision(name, _read(file, name, expected))
+
+
+def network_from_safetensors(
+  name: str,
+  file: Safetensors,
+  *,
+  hidden: int,
+  num_classes: int,
+  bias: bool,
+) -> dict[str, Any]:
+  """Variables of a whole network from what `network_to_torchvision` gave.
+
+  Args:
+    name: of the backbone, one of blt_jax.models.BACKBONES.
+    file: opened; names, types and shapes are checked before a tensor is read.
+    hidden: width of the layer between backbone and classifier.
+    num_classes: C.
+    bias: whether the classifier has one.
+
+  Returns:
+    {"params", "batch_stats"} of a model of `models.create_model`.
+
+  Raises:
+    ValueError: names the file and the tensor.
+  """
+  expected = {_torch_name(p): _torch_shape(s) for p, s in _paths(name).items()}
+  head = _head(name)
+  expected[f"{head}.0.weight"] = (hidden, _num_features(name))
+  expected[f"{head}.0.bias"] = (hidden,)
+  expected[f"{head}.2.weight"] = (num_classes, hidden)
+  if bias:
+    expected[f"{head}.2.bias"] = (num_classes,)
+  tensors = _read(file, name, expected, with_head=True)
+  backbone = backbone_from_torchvision(name, tensors)
+  params: dict[str, Any] = {"backbone": backbone["params"]}
+  for part, place in (("hidden", 0), ("classifier", 2)):
+    weight = np.asarray(tensors[f"{head}.{place}.weight"], np.float32)
+    params[part] = {"kernel": np.ascontiguousarray(weight.T)}
+    if f"{head}.{place}.bias" in expected:
+      bias_of = np.asarray(tensors[f"{head}.{place}.bias"], np.float32)
+      params[part]["bias"] = bias_of
+  return {
+    "params": params,
+    "batch_stats": {"backbone": backbone["batch_stats"]},
+  }
+
+
+def network_to_torchvision(
+  name: str, variables: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """The torchvision state dict of a whole network.
+
+  It is that of torchvision's network with the last layer, "fc" of a ResNet and
+  "classifier" of the others, replaced by Sequential(Linear, ReLU, classifier),
+  whose own tensors are "fc.0.weight", "fc.0.bias", "fc.2.weight" and, of a
+  linear classifier, "fc.2.bias".
+
+  Args:
+    name: of the backbone, one of blt_jax.models.BACKBONES.
+    variables: {"params", "batch_stats"} of a model of `models.create_model`.
+
+  Returns:
+    As `backbone_to_torchvision`.
+
+  Raises:
+    ValueError: as `backbone_to_torchvision`.
+  """
+  params, stats = variables["params"], variables["batch_stats"]
+  tensors = backbone_to_torchvision(
+    name,
+    {"params": params["backbone"], "batch_stats": stats["backbone"]},
+  )
+  for part, place in (("hidden", 0), ("classifier", 2)):
+    for leaf, value in params[part].items():
+      array = np.asarray(value, np.float32)
+      key = f"{_head(name)}.{place}.{_LEAVES[leaf]}"
+      tensors[key] = np.ascontiguousarray(array.T)
+  return tensors
+
+
+def _head(name: str) -> str:
+  """What torchvision calls the last layer of a network."""
+  if name.startswith(("densenet", "efficientnet")):
+    return "classifier"
+  return "fc"
+
+
+def _read(
+  file: Safetensors,
+  name: str,
+  expected: Mapping[str, tuple[int, ...]],
+  *,
+  with_head: bool = False,
+) -> dict[str, np.ndarray]:
+  """Tensors of a file by torchvision's names.
+
+  Raises:
+    ValueError: names the file, and the tensor that is missing, unexpected, no
+      float or of another shape.
+  """
+  used = {}
+  for key in file.tensors:
+    ours = timm_names.to_torchvision(name, _OLD_DENSENET.sub(r"\1\2", key))
+    left_out = ours.startswith(_LAST_LAYER) and not with_head
+    if not left_out and not ours.endswith(_TRACKED):
+      used[ours] = key
+  _check_names(f"{file.path} for {name}", used, expected)
+  for key, shape in expected.items():
+    tensor, what = file.tensors[used[key]], f"{file.path} for {name}: {key!r}"
+    _check_shape(what, tensor.shape, shape)
+    if not jnp.issubdtype(tensor.dtype, jnp.floating):
+      raise ValueError(f"{what} is {tensor.dtype}, expected a float type")
+  tensors = file.read(used.values())
+  return {key: tensors[used[key]] for key in expected}
 
 
 def backbone_to_torchvision(
@@ -125,6 +239,16 @@ def backbone_to_torchvision(
   Raises:
     ValueError: if the backbone is unknown; if a variable is missing,
       unexpected or of another shape than the backbone's.
+
+  Example:
+    >>> name = "resnet10"
+    >>> init = functools.partial(models.create_backbone(name).init, train=False)
+    >>> images = jnp.zeros((1, 32, 32, 3))
+    >>> shapes = jax.eval_shape(init, jax.random.key(0), images)
+    >>> variables = jax.tree.map(lambda leaf: np.ones(leaf.shape), shapes)
+    >>> tensors = backbone_to_torchvision(name, variables)
+    >>> tensors["conv1.weight"].shape
+    (64, 3, 7, 7)
   """
   paths = _paths(name)
   flat = traverse_util.flatten_dict(dict(variables))
@@ -142,6 +266,17 @@ def backbone_to_torchvision(
       key = key.removesuffix(_LEAVES["var"]) + _TRACKED
       state_dict[key] = np.zeros((), np.int64)
   return state_dict
+
+
+@functools.cache
+def _num_features(name: str) -> int:
+  """Length of a backbone's feature vectors."""
+  backbone, images = models.create_backbone(name), jnp.zeros((1, 32, 32, 3))
+  features, _ = jax.eval_shape(
+    lambda rng: backbone.init_with_output(rng, images, train=False),
+    jax.random.key(0),
+  )
+  return features.shape[1]
 
 
 @functools.cache

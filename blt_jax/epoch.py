@@ -21,6 +21,9 @@ from blt_jax.train_step import TrainState
 # bar tells the truth, and the batches in flight don't fill the memory.
 _AHEAD = 2
 
+# One program: leaf by leaf it would compile a hundred of them.
+_norm = jax.jit(optax.tree.norm)
+
 
 class Epoch:
   """The steps of an epoch and what they add up to.
@@ -98,7 +101,7 @@ class Epoch:
     """
     if self.steps < self.stage.steps:
       state = self._train_rest(state, pool, watch, save, workdir)
-    norm = float(optax.tree.norm((state.params, state.batch_stats)))
+    norm = float(_norm((state.params, state.batch_stats)))
     if not math.isfinite(norm):
       raise FloatingPointError(
         f"the norm of the weights is {norm} {self.place}: try lower learning "
@@ -108,6 +111,7 @@ class Epoch:
 
   def _train_rest(self, state, pool, watch, save, workdir) -> TrainState:
     run, feeder = self._run, self._run.feeder
+    train_fn = run.train_fn(self.stage, self.number)
     title = f"stage {self.stage.number} epoch {self.number}/{self.stage.epochs}"
     rest = self._plan.tail(self.steps)
     with contextlib.closing(feeder.training(rest, pool=pool)) as read:
@@ -117,7 +121,7 @@ class Epoch:
       )
       for group in ahead.groups(shown, run.config.perturb.every):
         for batch in hallucinated_ahead(run, state, group):
-          state, metrics = run.train_fn(state, batch)
+          state, metrics = train_fn(state, batch)
           self._queue.append(metrics)
           self._settle(_AHEAD, workdir)
         wish = watch.poll()

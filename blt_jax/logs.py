@@ -4,15 +4,20 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tqdm
 from absl import logging
 
 from blt_jax import processes
+from blt_jax.data.notes import printable
 from blt_jax.data.tf_images import tensorflow
 from blt_jax.metrics import GROUPS
+
+# Classes in a table, those at either end of a longer one, letters of a name.
+_LISTED_CLASSES, _LISTED_ENDS, _NAME_WIDTH = 20, 5, 30
 
 # How often progress is printed where no terminal redraws the line, seconds.
 _LOG_INTERVAL = 30.0
@@ -135,6 +140,44 @@ def dataset_lines(
     f"{int(class_counts.min())} a class ({sizes}); {validation} validation and "
     f"{test} test images"
   )
+
+
+def class_table(
+  class_names: Sequence[str],
+  counts: Mapping[str, np.ndarray],
+  groups: Mapping[str, np.ndarray],
+) -> str:
+  """The classes by size: all of up to 20, else the 5 largest and 5 smallest.
+
+  Args:
+    class_names: [C].
+    counts: images of each class, int [C], by the name of the split, "training"
+      first.
+    groups: shot group -> bool [C].
+  """
+  order = np.argsort(-counts["training"], kind="stable").tolist()
+  left_out = len(order) - 2 * _LISTED_ENDS
+  shown = order
+  if len(order) > _LISTED_CLASSES:
+    shown = order[:_LISTED_ENDS] + order[-_LISTED_ENDS:]
+  names = {c: _shortened(printable(class_names[c])) for c in shown}
+  width = max(len("class"), *map(len, names.values()))
+  lines = [f"{'class':<{width}}" + "".join(f"{part:>12}" for part in counts)]
+  lines[0] += "  group"
+  for place, c in enumerate(shown):
+    if len(shown) < len(order) and place == _LISTED_ENDS:
+      lines.append(f"... {left_out} classes between these ...")
+    (group,) = (group for group, mask in groups.items() if mask[c])
+    images = "".join(f"{int(n[c]):>12}" for n in counts.values())
+    lines.append(f"{names[c]:<{width}}{images}  {group}")
+  return "\n".join(lines)
+
+
+def _shortened(name: str) -> str:
+  """A name that fits into a line."""
+  if len(name) <= _NAME_WIDTH:
+    return name
+  return f"{name[: _NAME_WIDTH - 3]}..."
 
 
 def results_table(results: Mapping[str, Any]) -> str:

@@ -26,6 +26,11 @@ def shot_accuracies(
   Returns:
     {"overall", "many", "medium", "few"}: means of the per-class accuracies,
     0..100, as the paper reports them. NaN for a group without classes.
+
+  Example:
+    >>> confusion = np.array([[9, 1], [4, 6]])
+    >>> shot_accuracies(confusion, class_counts=np.array([120, 5]))
+    {'overall': 75.0, 'many': 90.0, 'medium': nan, 'few': 60.0}
   """
   confusion = np.asarray(confusion)
   return group_means(

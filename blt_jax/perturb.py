@@ -123,6 +123,17 @@ def perturb_images(
   References:
     Kozerawski et al., BLT: Balancing Long-Tailed Datasets with
     Adversarially-Perturbed Images, ACCV 2020, section 3.2.
+
+  Example:
+    >>> images = jnp.zeros((2, 3, 1, 1))
+    >>> targets, confidences = jnp.array([1, 2]), jnp.array([0.4, 0.8])
+    >>> result = perturb_images(
+    ...   lambda images: images.sum((2, 3)), images, targets, confidences
+    ... )
+    >>> print(result.num_updates, result.reached)
+    [1 3] [ True  True]
+    >>> print(result.images[0].ravel())
+    [0.  0.7 0. ]
   """
   images, targets, confidences = map(
     jnp.asarray, (images, targets, confidences)

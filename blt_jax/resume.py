@@ -2,9 +2,11 @@
 
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 
-from blt_jax import build, logs, mapping, static_images
+from blt_jax import build, convert, logs, mapping, static_images
 from blt_jax import workdir as workdirs
 from blt_jax.checkpoint import FOLDER, Checkpoints
 from blt_jax.progress import Progress
@@ -23,7 +25,7 @@ def begin_or_resume(
       other = pathlib.Path(run.config.stage1.reuse)
       recording.take_over_confusions(workdir, other)
       return reuse_stage1(run, state)
-    return state, Progress()
+    return with_pretrained(run.config, state), Progress()
   state, progress = checkpoints.restore(state)
   checkpoints.tidy(state, progress)
   _lengthen(run.config, workdir, progress)
@@ -58,6 +60,36 @@ def _lengthen(
       "2. Choose another --workdir."
     )
   workdirs.lengthen(workdir, config)
+
+
+def check_pretrained(config: ml_collections.ConfigDict) -> None:
+  """Refuses weights to begin with that are not of the backbone.
+
+  Raises:
+    ValueError: names the file and what is wrong with it.
+  """
+  model = config.model
+  if model.init_from:
+    try:
+      convert.backbone_from_safetensors(model.backbone, model.init_from)
+    except ValueError as error:
+      raise ValueError(f"config.model.init_from: {error}") from None
+
+
+def with_pretrained(
+  config: ml_collections.ConfigDict, state: TrainState
+) -> TrainState:
+  """A fresh state with the backbone's weights of `model.init_from`, if any."""
+  model = config.model
+  if not model.init_from:
+    return state
+  weights = convert.backbone_from_safetensors(model.backbone, model.init_from)
+  parts = jax.tree.map(jnp.asarray, weights)
+  logs.say(f"the backbone begins with the weights of {model.init_from}")
+  return state.replace(
+    params={**state.params, "backbone": parts["params"]},
+    batch_stats={**state.batch_stats, "backbone": parts["batch_stats"]},
+  )
 
 
 def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:

@@ -2,14 +2,15 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 
-from blt_jax import build, logs, mapping
+from blt_jax import build, logs, mapping, objective
 from blt_jax.batches import Feeder, HostBatch
 from blt_jax.checkpoint import FOLDER, Checkpoints
+from blt_jax.data import notes
 from blt_jax.data.sources import Dataset, Split
 from blt_jax.evaluate import Evaluation, evaluate
 from blt_jax.progress import Progress
@@ -19,17 +20,25 @@ from blt_jax.train_step import TrainState
 class Run:
   """What a configuration amounts to: data, model and compiled steps."""
 
-  def __init__(self, config: ml_collections.ConfigDict):
-    """Reads the data set's lists; raises ValueError for what can't work."""
+  def __init__(
+    self, config: ml_collections.ConfigDict, *, dataset: Dataset | None = None
+  ):
+    """Reads the data set's lists; raises ValueError for what can't work.
+
+    Args:
+      config: the configuration, with nothing left open (auto.py).
+      dataset: what `build.build_dataset` gave for it, to spare reading twice.
+    """
     self.config = config
     self.devices = mapping.devices_of(config)
-    self.dataset: Dataset = build.build_dataset(config)
+    self.dataset = dataset or build.build_dataset(config)
     self.class_counts = self.dataset.class_counts
     self.model = build.build_model(config, self.dataset.num_classes)
     self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
-    self.train_fn = build.build_train_step(config)
     self.ahead_fn = build.build_hallucinate_ahead(config)
-    self.eval_fn = build.build_eval_step(config)
+    # By what they depend on: each is compiled once.
+    self._train_fns: dict[tuple[int, bool], Callable] = {}
+    self._eval_fns: dict[float | None, Callable] = {}
 
   @functools.cached_property
   def stages(self) -> list[build.Stage]:
@@ -38,22 +47,85 @@ class Run:
       self.config, self.class_counts, devices=len(self.devices)
     )
 
-  def announce(self) -> None:
-    """Says what is going to be trained on what."""
+  def train_fn(self, stage: build.Stage, epoch: int) -> Callable:
+    """`train_step` of an epoch: (state, batch) -> (state, metrics).
+
+    Args:
+      stage: stage of the epoch.
+      epoch: its number in the stage, from 1.
+    """
+    reweighted = objective.is_reweighted(self.config, epoch)
+    key = (stage.number, reweighted)
+    if key not in self._train_fns:
+      self._train_fns[key] = build.build_train_step(
+        self.config,
+        objective.build_objective(
+          self.config,
+          self.class_counts,
+          gamma=stage.gamma,
+          reweighted=reweighted,
+        ),
+      )
+    return self._train_fns[key]
+
+  def _eval_fn(self, step: int) -> Callable:
+    """`eval_step` of a network that has been trained for so many steps."""
+    gamma = None
+    if self.config.model.posthoc_tau:
+      gamma = objective.gamma_at(self.config, self.class_counts, step=step)
+    if gamma not in self._eval_fns:
+      adjust_fn = objective.build_adjustment(
+        self.config, self.class_counts, gamma=gamma
+      )
+      self._eval_fns[gamma] = build.build_eval_step(self.config, adjust_fn)
+    return self._eval_fns[gamma]
+
+  def announce(self, picked: Sequence[str] = ()) -> None:
+    """Says what is going to be trained on what, and what to know about it.
+
+    Args:
+      picked: lines about values that the configuration left open.
+    """
+    groups = build.shot_groups(self.config, self.class_counts)
     logs.say(
       logs.dataset_lines(
         self.config.dataset.name,
         self.class_counts,
-        build.shot_groups(self.config, self.class_counts),
+        groups,
         validation=len(self.dataset.validation),
         test=len(self.dataset.test),
       )
     )
+    if self.config.dataset.source == "image_folder":
+      counts, names = self.dataset.counts, self.dataset.class_names
+      logs.say(logs.class_table(names, counts, groups))
+    for line in picked:
+      logs.say(line)
+    for note in self.notes():
+      logs.say(f"note: {note}")
     epochs = " + ".join(str(stage.epochs) for stage in self.stages)
     logs.say(
       f"{self.config.method} with {self.config.model.backbone}, {epochs} "
       f"epochs on {len(self.devices)} x {self.devices[0].device_kind}, seed "
       f"{self.config.seed}"
+    )
+
+  def notes(self) -> list[str]:
+    """Remarks about the classes' sizes; see blt_jax.data.notes."""
+    config = self.config
+    sections = (config.stage1, config.stage2)
+    tail = None
+    if any(section.epochs and section.perturb for section in sections):
+      tail = build.tail_classes(config, self.class_counts)
+    counts = dict(self.dataset.counts)
+    if self.dataset.test is self.dataset.validation:
+      del counts["test"]
+    return notes.notes(
+      counts,
+      self.dataset.class_names,
+      **build.shot_limits(config),
+      hallucinated=tail,
+      confusing=config.perturb.targets == "confusion",
     )
 
   def open_checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
@@ -71,11 +143,15 @@ class Run:
     *,
     guard: Callable[[Iterator[HostBatch]], Iterator[HostBatch]] = iter,
   ) -> Evaluation:
-    """Evaluates the state on a split, whose batches pass through `guard`."""
+    """Evaluates the state on a split, whose batches pass through `guard`.
+
+    Logits are adjusted as `model.posthoc_tau` says.
+    """
+    eval_fn = self._eval_fn(int(state.step))
     # Without the optimizer, so that it compiles once for both stages.
     state = state.replace(tx=None, opt_state=())
     batches = guard(self.feeder.evaluation(split))
-    return evaluate(state, batches, self.eval_fn)
+    return evaluate(state, batches, eval_fn)
 
   def summary(self, evaluation: Evaluation) -> dict[str, Any]:
     """Accuracies of an evaluation under the data set's shot groups."""

@@ -48,7 +48,13 @@ class Tensor(NamedTuple):
 
 
 class Safetensors:
-  """The tensors of a file; use it in a `with` statement."""
+  """The tensors of a file; use it in a `with` statement.
+
+  Attributes:
+    path: of the file.
+    tensors: what the header says of each, by name.
+    metadata: texts by name that the file holds beside its tensors.
+  """
 
   def __init__(self, path: str | pathlib.Path):
     """Opens a file and reads its header.
@@ -67,7 +73,7 @@ class Safetensors:
         f"{path}: {error.strerror}; expected a safetensors file."
       ) from None
     try:
-      self.tensors = _read_header(self._file)
+      self.tensors, self.metadata = _read_header(self._file)
     except (ValueError, RecursionError) as error:
       self._file.close()
       raise ValueError(
@@ -105,8 +111,8 @@ class Safetensors:
     return arrays
 
 
-def _read_header(file: IO[bytes]) -> dict[str, Tensor]:
-  """The tensors of a file, checked.
+def _read_header(file: IO[bytes]) -> tuple[dict[str, Tensor], dict[str, str]]:
+  """The tensors of a file and its metadata, checked.
 
   Raises:
     ValueError: when the header is no header or claims what can't be.
@@ -124,7 +130,11 @@ def _read_header(file: IO[bytes]) -> dict[str, Tensor]:
   header = json.loads(file.read(length))
   if not isinstance(header, dict):
     raise ValueError("the header is no object")
-  header.pop("__metadata__", None)
+  metadata = header.pop("__metadata__", {})
+  if not isinstance(metadata, dict) or not all(
+    isinstance(text, str) for text in metadata.values()
+  ):
+    raise ValueError("its metadata are no texts")
   first, tensors, spans = 8 + length, {}, []
   for name, entry in header.items():
     tensor, stop = _parse(name, entry, first=first, size=size)
@@ -137,7 +147,7 @@ def _read_header(file: IO[bytes]) -> dict[str, Tensor]:
     end = stop
   if end != size:
     raise ValueError(f"its tensors end at byte {end} of {size}")
-  return tensors
+  return tensors, metadata
 
 
 def _parse(

@@ -10,7 +10,7 @@ from typing import Any
 
 import ml_collections
 
-from blt_jax import build, logs, mapping, processes
+from blt_jax import auto, build, logs, mapping, processes
 from blt_jax import workdir as workdirs
 from blt_jax.checkpoint import FOLDER, Checkpoints
 from blt_jax.config_check import check_config
@@ -20,7 +20,12 @@ from blt_jax.evaluate import Evaluation
 from blt_jax.interrupt import Interrupted, Watch
 from blt_jax.progress import Progress
 from blt_jax.report import command, recording
-from blt_jax.resume import begin_or_resume, begin_stage, check_reuse
+from blt_jax.resume import (
+  begin_or_resume,
+  begin_stage,
+  check_pretrained,
+  check_reuse,
+)
 from blt_jax.run import Run, epochs_done, steps_begun
 from blt_jax.train_step import TrainState
 
@@ -51,6 +56,8 @@ def train(
     Interrupted: a KeyboardInterrupt, after a signal.
   """
   check_config(config)
+  picked = auto.resolve(config, workdir=workdir)
+  config = picked.config
   results = workdirs.own_results(workdir, config)
   if results:
     logs.say(f"{workdir} is finished.")
@@ -59,10 +66,12 @@ def train(
       _write_report(workdir)
     return results
   check_reuse(config)
+  if not (workdir / workdirs.CONFIG).exists():
+    check_pretrained(config)
   watch = Watch(every_minutes=config.checkpoint.every_minutes)
   with watch, workdirs.no_room_is_said(workdir), contextlib.ExitStack() as held:
-    run = Run(config)
-    run.announce()
+    run = Run(config, dataset=picked.dataset)
+    run.announce(picked.reasons)
     if processes.is_first():
       held.enter_context(workdirs.lock(workdir))
       workdirs.claim(workdir, config)

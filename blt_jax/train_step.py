@@ -12,12 +12,14 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from blt_jax import losses
 
 Batch = Mapping[str, Any]  # Of arrays, and "extra".
 Metrics = dict[str, jax.Array]
+LossFn = Callable[[jax.Array, jax.Array], jax.Array]
 
 # Folded into a step's key; none of the numbers that splitting it uses.
 _NETWORK_STREAM = 1_000_003
@@ -78,7 +80,8 @@ def train_step(
   *,
   preprocess_fn: Callable[[jax.Array, jax.Array], jax.Array],
   hallucinate_fn: Callable[..., Hallucinations],
-  margin: float = 0.0,
+  loss_fn: LossFn = losses.cross_entropy,
+  class_weights: np.ndarray | None = None,
   axis_name: str = "batch",
 ) -> tuple[TrainState, Metrics]:
   """Hallucinates where the batch has slots for it, then makes one update.
@@ -99,7 +102,11 @@ def train_step(
       augments and normalises.
     hallucinate_fn: (rngs [k], state, batch) -> Hallucinations; called for a
       batch with slots only.
-    margin: additive margin of the loss.
+    loss_fn: (logits [n, C], labels [n]) -> float32 [n], the training loss. The
+      gradient ascent knows nothing of it.
+    class_weights: float [C], above 0, of an image in the mean of the losses by
+      its class: sum_i w_i loss_i / sum_i w_i over the whole batch. None for the
+      plain mean.
     axis_name: axis over which devices are mapped.
 
   Returns:
@@ -140,7 +147,8 @@ def train_step(
     labels,
     weights,
     image_rngs=_fold_in_each(network_rng, places),
-    margin=margin,
+    loss_fn=loss_fn,
+    class_weights=class_weights,
     axis_name=axis_name,
   )
   sums = {"loss": loss, "weight": weights.sum(), **counts}
@@ -158,18 +166,23 @@ def _update(
   weights: jax.Array,
   *,
   image_rngs: jax.Array,
-  margin: float,
+  loss_fn: LossFn,
+  class_weights: np.ndarray | None,
   axis_name: str,
 ) -> tuple[TrainState, jax.Array, jax.Array]:
   """One optimizer update.
 
   Returns:
-    (the state after it, this device's sum of weighted losses, the norm of the
-    gradient).
+    (the state after it, this device's share of the mean loss times the images
+    of the batch, the norm of the gradient).
   """
-  total_weight = jax.lax.psum(weights.sum(), axis_name)
+  num_images = jax.lax.psum(weights.sum(), axis_name)
+  parts, total_weight = weights, num_images
+  if class_weights is not None:
+    parts = weights * jnp.asarray(class_weights, jnp.float32)[labels]
+    total_weight = jax.lax.psum(parts.sum(), axis_name)
 
-  def loss_fn(params):
+  def mean_loss(params):
     logits, updates = state.apply_fn(
       {"params": params, "batch_stats": state.batch_stats},
       images,
@@ -178,11 +191,11 @@ def _update(
       image_rngs=image_rngs,
       mutable=["batch_stats"],
     )
-    values = losses.cross_entropy(logits, labels, margin=margin)
-    loss = losses.weighted_mean(values, weights, total_weight=total_weight)
+    values = loss_fn(logits, labels)
+    loss = losses.weighted_mean(values, parts, total_weight=total_weight)
     return loss, updates["batch_stats"]
 
-  (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+  (loss, batch_stats), grads = jax.value_and_grad(mean_loss, has_aux=True)(
     state.params
   )
   grads = jax.lax.psum(grads, axis_name)
@@ -193,7 +206,7 @@ def _update(
     batch_stats=batch_stats,
     opt_state=opt_state,
   )
-  return state, loss * total_weight, optax.tree.norm(grads)
+  return state, loss * num_images, optax.tree.norm(grads)
 
 
 def eval_step(
@@ -201,6 +214,7 @@ def eval_step(
   batch: Batch,
   *,
   normalize_fn: Callable[[jax.Array], jax.Array],
+  adjust_fn: Callable[[jax.Array], jax.Array] | None = None,
   axis_name: str = "batch",
 ) -> Metrics:
   """Classifies a batch in inference mode.
@@ -210,6 +224,8 @@ def eval_step(
     batch: this device's share: "image" uint8 [b, h, w, 3], "label" int32 [b]
       and "mask" bool [b], False for padding.
     normalize_fn: uint8 [n, h, w, 3] -> float32 [n, h, w, 3].
+    adjust_fn: float32 [n, C] -> float32 [n, C], what becomes of the logits
+      before the classes are chosen; None leaves them as they are.
     axis_name: axis over which devices are mapped.
 
   Returns:
@@ -217,6 +233,8 @@ def eval_step(
     "prediction" int32 [n], and "in_top5" bool [n].
   """
   logits = state.logits(normalize_fn(batch["image"]))
+  if adjust_fn is not None:
+    logits = adjust_fn(logits)
   _, best = jax.lax.top_k(logits, min(5, logits.shape[1]))
   outputs = {
     "label": batch["label"],

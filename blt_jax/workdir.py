@@ -20,6 +20,17 @@ from blt_jax import logs, processes
 
 # Fields that older versions did not have, with what they did.
 _ADDED: dict[str, dict[str, Any]] = {
+  "model": {
+    "init_from": "",
+    "loss": "cross_entropy",
+    "focal_gamma": 2.0,
+    "class_balanced_beta": 0.9999,
+    "logit_adjustment_tau": 1.0,
+    "ldam_max_margin": 0.5,
+    "ldam_scale": 30.0,
+    "reweight_epoch": 0,
+    "posthoc_tau": 0.0,
+  },
   "perturb": {"every": 1},
   "checkpoint": {"every_minutes": 10.0},
 }
@@ -323,7 +334,7 @@ def write_json(path: pathlib.Path, content: Any) -> None:
   """
   if not processes.is_first():
     return
-  text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+  text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
   _replace(path, text)
 
 
@@ -363,12 +374,12 @@ def _tuples(section: dict[str, Any]) -> dict[str, Any]:
   }
 
 
-def _plain(content: Any) -> Any:
+def plain(content: Any) -> Any:
   """Content with NaN and infinities as None."""
   if isinstance(content, Mapping):
-    return {key: _plain(value) for key, value in content.items()}
+    return {key: plain(value) for key, value in content.items()}
   if isinstance(content, tuple | list):
-    return [_plain(value) for value in content]
+    return [plain(value) for value in content]
   if isinstance(content, float) and not math.isfinite(content):
     return None
   return content

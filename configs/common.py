@@ -84,8 +84,17 @@ def default() -> ml_collections.ConfigDict:
   model.hidden = 512  # Width of the layer between backbone and classifier.
   model.alpha = 20.0  # Scale of the squashing-cosine classifier.
   model.beta = 0.5  # Its squashing constant.
-  model.margin = 0.0  # Subtracted from the true class's logit in the loss.
+  model.loss = "cross_entropy"  # A name of blt_jax.losses.LOSSES.
+  model.margin = 0.0  # cross_entropy: subtracted from the true class's logit.
+  model.focal_gamma = 2.0  # focal: the higher, the less sure images weigh.
+  model.class_balanced_beta = 0.9999  # Class weights: 0: equal; 1: 1 / count.
+  model.logit_adjustment_tau = 1.0  # Strength of logit_adjustment.
+  model.ldam_max_margin = 0.5  # ldam: the smallest class's margin, of a cosine.
+  model.ldam_scale = 30.0  # ldam: scale of the cosines, in place of alpha.
+  model.reweight_epoch = 0  # Class weights from this epoch of a stage; 0: off.
+  model.posthoc_tau = 0.0  # Logit adjustment at evaluation; 0: none.
   model.dtype = "float32"  # Arithmetic: float32 or bfloat16.
+  model.init_from = ""  # safetensors file of backbone weights to begin with.
 
   config.optimizer = optimizer = ml_collections.ConfigDict()
   optimizer.momentum = 0.9  # Of SGD.

@@ -1,10 +1,16 @@
-"""BLT on your own images, in a folder a class.
+r"""BLT on your own images, in a folder a class.
 
     python main.py --config=configs/image_folder.py --config.dataset.root=DIR
 
-DIR holds either a folder for each class, then 5 images a class are held out for
-validation and 5 for the test, or train/, validation/ and test/ folders with a
-folder for each class in them.
+DIR holds either a folder for each class, then up to 5 images a class are held
+out for validation and 5 for the test, or train/, validation/ and test/ folders
+with a folder for each class in them. Image size, backbone and batch size are
+picked from the images (blt_jax/auto.py) where they are not given:
+
+    python main.py --config=configs/image_folder.py:backbone=resnet18,batch=64 \
+        --config.dataset.root=DIR --config.dataset.image_size=128
+
+docs/data.md, Your own images, shows what is printed.
 """
 
 import ml_collections
@@ -19,4 +25,9 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config.dataset.source = "image_folder"
   config.dataset.validation_per_class = 5
   config.dataset.test_per_class = 5
+  config.dataset.image_size = 0  # Picked from the images.
+  config.dataset.resize_size = 0  # image_size * 256 / 224.
+  config.model.backbone = "auto"  # Picked: by the size and number of images.
+  config.stage1.batch_size = 0  # Picked: by the number of images.
+  config.stage2.batch_size = 0
   return common.variant(config, arg)

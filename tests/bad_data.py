@@ -32,6 +32,7 @@ FOLDERS = (
   " --config.dataset.validation_per_class=2"
   " --config.dataset.test_per_class=2" + _SMALL
 )
+OPEN = "--config=configs/image_folder.py"
 NPZ = f"{DIGITS} --config.dataset.source=npz --config.dataset.root=a.npz"
 INATURALIST = (
   "--config=configs/inaturalist2018.py --config.dataset.root=."
@@ -188,17 +189,53 @@ BAD_FOLDERS = [
     ("'val' and 'validation'", "allowed: one of them"),
   ),
   Case(
-    "too many held out",
+    "nothing to hold out",
+    files({f"images/{c}/{i}.png": png(8, 8) for c in "ab" for i in "123"}),
+    FOLDERS,
+    ("no class has the 4 images", "the largest has 3", "allowed: larger"),
+  ),
+  Case(
+    "no validation wanted",
     image_folders(),
-    f"{FOLDERS} --config.dataset.test_per_class=14",
-    ("class 0 (cat) has 14 images", "needed: 15", "hold out fewer"),
+    f"{FOLDERS} --config.dataset.validation_per_class=0",
+    ("validation_per_class = 0 with no validation", "allowed: 1 or more"),
+  ),
+  Case(
+    "no size to pick from",
+    files({f"images/{c}/{i}.png": "text" for c in "ab" for i in range(9)}),
+    f"{OPEN} --config.dataset.root=images",
+    ("images/a/", "can't be read", "no config.dataset.image_size can be"),
+  ),
+  Case(
+    "open fields and no root",
+    nothing,
+    OPEN,
+    ("config.dataset.root is ''", "the source image_folder needs it"),
+  ),
+  Case(
+    "size that is too small",
+    image_folders(),
+    f"{OPEN} --config.dataset.root=images --config.dataset.image_size=4",
+    ("image_size is 4", "a whole number from 8", "or 0 to have it picked"),
+  ),
+  Case(
+    "open backbone of other data",
+    nothing,
+    f"{DIGITS} --config.model.backbone=auto",
+    ("model.backbone is 'auto'", "expected one of resnet10"),
+  ),
+  Case(
+    "open batch for more devices than there are",
+    files({f"images/{c}/{i}.png": png(8, 8) for c in "ab" for i in range(4)}),
+    f"{OPEN} --config.dataset.root=images --config.num_devices=8",
+    ("config.num_devices is 8", "at most the 2 devices"),
   ),
   Case(
     "larger profile than classes",
     image_folders(),
     f"{FOLDERS} --config.dataset.profile=step"
     " --config.dataset.max_per_class=100",
-    ("class 0 (cat) has 12 images", "needed: 100", "lower max_per_class"),
+    ("class 0 (cat) has 10 images", "needed: 100", "lower max_per_class"),
   ),
 ]
 

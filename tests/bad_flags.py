@@ -142,6 +142,11 @@ VALUES = [
       ("resize_size is 16", "at least config.dataset.image_size, 32"),
     ),
     ("--config.dataset.few_up_to=200", ("few_up_to is 200", "many_above")),
+    ("--config.model.loss=hinge", ("loss is 'hinge'", "one of cross_entropy")),
+    (
+      "--config.model.loss=focal --config.model.margin=0.5",
+      ("model.margin is 0.5", "expected 0 with config.model.loss focal"),
+    ),
     ("--config.num_devices=5", ("num_devices is 5", "at most the 2 devices")),
     ("--config.dataset.source=web", ("source is 'web'", "one of digits")),
     (

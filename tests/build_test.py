@@ -157,15 +157,13 @@ def test_every_data_set_has_a_command():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_the_document_are_valid(command):
   flags = re.findall(r"--(\S+?)=(\S+)", command)
-  (name,) = re.findall(r"^configs/(\w+)\.py$", dict(flags)["config"])
-  fields = {
-    flag.removeprefix("config.dataset."): value
-    for flag, value in flags
-    if flag != "config"
-  }
-  config = _config(name, **fields)
+  named = re.fullmatch(r"configs/(\w+)\.py(?::(.+))?", dict(flags)["config"])
+  config = importlib.import_module(f"configs.{named[1]}").get_config(named[2])
+  for flag, value in flags:
+    if flag != "config":
+      field = flag.removeprefix("config.dataset.")
+      config.dataset[field] = type(config.dataset[field])(value)
   config_check.check_config(config)
-  assert all(config.dataset[field] == value for field, value in fields.items())
 
 
 def test_arrays_go_by_the_folders_config(tmp_path):

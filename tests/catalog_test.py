@@ -249,7 +249,7 @@ def test_report_says_what_stands_in_for_the_papers_sizes_and_backbones():
 
 
 def test_command_line_knows_every_data_set():
-  source = (ROOT / "main.py").read_text()
+  source = (ROOT / "blt_jax" / "cli.py").read_text()
   assert ast.literal_eval(
     re.search(r"^DATASETS = (\(.*?\))$", source, re.M | re.S)[1]
   ) == tuple(PROTOCOLS)

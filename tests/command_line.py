@@ -93,7 +93,7 @@ def _environment() -> dict[str, str]:
 def _serve() -> None:
   """Forks for each request on stdin; answers with exit codes."""
   sys.path[0] = str(ROOT)
-  # main.py first: it sets what jax and TensorFlow read when imported.
+  # It first: it sets what TensorFlow reads when imported.
   program = importlib.import_module("main").run
   for name in (
     "blt_jax.check_data",

@@ -8,6 +8,7 @@ import ml_collections
 import pytest
 
 from blt_jax.config_check import RULES, check_config
+from blt_jax.losses import LOSSES
 from configs import common
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -236,6 +237,14 @@ def test_bad_variant_is_refused(arg, message):
     ("model.backbone", "resnet7", "'resnet7'; expected one of resnet10"),
     ("model.classifier", "cos", "expected one of squashing_cosine, linear"),
     ("model.alpha", 0.0, "0.0; expected a number above 0"),
+    ("model.loss", "hinge", "'hinge'; expected one of cross_entropy, focal"),
+    ("model.focal_gamma", -1.0, "-1.0; expected a number of at least 0"),
+    ("model.class_balanced_beta", 1.5, "1.5; expected a number of at least 0"),
+    ("model.logit_adjustment_tau", math.nan, "nan; expected a number of"),
+    ("model.ldam_max_margin", -0.5, "-0.5; expected a number of at least 0"),
+    ("model.ldam_scale", 0.0, "0.0; expected a number above 0"),
+    ("model.reweight_epoch", -1, "-1; expected a whole number from 0"),
+    ("model.posthoc_tau", math.inf, "inf; expected a number of at least 0"),
     ("model.dtype", "float16", "expected one of float32, bfloat16"),
     ("dataset.source", "http", "expected one of digits, npz, image_list"),
     ("dataset.profile", "zipf", "expected one of natural, exponential, step"),
@@ -253,6 +262,56 @@ def test_bad_value_is_refused_by_name(field, value, message):
   with pytest.raises(ValueError, match=re.escape(message)) as error:
     check_config(config)
   assert f"config.{field} is" in str(error.value)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_passes_the_check(loss):
+  config = _config()
+  config.model.loss = loss
+  check_config(config)
+
+
+@pytest.mark.parametrize(
+  "loss, field, value",
+  [
+    ("focal", "margin", 0.5),
+    ("ldam", "margin", 0.5),
+    ("class_balanced", "reweight_epoch", 4),
+    ("balanced_softmax", "reweight_epoch", 4),
+    ("logit_adjustment", "posthoc_tau", 1.0),
+    ("ldam", "posthoc_tau", 1.0),
+  ],
+)
+def test_what_does_not_go_with_a_loss_is_refused(loss, field, value):
+  config = _config()
+  config.model.loss = loss
+  config.model[field] = value
+  message = f"{field} is {value}; expected 0 with config.model.loss {loss}"
+  with pytest.raises(ValueError, match=re.escape(message)):
+    check_config(config)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "ldam"])
+def test_deferred_weights_go_with_losses_that_know_none(loss):
+  config = _config()
+  config.model.loss, config.model.reweight_epoch = loss, 4
+  check_config(config)
+
+
+def test_frequencies_are_not_corrected_twice():
+  config = _config()
+  config.model.posthoc_tau, config.model.reweight_epoch = 1.0, 4
+  with pytest.raises(ValueError, match="posthoc_tau is 1.0; expected 0 with "):
+    check_config(config)
+
+
+def test_scale_of_cosines_is_refused_for_a_linear_classifier():
+  config = _config(arg="method=plain")
+  config.model.loss = "ldam"
+  with pytest.raises(ValueError, match=r"ldam_scale is 30\.0; expected 1 with"):
+    check_config(config)
+  config.model.ldam_scale = 1.0
+  check_config(config)
 
 
 def test_true_is_no_number():

@@ -142,3 +142,17 @@ def test_image_that_is_none_is_named_while_training(tmp_path, lists):
   )
   assert finished.returncode != 0
   assert "3.png" in finished.stderr.strip().splitlines()[-1]
+
+
+def test_help_lists_the_flags():
+  finished = subprocess.run(
+    [sys.executable, "main.py", "--help"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  for flag in ("--config:", "--mode:", "--workdir:", "--[no]dry_run:"):
+    assert flag in finished.stdout
+  assert "python main.py --mode=evaluate --workdir=" in finished.stdout

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from blt_jax import train
-from configs import digits_lt
+from tests.small_run import make_config
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +17,7 @@ def _without_report(monkeypatch):
 
 
 def _train(method, workdir: pathlib.Path):
-  config = digits_lt.get_config(f"method={method},batch=64,seed=1")
-  config.num_devices = 2
-  config.dataset.image_size = config.dataset.resize_size = 8
-  config.stage1.epochs, config.stage2.epochs = 1, 2
-  results = train.train(config, workdir)
+  results = train.train(make_config(f",method={method}"), workdir)
   with (workdir / "metrics.csv").open() as file:
     return results, list(csv.DictReader(file))
 

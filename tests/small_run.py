@@ -1,6 +1,11 @@
 """A run in small, for the tests that train."""
 
+import pathlib
+
+from blt_jax.train import train
 from configs import digits_lt
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def make_config(variant="", **fields):
@@ -13,3 +18,10 @@ def make_config(variant="", **fields):
     section, _, field = name.partition("__")
     config[section][field] = value
   return config
+
+
+def trained_run(workdir):
+  """A finished run whose best epoch is not its last; returns its directory."""
+  config = make_config(stage1__epochs=3, stage2__epochs=0)
+  train(config, workdir)
+  return workdir

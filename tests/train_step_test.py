@@ -1,12 +1,15 @@
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blt_jax import hallucinate, train_step
+from blt_jax import hallucinate, losses, train_step
 from blt_jax.models import Network, classifiers, create_model, efficientnet
+from blt_jax.objective import Objective, build_objective
+from configs import digits_lt
 from tests import small_step
 from tests.small_step import BATCH, CLASSES, SLOTS
 
@@ -265,3 +268,108 @@ def test_largest_pixel_is_that_of_the_used_slots(state, static, value, largest):
   images[-1] = 99  # The unused slot.
   _, metrics = _run(state, static | {"source_image": images}, static=True)
   assert metrics["largest_pixel"] == largest
+
+
+class _Linear(nn.Module):
+  """The least that `train_step` takes for a network."""
+
+  @nn.compact
+  def __call__(self, images, *, train, mask=None, image_rngs=None):
+    self.variable("batch_stats", "unused", jnp.zeros, ())
+    pixels = images.reshape(len(images), -1)
+    return nn.Dense(CLASSES, use_bias=False, name="classifier")(pixels)
+
+
+COUNTS = np.array([60, 40, 30, 20, 10, 5])
+
+
+def _linear_step(batch, objective, devices=1):
+  """(state before, state after, metrics) of a step of the linear network."""
+  state = small_step.make_state(_Linear())
+  step = functools.partial(
+    train_step.train_step,
+    preprocess_fn=lambda rngs, images: images / 128.0 - 1.0,
+    hallucinate_fn=hallucinate.reuse,
+    loss_fn=objective.loss_fn,
+    class_weights=objective.class_weights,
+  )
+  mapped = small_step.over_devices(step, devices)
+  after, metrics = mapped(state, small_step.deal(batch, devices))
+  return state, *jax.device_get((after.replace(rng=()), metrics))
+
+
+def _expected_kernel(state, batch, objective):
+  """The kernel after a step of the linear network, and the mean loss."""
+  real = batch["image"] / np.float32(128) - 1
+  images = np.concatenate([real, batch["source_image"][:-1]])
+  pixels = images.reshape(len(images), -1)
+  labels = np.concatenate([batch["label"], batch["source_label"][:-1]])
+  kernel = np.asarray(state.params["classifier"]["kernel"])
+  parts = np.ones(len(labels))
+  if objective.class_weights is not None:
+    parts = objective.class_weights[labels]
+  parts = parts / parts.sum()
+  values, pull_back = jax.vjp(
+    lambda z: objective.loss_fn(z, labels), jnp.asarray(pixels @ kernel)
+  )
+  (slopes,) = pull_back(jnp.asarray(parts, jnp.float32))
+  gradient = pixels.T @ np.asarray(slopes)
+  # Plain SGD: the first step has no momentum yet; see small_step.make_state.
+  return kernel - 0.2 * (gradient + 5e-4 * kernel), parts @ np.asarray(values)
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_step_goes_down_the_slope_of_its_loss(static, loss):
+  config = digits_lt.get_config()
+  config.model.loss = loss
+  objective = build_objective(config, COUNTS)
+  state, after, metrics = _linear_step(static, objective)
+  kernel, mean = _expected_kernel(state, static, objective)
+  found = after.params["classifier"]["kernel"]
+  np.testing.assert_allclose(found, kernel, rtol=1e-3, atol=1e-5)
+  assert metrics["weight"] == BATCH + SLOTS - 1
+  found_mean = metrics["loss"] / metrics["weight"]
+  np.testing.assert_allclose(found_mean, mean, rtol=1e-4)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_class_weights_make_a_weighted_mean_of_the_whole_batch(static, devices):
+  weights = np.array([0.1, 0.2, 0.5, 1, 2, 4])
+  objective = Objective(losses.cross_entropy, weights)
+  state, after, metrics = _linear_step(static, objective, devices)
+  kernel, mean = _expected_kernel(state, static, objective)
+  found = after.params["classifier"]["kernel"]
+  np.testing.assert_allclose(found, kernel, rtol=1e-3, atol=1e-5)
+  found_mean = metrics["loss"] / metrics["weight"]
+  np.testing.assert_allclose(found_mean, mean, rtol=1e-4)
+
+
+def test_only_ratios_of_class_weights_matter(static):
+  one, other = (
+    _linear_step(static, Objective(losses.cross_entropy, factor * COUNTS))
+    for factor in (1.0, 0.25)
+  )
+  small_step.assert_close(one[1:], other[1:], rtol=1e-5)
+
+
+def test_evaluation_adjusts_the_logits(state, batch):
+  step = functools.partial(
+    train_step.eval_step,
+    normalize_fn=lambda images: images / 128.0 - 1.0,
+    adjust_fn=lambda logits: -logits,
+  )
+  mapped = small_step.over_devices(step, 1)
+  mask = np.ones(BATCH, bool)
+  outputs = jax.device_get(
+    mapped(
+      state,
+      small_step.deal(
+        {"image": batch["image"], "label": batch["label"], "mask": mask}, 1
+      ),
+    )
+  )
+  logits = np.asarray(state.logits(batch["image"] / np.float32(128) - 1))
+  np.testing.assert_array_equal(outputs["prediction"], logits.argmin(axis=1))
+  # Five of six classes: all but the likeliest.
+  expected = batch["label"] != logits.argmax(axis=1)
+  np.testing.assert_array_equal(outputs["in_top5"], expected)

@@ -25,6 +25,15 @@ def test_other_configuration_is_refused_with_the_fields(tmp_path):
     workdir.claim(tmp_path, digits_lt.get_config("p=0.5,seed=1"))
 
 
+def test_config_of_a_version_without_losses_has_cross_entropy(tmp_path):
+  config = digits_lt.get_config()
+  content = config.to_dict()
+  for field in ("loss", "focal_gamma", "ldam_scale", "posthoc_tau"):
+    del content["model"][field]
+  workdir.write_json(tmp_path / "config.json", content)
+  assert workdir.read_config(tmp_path).to_dict() == config.to_dict()
+
+
 def test_directory_without_a_run_is_refused(tmp_path):
   with pytest.raises(ValueError, match=r"holds no config\.json"):
     workdir.read_config(tmp_path)

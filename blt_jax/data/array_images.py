@@ -49,12 +49,33 @@ def evaluation_blocks(
     uint8 [n, s, s, 3], in order.
   """
   for images in requests:
-    height, width = images.shape[1:3]
-    height, width = crops.resized_shape(height, width, resize_size)
-    y = crops.centre_offset(height, image_size)
-    x = crops.centre_offset(width, image_size)
-    resized = np.stack([resize(image, height, width) for image in images])
-    yield resized[:, y : y + image_size, x : x + image_size]
+    yield np.stack(
+      [
+        resize_and_crop(image, image_size=image_size, resize_size=resize_size)
+        for image in images
+      ]
+    )
+
+
+def resize_and_crop(
+  image: np.ndarray, *, image_size: int, resize_size: int
+) -> np.ndarray:
+  """Resizes the short side and crops the centre, for evaluation.
+
+  Args:
+    image: uint8 [h, w, 3].
+    image_size: s, side of the result in pixels, <= resize_size.
+    resize_size: length of the short side before the crop.
+
+  Returns:
+    uint8 [s, s, 3].
+  """
+  height, width = image.shape[:2]
+  height, width = crops.resized_shape(height, width, resize_size)
+  y = crops.centre_offset(height, image_size)
+  x = crops.centre_offset(width, image_size)
+  resized = resize(image, height, width)
+  return resized[y : y + image_size, x : x + image_size]
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

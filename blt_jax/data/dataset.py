@@ -119,6 +119,19 @@ class Dataset:
     """Training images of each class, int64 [C]."""
     return np.bincount(self.train.labels, minlength=self.num_classes)
 
+  @property
+  def counts(self) -> dict[str, np.ndarray]:
+    """Images of each class, int64 [C], in training, validation and test."""
+    splits = {
+      "training": self.train,
+      "validation": self.validation,
+      "test": self.test,
+    }
+    return {
+      name: np.bincount(split.labels, minlength=self.num_classes)
+      for name, split in splits.items()
+    }
+
 
 def _select(records: Records, indices: np.ndarray) -> Selection:
   """Positions of positions are looked up at once, so selections never nest."""

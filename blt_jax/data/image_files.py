@@ -1,12 +1,12 @@
 """Image folders: root/class/image.jpg, with or without folders of splits."""
 
+import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from blt_jax.data import longtail
 from blt_jax.data.dataset import (
   Dataset,
   Split,
@@ -38,16 +38,21 @@ def load_image_folder(
   numbered in the order of their names. Files other than .jpg, .jpeg, .png,
   .bmp, .gif and .webp are counted, logged and ignored; hidden ones are skipped.
 
+  Which images are held out is decided by the names of class and file, class by
+  class: more images in one class change nothing in another one. Each split
+  takes at most a fourth of a class's images, or half of them where only one is
+  held out; a class with too few for that is only trained on.
+
   Args:
     root: folder.
     name: of the data set.
     profile: of the class counts, see longtail.profile_counts.
     max_per_class: size of the largest class; 0 means as large as possible.
     imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: images a class held out of training; unused with a
-      validation folder.
-    test_per_class: images a class held out of training first; unused with a
-      test folder. With neither, the validation split is the test split as well.
+    validation_per_class: most images of a class to hold out of training; unused
+      with a validation folder.
+    test_per_class: the same for the test; unused with a test folder. With
+      neither, the validation split is the test split as well.
     split_seed: of the choice of images.
 
   Returns:
@@ -70,23 +75,103 @@ def load_image_folder(
     for part in ("validation", "test")
   )
   check_every_class(train.labels, class_names)
-  if test is None and test_per_class:
-    rest, held = longtail.hold_out(
-      train.labels, test_per_class, seed=split_seed, class_names=class_names
+  wanted = {
+    part: per_class
+    for part, split, per_class in (
+      ("test", test, test_per_class),
+      ("validation", validation, validation_per_class),
     )
-    train, test = train.take(rest), train.take(held)
+    if split is None and per_class
+  }
+  held = {"validation": validation, "test": test}
+  if wanted:
+    rows = hold_out(train, class_names, wanted=wanted, seed=split_seed)
+    held.update({part: train.take(rows[part]) for part in wanted})
+    train = train.take(rows["train"])
   return assemble(
     name,
     class_names,
     train=train,
-    validation=validation,
-    test=test,
+    validation=held["validation"],
+    test=held["test"],
     profile=profile,
     max_per_class=max_per_class,
     imbalance=imbalance,
     validation_per_class=validation_per_class,
     split_seed=split_seed,
   )
+
+
+def hold_out(
+  pool: Split,
+  class_names: Sequence[str],
+  *,
+  wanted: Mapping[str, int],
+  seed: int,
+) -> dict[str, np.ndarray]:
+  """Takes splits out of a pool of images, class by class.
+
+  Args:
+    pool: images with paths.
+    class_names: [C].
+    wanted: name of a split -> most images of a class that it takes, for one or
+      two splits. None takes more than its share of a class, n // 4 of n images
+      for two splits and n // 2 for one.
+    seed: another one gives other splits.
+
+  Returns:
+    The rows of each of these splits and those that are left, under "train":
+    int64, ascending, disjoint.
+
+  Raises:
+    ValueError: no class has enough images.
+  """
+  counts = np.bincount(pool.labels, minlength=len(class_names))
+  share = counts // (2 * len(wanted))
+  if not np.any(share):
+    raise ValueError(
+      f"no class has the {2 * len(wanted)} images that it takes to hold out"
+      f" for {' and '.join(sorted(wanted))}: the largest has {np.max(counts)};"
+      " allowed: larger classes, or folders train, validation and test"
+    )
+  rank = _rank_by_name(pool, class_names, seed=seed)
+  rows, first = {}, np.zeros_like(counts)
+  for part, per_class in wanted.items():
+    end = first + np.minimum(per_class, share)
+    taken = (rank >= first[pool.labels]) & (rank < end[pool.labels])
+    rows[part], first = np.flatnonzero(taken), end
+  rows["train"] = np.flatnonzero(rank >= first[pool.labels])
+  return rows
+
+
+def _rank_by_name(
+  pool: Split, class_names: Sequence[str], *, seed: int
+) -> np.ndarray:
+  """Position of each image in an order of its class: int64 [n].
+
+  The order looks random, but an image's place in it depends on nothing but
+  names, so that new images leave the others in their order.
+  """
+  assert pool.paths is not None
+  keys = np.array(
+    [
+      _key(f"{seed}/{class_names[label]}/{os.path.basename(path)}")
+      for label, path in zip(pool.labels.tolist(), pool.paths, strict=True)
+    ],
+    np.uint64,
+  )
+  counts = np.bincount(pool.labels)
+  first = np.cumsum(counts) - counts
+  order = np.lexsort((keys, pool.labels))
+  rank = np.empty(len(pool), np.int64)
+  rank[order] = np.arange(len(pool)) - first[pool.labels[order]]
+  return rank
+
+
+def _key(name: str) -> int:
+  """64 bits that look random."""
+  data = name.encode("utf-8", "surrogateescape")
+  return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 def _split_folders(root: str) -> dict[str, str]:

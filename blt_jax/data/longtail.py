@@ -26,6 +26,10 @@ def exponential_counts(
 
   Raises:
     ValueError: an argument is out of its range.
+
+  Example:
+    >>> exponential_counts(100, 10, 3).tolist()
+    [100, 31, 10]
   """
   _check_profile(max_count, imbalance, num_classes)
   exponents = np.arange(num_classes) / max(num_classes - 1, 1)
@@ -49,6 +53,10 @@ def step_counts(
 
   Raises:
     ValueError: an argument is out of its range.
+
+  Example:
+    >>> step_counts(100, 10, 4).tolist()
+    [100, 100, 10, 10]
   """
   _check_profile(max_count, imbalance, num_classes)
   counts = np.full(num_classes, max_count, np.int64)
@@ -112,6 +120,10 @@ def shot_groups(
 
   Raises:
     ValueError: few_up_to exceeds many_above, or is negative.
+
+  Example:
+    >>> shot_groups(np.array([120, 50, 5]))["few"].tolist()
+    [False, False, True]
   """
   if not 0 <= few_up_to <= many_above:
     raise ValueError(

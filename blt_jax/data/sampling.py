@@ -165,6 +165,12 @@ def class_probabilities(class_counts: np.ndarray, gamma: float) -> np.ndarray:
 
   Raises:
     ValueError: gamma is not finite, a count is negative, or all are 0.
+
+  Example:
+    >>> class_probabilities(np.array([1000, 10]), gamma=0.5).round(3).tolist()
+    [0.909, 0.091]
+    >>> class_probabilities(np.array([1000, 10]), gamma=1.0).tolist()
+    [0.5, 0.5]
   """
   counts = np.asarray(class_counts, np.float64)
   if not np.isfinite(gamma):

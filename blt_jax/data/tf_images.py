@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from blt_jax.data import crops, image_formats
-from blt_jax.data.array_images import resize
+from blt_jax.data.array_images import resize, resize_and_crop
 
 # Draws of an image that is not cropped at random.
 _NO_DRAWS = np.empty(0)
@@ -320,18 +320,11 @@ def evaluation_reader(
     max_pixels: a larger image counts as unreadable.
     num_threads: threads that read and decode.
   """
-
-  def finish(image):
-    height, width = image.shape[:2]
-    height, width = crops.resized_shape(height, width, resize_size)
-    y = crops.centre_offset(height, image_size)
-    x = crops.centre_offset(width, image_size)
-    resized = resize(image, height, width)
-    return resized[y : y + image_size, x : x + image_size]
-
   return Reader(
     lambda shapes, draws: np.concatenate([0 * shapes, shapes], axis=1),
-    finish,
+    functools.partial(
+      resize_and_crop, image_size=image_size, resize_size=resize_size
+    ),
     encoded=encoded,
     canvas=image_size,
     max_pixels=max_pixels,

@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 
+from blt_jax import installed
 from blt_jax import workdir as workdirs
 from blt_jax.experiments.protocols import Protocol
 
@@ -114,7 +115,9 @@ def check_overrides(
 @functools.cache
 def _module(path: str) -> types.ModuleType:
   """A configuration's file as a module."""
-  spec = importlib.util.spec_from_file_location("experiment_config", path)
+  spec = importlib.util.spec_from_file_location(
+    "experiment_config", installed.config_file(path)
+  )
   assert spec is not None
   assert spec.loader is not None
   module = importlib.util.module_from_spec(spec)

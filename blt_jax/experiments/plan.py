@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 
+from blt_jax import installed
 from blt_jax import workdir as workdirs
 from blt_jax.experiments import configure
 from blt_jax.experiments.experiment import Experiment, Setting
@@ -37,7 +38,8 @@ class PlannedRun:
   def command(self, stage1: pathlib.Path | None) -> list[str]:
     """What follows `python` to train it, stage 1 taken over from a run."""
     reuse = [f"--config.{REUSE}={stage1}"] if stage1 else []
-    return ["main.py", *self.flags, *reuse, f"--workdir={self.workdir}"]
+    workdir = f"--workdir={self.workdir}"
+    return [*installed.program(), *self.flags, *reuse, workdir]
 
   def fields(self) -> dict[str, Any]:
     """Its fields but for `stage1.reuse`, which changes no bit of the result."""

@@ -104,6 +104,14 @@ def create_model(
 
   Raises:
     ValueError: if the backbone or the classifier is unknown.
+
+  Example:
+    >>> model = create_model("resnet10", num_classes=7)
+    >>> images = jnp.zeros((1, 224, 224, 3))
+    >>> init = functools.partial(model.init, train=False)
+    >>> variables = jax.eval_shape(init, jax.random.key(0), images)
+    >>> variables["params"]["classifier"]["kernel"].shape
+    (512, 7)
   """
   if classifier not in CLASSIFIERS:
     raise ValueError(

@@ -20,6 +20,11 @@ class SquashingCosine(nn.Module):
     num_classes: 1 or more.
     alpha: scale of the logits, above 0; they lie within -alpha..alpha.
     beta: squashing of short features, above 0.
+
+  Example:
+    >>> variables = {"params": {"kernel": jnp.eye(2)}}
+    >>> SquashingCosine(2).apply(variables, jnp.array([[1.5, 0.0]])).tolist()
+    [[15.0, 0.0]]
   """
 
   num_classes: int

@@ -1,0 +1,175 @@
+"""Predictions of image files by a run, and by an export of it alone."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blt_jax import predict, trained
+from blt_jax.data.sources import load_digits_lt
+from blt_jax.report.record import read_run
+from tests.small_run import ROOT, trained_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  return trained_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  """The digits' test images as files, in folders called as their classes."""
+  folder = tmp_path_factory.mktemp("photos")
+  test = load_digits_lt().test
+  for number, (label, image) in enumerate(
+    zip(test.labels, test.images, strict=True)
+  ):
+    path = folder / str(label) / f"{number:03d}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(image).save(path)
+  return folder
+
+
+def rows_of(path):
+  with path.open(newline="") as file:
+    return list(csv.DictReader(file))
+
+
+def test_predictions_are_those_of_the_runs_own_test(run, photos, tmp_path):
+  model = trained.from_workdir(run)
+  output = tmp_path / "new" / "predictions.csv"
+  assert predict.predict(model, photos, output) == 0
+  rows = rows_of(output)
+  confusion = np.zeros((10, 10), int)
+  for row in rows:
+    label = os.path.basename(os.path.dirname(row["path"]))
+    confusion[int(label), int(row["class"])] += 1
+  expected = read_run(run).entries("test-best").matrix()
+  np.testing.assert_array_equal(confusion, expected)
+  assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+
+
+def test_columns(run, photos, tmp_path):
+  output = tmp_path / "a.csv"
+  predict.predict(trained.from_workdir(run), photos / "3", output)
+  rows = rows_of(output)
+  assert list(rows[0]) == [
+    "path",
+    "class",
+    "probability",
+    *(f"{what}_{k}" for k in range(1, 6) for what in ("class", "probability")),
+  ]
+  for row in rows:
+    assert row["class"] == row["class_1"]
+    assert row["probability"] == row["probability_1"]
+    ranked = [float(row[f"probability_{k}"]) for k in range(1, 6)]
+    assert ranked == sorted(ranked, reverse=True)
+    assert len({row[f"class_{k}"] for k in range(1, 6)}) == 5
+
+
+def test_probabilities_are_softmax_of_the_logits(run, photos):
+  model = trained.from_workdir(run)
+  path = next((photos / "0").iterdir())
+  (found,) = predict.predictions_of(model, [str(path)])
+  pixels = np.asarray(Image.open(path).convert("RGB"))[None]
+  logits = np.asarray(model.logits_of_pixels(pixels), np.float64)[0]
+  expected = np.exp(logits - logits.max())
+  expected = np.sort(expected / expected.sum())[::-1][:5]
+  np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+
+
+def test_more_images_than_a_batch_holds_keep_their_order(run, photos):
+  model = trained.from_workdir(run)
+  (path,) = predict.find_images(next((photos / "7").iterdir()))
+  others = predict.find_images(photos / "1")
+  paths = [*others, path] * 12
+  found = list(predict.predictions_of(model, paths))
+  assert [prediction.path for prediction in found] == paths
+  alone = next(iter(predict.predictions_of(model, [path])))
+  np.testing.assert_allclose(
+    found[-1].probabilities, alone.probabilities, atol=1e-6
+  )
+
+
+def test_any_real_image_format(run, tmp_path):
+  photo = Image.fromarray(
+    np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+  )
+  folder = tmp_path / "photos"
+  folder.mkdir()
+  photo.save(folder / "a.JPG", format="jpeg")
+  photo.convert("L").save(folder / "b.png")
+  photo.convert("CMYK").save(folder / "c.tiff")
+  photo.convert("P").save(folder / "d.gif")
+  photo.save(folder / "e.webp")
+  (folder / "notes.txt").write_text("no image")
+  (folder / ".hidden.png").write_bytes(b"")
+  output = tmp_path / "a.csv"
+  assert predict.predict(trained.from_workdir(run), folder, output) == 0
+  names = [os.path.basename(row["path"]) for row in rows_of(output)]
+  assert names == ["a.JPG", "b.png", "c.tiff", "d.gif", "e.webp"]
+
+
+def test_unreadable_files_are_named_and_left_out(run, photos, tmp_path, capsys):
+  folder = tmp_path / "photos"
+  folder.mkdir()
+  Image.new("RGB", (9, 9)).save(folder / "good.png")
+  whole = (folder / "good.png").read_bytes()
+  (folder / "cut.png").write_bytes(whole[:-20])
+  (folder / "text.jpg").write_text("no image")
+  (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+  output = tmp_path / "a.csv"
+  assert predict.predict(trained.from_workdir(run), folder, output) == 3
+  (row,) = rows_of(output)
+  assert row["path"] == str(folder / "good.png")
+  captured = capsys.readouterr()
+  assert f"left out: {folder / 'cut.png'}: damaged" in captured.err
+  assert f"left out: {folder / 'text.jpg'}: not an image" in captured.err
+  assert f"left out: {folder / 'gone.jpg'}: No such file" in captured.err
+  assert f"1 of 4 images classified: {output}" in captured.out
+
+
+def test_an_interrupted_prediction_leaves_the_old_file(run, photos, tmp_path):
+  output = tmp_path / "a.csv"
+  output.write_text("old")
+  model = trained.from_workdir(run)
+  broken = trained.TrainedModel({**model.about, "image_size": 7}, {})
+  with pytest.raises(Exception, match=""):
+    predict.predict(broken, photos, output)
+  assert output.read_text() == "old"
+
+
+def test_best_and_last_are_other_weights(run):
+  best, last = (
+    trained.from_workdir(run, checkpoint=which) for which in ("best", "last")
+  )
+  assert best.about["epoch"] != last.about["epoch"]
+  assert best.about["accuracy"]["test"] != last.about["accuracy"]["test"]
+
+
+def test_command_line(run, photos, tmp_path):
+  (photos / "0" / "broken.png").write_bytes(b"no image")
+  try:
+    finished = subprocess.run(
+      [
+        sys.executable,
+        "main.py",
+        "--mode=predict",
+        f"--workdir={run}",
+        f"--input={photos / '0'}",
+        f"--output={tmp_path / 'a.csv'}",
+      ],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+  finally:
+    (photos / "0" / "broken.png").unlink()
+  assert finished.returncode == 1
+  assert "broken.png: not an image" in finished.stderr
+  assert len(rows_of(tmp_path / "a.csv")) == 34
