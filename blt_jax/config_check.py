@@ -90,6 +90,7 @@ def several(rule: Rule, *, length: int | None = None) -> Rule:
   )
 
 
+NUMBER = Rule("a finite number", lambda v: _is_number(v))
 BOOLEAN = Rule("True or False", lambda v: isinstance(v, bool))
 TEXT = Rule("a text", lambda v: isinstance(v, str))
 

@@ -147,8 +147,8 @@ def check_folder(folder: pathlib.Path, model: TrainedModel) -> None:
   there = workdirs.read_object(folder / FILE)
   if there is None:
     raise ValueError(
-      f"--output={folder} holds other files; expected a new folder, or one that "
-      "--mode=export wrote."
+      f"--output={folder} holds other files; expected a new folder, or one "
+      "that --mode=export wrote."
     )
   if there != workdirs.plain(model.about):
     raise ValueError(

@@ -39,7 +39,8 @@ logits = np.asarray(program.call(images))""",
 import tensorflow as tf
 
 model = tf.saved_model.load("savedmodel")
-logits = model.signatures["serving_default"](images=images)["logits"].numpy()""",
+classify = model.signatures["serving_default"]
+logits = classify(images=tf.constant(images))["logits"].numpy()""",
   ),
   "model.onnx": (
     "With ONNX Runtime",
@@ -47,7 +48,7 @@ logits = model.signatures["serving_default"](images=images)["logits"].numpy()"""
 import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")
-(logits,) = session.run(None, {session.get_inputs()[0].name: images})""",
+(logits,) = session.run(["logits"], {"images": images})""",
   ),
 }
 

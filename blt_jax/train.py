@@ -64,6 +64,7 @@ def train(
     logs.say(logs.results_table(results))
     if not (workdir / command.FILE).exists():
       _write_report(workdir)
+    workdirs.remove_lock_of_the_dead(workdir)
     return results
   check_reuse(config)
   if not (workdir / workdirs.CONFIG).exists():

@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 
 import blt_jax
-from blt_jax import build, metrics
+from blt_jax import build, metrics, objective
 from blt_jax import workdir as workdirs
 from blt_jax.config_check import check_config
 from blt_jax.data import augment
@@ -62,7 +62,7 @@ class TrainedModel:
     )
 
   def logits(self, images: jax.Array) -> jax.Array:
-    """The network in inference mode.
+    """The network in inference mode, adjusted as the run's evaluations are.
 
     Args:
       images: float32 [n, s, s, 3], normalised, s = image_size.
@@ -71,7 +71,8 @@ class TrainedModel:
       float32 [n, C].
     """
     logits: Any = self.module().apply(self.variables, images, train=False)
-    return logits
+    offset = self.about["logit_offset"]
+    return logits if offset is None else logits + jnp.array([offset])
 
   def logits_of_pixels(self, images: jax.Array) -> jax.Array:
     """The same of images that are not normalised: uint8 [n, s, s, 3]."""
@@ -120,6 +121,7 @@ def from_workdir(
       checkpoint=checkpoint,
       row=row,
       results=workdirs.read_results(workdir),
+      logit_offset=_logit_offset(config, classes, step=row["step"]),
     ),
     variables=jax.device_get(state.variables),
   )
@@ -133,6 +135,7 @@ def describe(
   checkpoint: str,
   row: Mapping[str, Any],
   results: Mapping[str, Any] | None,
+  logit_offset: list[float] | None,
 ) -> dict[str, Any]:
   """What there is to know about the network of a run.
 
@@ -143,6 +146,7 @@ def describe(
     checkpoint: "best" or "last".
     row: the epoch's row of metrics.csv.
     results: what results.json holds, None before the end.
+    logit_offset: [C], added to the network's logits, or None.
 
   Returns:
     JSON's types only.
@@ -161,6 +165,7 @@ def describe(
     "resize_size": dataset.resize_size,
     "mean": list(dataset.mean),
     "std": list(dataset.std),
+    "logit_offset": logit_offset,
     "class_names": class_names,
     "class_counts": class_counts,
     "checkpoint": checkpoint,
@@ -169,6 +174,19 @@ def describe(
     "accuracy": _accuracy(row, (results or {}).get(checkpoint)),
     "config": workdirs.plain(config.to_dict()),
   }
+
+
+def _logit_offset(
+  config: ml_collections.ConfigDict, classes: Mapping[str, list], *, step: int
+) -> list[float] | None:
+  """What `model.posthoc_tau` adds to the logits after a step: [C], or None."""
+  counts = np.asarray(classes["class_counts"])
+  adjust_fn = objective.build_adjustment(
+    config, counts, gamma=objective.gamma_at(config, counts, step=step)
+  )
+  if adjust_fn is None:
+    return None
+  return np.asarray(adjust_fn(jnp.zeros((1, len(counts)))))[0].tolist()
 
 
 def _accuracy(

@@ -92,6 +92,13 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
       path.unlink(missing_ok=True)
 
 
+def remove_lock_of_the_dead(workdir: pathlib.Path) -> None:
+  """Removes the lock file of a process that was killed, if there is one."""
+  if (workdir / LOCK).exists():
+    with contextlib.suppress(ValueError), lock(workdir):  # Held, or read-only.
+      pass
+
+
 def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   """Makes a work directory for a configuration, or checks that it is its own.
 

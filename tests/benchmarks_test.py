@@ -18,6 +18,7 @@ from blt_jax.data import small_images
 from blt_jax.data.dataset import Split
 from blt_jax.experiments import flops
 from configs import digits_lt, image_list
+from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TIMES = ["--repeats=1"]
@@ -287,10 +288,7 @@ def test_finished_runs_of_losses_are_not_run_again(tmp_path, monkeypatch):
   assert row == "| ldam | blt | 2 |" + 4 * " 40.5 ± 0.7 |"
 
 
-@pytest.mark.skipif(
-  "BLT_LONG_TESTS" not in os.environ,
-  reason="trains for a minute; set BLT_LONG_TESTS=1",
-)
+@long_test("trains for a minute")
 def test_table_of_losses_is_made_once_of_finished_runs(tmp_path):
   flags = [f"--field={name}={value}" for name, value in DIGITS.items()]
   command = (

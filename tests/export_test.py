@@ -287,6 +287,8 @@ def with_metadata(exported, path, change):
     ("image_size", 0, "image_size is 0; expected"),
     ("resize_size", 8, None),
     ("std", [0, 0, 0], "std is"),
+    ("logit_offset", [0.5], "logit_offset is"),
+    ("logit_offset", [0.5] * 10, None),
     ("format", 2, "has format 2; this version of blt_jax reads 1"),
     ("classifier", "linear", "'fc.2.bias' is missing"),
   ],

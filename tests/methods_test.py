@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from blt_jax import train
+from tests.marks import long_test
 from tests.small_run import make_config
 
 
@@ -35,7 +36,13 @@ def test_entire_batch_hallucinates_for_every_class(tmp_path):
   assert float(rows[2]["mean_updates"]) > 0
 
 
-@pytest.mark.parametrize("method", ["static_targeted", "static_random"])
+@pytest.mark.parametrize(
+  "method",
+  [
+    "static_targeted",
+    pytest.param("static_random", marks=long_test("another run")),
+  ],
+)
 def test_static_images_are_made_once_and_reused(method, tmp_path, capsys):
   results, rows = _train(method, tmp_path)
   assert "static images" in capsys.readouterr().out

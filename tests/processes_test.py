@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from blt_jax import processes
+from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Rates so small that rounding errors stay rounding errors.
@@ -149,7 +150,10 @@ def test_the_first_process_alone_talks_and_writes(two):
   assert not list(workdir.rglob("*.tmp*"))
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize(
+  "killed",
+  [0, pytest.param(1, marks=long_test("the other role, half a minute"))],
+)
 def test_one_process_killed_ends_the_other(tmp_path, killed):
   workdir = tmp_path / "run"
   started = _start_all(*SMALL, f"--workdir={workdir}")
@@ -164,10 +168,7 @@ def test_one_process_killed_ends_the_other(tmp_path, killed):
   assert not (workdir / "results.json").exists()
 
 
-@pytest.mark.skipif(
-  "BLT_LONG_TESTS" not in os.environ,
-  reason="four processes compile for two minutes; set BLT_LONG_TESTS=1",
-)
+@long_test("four processes compile for two minutes")
 def test_signal_to_one_of_four_stops_all_and_one_goes_on(tmp_path, one):
   workdir = tmp_path / "run"
   started = _start_all(*SMALL, f"--workdir={workdir}", count=4, devices=4)

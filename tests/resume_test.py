@@ -279,8 +279,10 @@ def test_missing_report_of_a_finished_run_is_written(
   workdir = tmp_path / "run"
   shutil.copytree(whole, workdir)
   (workdir / "report.html").unlink()
+  (workdir / workdirs.LOCK).write_text("of a process that was killed")
   training.train(make_config(), workdir)
   assert (workdir / "report.html").exists()
+  assert not (workdir / workdirs.LOCK).exists()
 
 
 # Orbax leaves coroutines behind when it fails.

@@ -17,6 +17,7 @@ from blt_jax.checkpoint import Checkpoints
 from blt_jax.data import longtail
 from blt_jax.progress import Progress
 from configs import digits_lt
+from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # So few slots that the ascent is one loop, which is soon compiled.
@@ -31,6 +32,7 @@ import sys
 sys.modules |= dict.fromkeys(("tensorflow", "tensorflow_datasets", "clu"))
 from absl import app
 from benchmarks import step_time
+from tests.marks import long_test
 app.run(step_time.main)
 """
 
@@ -175,6 +177,7 @@ def test_two_devices_make_the_updates_of_one(measured):
   assert report["blt"]["largest_updates"] == largest
 
 
+@long_test("another measurement")
 def test_steps_hallucinated_for_together_count_the_same_images(measured):
   used = problem_file.load(measured[2]).arrays["used"]
   options = dataclasses.replace(SMALL, fields=("perturb.every=2",), devices=1)

@@ -74,7 +74,7 @@ def _run(state, batch, devices=1, **options):
   return jax.device_get((new_state.replace(rng=()), metrics))
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [4])
 def test_devices_change_nothing_but_rounding(state, batch, devices):
   one, many = _run(state, batch), _run(state, batch, devices)
   small_step.assert_close(many, one, rtol=2e-4)
@@ -82,7 +82,7 @@ def test_devices_change_nothing_but_rounding(state, batch, devices):
   assert one[1]["updates"] > 0
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [4])
 def test_devices_do_not_change_what_is_dropped(noisy_state, static, devices):
   one, many = (_run(noisy_state, static, n, static=True) for n in (1, devices))
   small_step.assert_close(many, one, rtol=2e-4)

@@ -17,6 +17,7 @@ import pytest
 from blt_jax import metrics, train
 from blt_jax.report import figures
 from blt_jax.report.record import read_run
+from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # How fast the programs are plays no part here: compile them quickly.
@@ -129,6 +130,7 @@ def test_hallucination_begins_in_the_second_epoch_of_stage_2(finished):
   assert all(0 < mean <= 15 for mean in updates[3:])
 
 
+@long_test("another run")
 def test_hallucinating_ahead_draws_the_same_and_trains_every_step(
   finished, tmp_path
 ):

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,27 +22,30 @@ FILE = "model.onnx"
 FILES = (FILE,)
 
 
+class _Input(NamedTuple):
+  """An input as jax2onnx takes it: a text in the shape is a free size."""
+
+  shape: tuple[Any, ...]
+  dtype: type
+
+
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
-  """Writes a graph from "images", float32 and normalised, to "logits"."""
+  """Writes a graph from "images", uint8, to "logits"."""
   size = model.image_size
   graph = jax2onnx.to_onnx(
-    model.logits,
-    inputs=[("batch", size, size, 3)],
+    model.logits_of_pixels,
+    inputs=[_Input(("batch", size, size, 3), np.uint8)],
     model_name="blt_jax",
+    input_names=["images"],
+    output_names=["logits"],
   )
   onnx.checker.check_model(graph)
   onnx.save(graph, folder / FILE)
 
 
 def load(folder: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
-  """See `formats`; normalises by what model.json says."""
+  """See `formats`."""
   session = onnxruntime.InferenceSession(
     str(folder / FILE), providers=["CPUExecutionProvider"]
   )
-  (images_name,) = (entry.name for entry in session.get_inputs())
-
-  def classify(images: np.ndarray) -> np.ndarray:
-    (logits,) = session.run(None, {images_name: images})
-    return logits
-
-  return classify
+  return lambda images: session.run(["logits"], {"images": images})[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from blt_jax import config_check, convert
 from blt_jax.safetensors import Safetensors
@@ -40,7 +40,7 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
     model.about["backbone"], model.variables
   )
   metadata = {"format": "pt", _ABOUT: json.dumps(model.about)}
-  save_file(tensors, folder / FILE, metadata=metadata)
+  (folder / FILE).write_bytes(save(tensors, metadata=metadata))
 
 
 def read(path: pathlib.Path) -> TrainedModel:
@@ -111,4 +111,10 @@ def _check(file: pathlib.Path, text: str | None) -> dict[str, Any]:
     and all(isinstance(name, str) for name in names)
   ):
     raise ValueError(f"{file}: class_names is no list of texts.")
+  offset = about.get("logit_offset")
+  rule = config_check.several(config_check.NUMBER, length=len(names))
+  if offset is not None and not rule.accepts(offset):
+    raise ValueError(
+      f"{file}: logit_offset is {offset!r}; expected null or {rule.allowed}."
+    )
   return about

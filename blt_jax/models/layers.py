@@ -75,11 +75,12 @@ def norm(
 def max_pool(x: jax.Array) -> jax.Array:
   """3x3 max-pool of stride 2 and padding 1.
 
-  Padded by hand: jax2onnx drops the padding of a max-pool without a word.
+  Padded by hand, and called by keyword: jax2onnx drops the padding of a max-pool
+  without a word, and takes no other arguments than these.
   """
   borders = ((0, 0), (1, 1), (1, 1), (0, 0))
   x = jnp.pad(x, borders, constant_values=-jnp.inf)
-  return nn.max_pool(x, (3, 3), (2, 2))
+  return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
 
 
 def halve(x: jax.Array) -> jax.Array:
