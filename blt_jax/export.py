@@ -116,7 +116,7 @@ def check(model: TrainedModel, folder: pathlib.Path, name: str) -> float:
     if finished.returncode:
       lines = finished.stderr.strip().splitlines() or ["no message"]
       raise ValueError(f"--format={name} can't be loaded: {lines[-1]}")
-    return float(np.max(np.abs(np.load(found) - expected)))
+    return float(np.max(np.abs(np.load(found, allow_pickle=False) - expected)))
 
 
 def sample_images(size: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Exports of a real run: loaded elsewhere, compared, documented."""
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -347,3 +348,17 @@ def test_tensors_of_every_family_come_back(backbone, tmp_path):
       backbone, file, hidden=4, num_classes=3, bias=True
     )
   jax.tree.map(np.testing.assert_array_equal, found, variables)
+
+
+def test_onnx_says_which_environment_it_needs(model, tmp_path):
+  if importlib.util.find_spec("jax2onnx"):
+    pytest.skip("jax2onnx is installed here")
+  with pytest.raises(ImportError, match=r"requirements-onnx\.txt"):
+    export.export(model, tmp_path / "exported", names=["onnx"])
+  assert not (tmp_path / "exported").exists()
+
+
+def test_onnx_gives_the_same_logits(model, tmp_path):
+  pytest.importorskip("jax2onnx")
+  export.export(model, tmp_path / "exported", names=["safetensors", "onnx"])
+  assert (tmp_path / "exported" / "model.onnx").exists()

@@ -70,7 +70,8 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_imported_package_is_required():
-  required = names(requirements("requirements.txt"))
+  files = ("requirements.txt", "requirements-onnx.txt")
+  required = set().union(*(names(requirements(file)) for file in files))
   missing = {
     module: distributions
     for module, distributions in imported_distributions().items()

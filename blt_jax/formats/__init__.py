@@ -26,4 +26,7 @@ def module(name: str) -> ModuleType:
   Raises:
     ImportError: when a package is missing; says which to install.
   """
-  return importlib.import_module(f"blt_jax.formats.{_MODULES[name]}")
+  found = importlib.import_module(f"blt_jax.formats.{_MODULES[name]}")
+  if hasattr(found, "require"):
+    found.require()
+  return found

@@ -8,16 +8,6 @@ import numpy as np
 
 from blt_jax.trained import TrainedModel
 
-try:
-  import jax2onnx
-  import onnx
-  import onnxruntime
-except ImportError as error:
-  raise ImportError(
-    "--format=onnx needs an environment with requirements-onnx.txt, which "
-    "can't be that of requirements.txt (docs/export.md)."
-  ) from error
-
 FILE = "model.onnx"
 FILES = (FILE,)
 
@@ -29,8 +19,24 @@ class _Input(NamedTuple):
   dtype: type
 
 
+def require() -> None:
+  """Raises ImportError, saying what to do, where a package is missing."""
+  try:
+    import jax2onnx  # noqa: F401
+    import onnx  # noqa: F401
+    import onnxruntime  # noqa: F401
+  except ImportError as error:
+    raise ImportError(
+      "--format=onnx needs an environment with requirements-onnx.txt, which "
+      "can't be that of requirements.txt (docs/export.md)."
+    ) from error
+
+
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
   """Writes a graph from "images", uint8, to "logits"."""
+  import jax2onnx
+  import onnx
+
   size = model.image_size
   graph = jax2onnx.to_onnx(
     model.logits_of_pixels,
@@ -45,6 +51,8 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
 
 def load(folder: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
   """See `formats`."""
+  import onnxruntime
+
   session = onnxruntime.InferenceSession(
     str(folder / FILE), providers=["CPUExecutionProvider"]
   )

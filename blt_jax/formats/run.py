@@ -14,7 +14,7 @@ from blt_jax import formats
 def main(name: str, folder: str, images: str, logits: str) -> None:
   """Writes the logits of images, computed in batches of several sizes."""
   classify = formats.module(name).load(pathlib.Path(folder))
-  pixels = np.load(images)
+  pixels = np.load(images, allow_pickle=False)
   parts = np.split(pixels, [1, 4])
   np.save(logits, np.concatenate([classify(part) for part in parts]))
 

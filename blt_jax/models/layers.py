@@ -75,8 +75,8 @@ def norm(
 def max_pool(x: jax.Array) -> jax.Array:
   """3x3 max-pool of stride 2 and padding 1.
 
-  Padded by hand, and called by keyword: jax2onnx drops the padding of a max-pool
-  without a word, and takes no other arguments than these.
+  Padded by hand, and called by keyword: jax2onnx drops the padding of a
+  max-pool without a word, and takes these arguments only.
   """
   borders = ((0, 0), (1, 1), (1, 1), (0, 0))
   x = jnp.pad(x, borders, constant_values=-jnp.inf)
@@ -90,7 +90,7 @@ def halve(x: jax.Array) -> jax.Array:
   return: small images pass through however many of these.
   """
   window = (min(2, x.shape[1]), min(2, x.shape[2]))
-  return nn.avg_pool(x, window, window)
+  return nn.avg_pool(x, window_shape=window, strides=window)
 
 
 def global_pool(x: jax.Array) -> jax.Array:
