@@ -46,9 +46,16 @@ class CommandLine:
       text=True,
     )
 
-  def run(self, arguments: Sequence[str], folder: pathlib.Path) -> Finished:
-    """Runs a command in a folder."""
+  def run(
+    self,
+    arguments: Sequence[str],
+    folder: pathlib.Path,
+    *,
+    seconds: int = _SECONDS,
+  ) -> Finished:
+    """Runs a command in a folder, for so many seconds at most."""
     request = {
+      "seconds": seconds,
       "arguments": list(arguments),
       "folder": str(folder),
       "stdout": str(self._output / "stdout"),
@@ -114,7 +121,7 @@ def _serve() -> None:
 
 def _run(request: dict[str, Any], program: Callable[[], None]) -> None:
   """Becomes the command; does not return."""
-  signal.alarm(_SECONDS)
+  signal.alarm(request["seconds"])
   os.chdir(request["folder"])
   for number, name in ((0, None), (1, "stdout"), (2, "stderr")):
     file = os.open(

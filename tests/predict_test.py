@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from blt_jax import predict, trained
+from blt_jax import workdir as workdirs
 from blt_jax.data.sources import load_digits_lt
 from blt_jax.report.record import read_run
 from tests.small_run import ROOT, trained_run
@@ -141,6 +142,24 @@ def test_an_interrupted_prediction_leaves_the_old_file(run, photos, tmp_path):
   with pytest.raises(Exception, match=""):
     predict.predict(broken, photos, output)
   assert output.read_text() == "old"
+
+
+def test_posthoc_adjustment_is_part_of_the_logits(run):
+  config = workdirs.read_config(run)
+  config.model.posthoc_tau = 1.5
+  classes = {"class_counts": [100, *[10] * 9]}
+  offset = trained._logit_offset(config, classes, step=1)
+  expected = -1.5 * np.log(np.array([100, *[10] * 9]) / 190)
+  np.testing.assert_allclose(offset, expected, rtol=1e-5)
+  model = trained.from_workdir(run)
+  assert model.about["logit_offset"] is None
+  adjusted = trained.TrainedModel(
+    {**model.about, "logit_offset": offset}, model.variables
+  )
+  images = np.ones((2, 8, 8, 3), np.float32)
+  np.testing.assert_allclose(
+    adjusted.logits(images), model.logits(images) + expected, rtol=1e-5
+  )
 
 
 def test_best_and_last_are_other_weights(run):
