@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import jax
 import numpy as np
@@ -74,7 +74,6 @@ def predict(
     ValueError: when there is no image, or the output can't be written.
   """
   paths = find_images(source)
-  problems = 0
   temporary = output.with_name(output.name + ".tmp")
   try:
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -83,24 +82,34 @@ def predict(
     raise ValueError(
       f"--output={output} can't be written: {error.strerror}."
     ) from None
-  with file:
-    rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(_columns(len(model.class_names)))
-    predictions = predictions_of(model, paths)
-    for prediction in logs.progress(
-      predictions, "predict", total=len(paths), unit="image"
-    ):
-      if prediction.problem is None:
-        rows.writerow(_row(prediction, model.class_names))
-      else:
-        problems += 1
-        print(
-          f"left out: {prediction.path}: {prediction.problem}", file=sys.stderr
-        )
+  try:
+    with file:
+      problems = _write(file, model, paths)
+  except BaseException:
+    temporary.unlink()
+    raise
   os.replace(temporary, output)
   logs.say(
     f"{len(paths) - problems} of {len(paths)} images classified: {output}"
   )
+  return problems
+
+
+def _write(file: TextIO, model: TrainedModel, paths: Sequence[str]) -> int:
+  """Writes the rows; returns how many files could not be read."""
+  problems = 0
+  rows = csv.writer(file, lineterminator="\n")
+  rows.writerow(_columns(len(model.class_names)))
+  for prediction in logs.progress(
+    predictions_of(model, paths), "predict", total=len(paths), unit="image"
+  ):
+    if prediction.problem is None:
+      rows.writerow(_row(prediction, model.class_names))
+    else:
+      problems += 1
+      print(
+        f"left out: {prediction.path}: {prediction.problem}", file=sys.stderr
+      )
   return problems
 
 

@@ -34,6 +34,8 @@ _ADDED: dict[str, dict[str, Any]] = {
   "perturb": {"every": 1},
   "checkpoint": {"every_minutes": 10.0},
 }
+# The one of these sections that older versions did not have at all.
+_NEW_SECTION = "checkpoint"
 
 # What may change from one part of a run to the next: it changes nothing in the
 # result but, for devices, the rounding.
@@ -286,7 +288,8 @@ def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
       f"--workdir={workdir} holds no {CONFIG}; expected a directory that a "
       "training run made."
     )
-  sections = {**_ADDED, **content} if "perturb" in content else content
+  older = "perturb" in content and _NEW_SECTION not in content
+  sections = {**content, _NEW_SECTION: {}} if older else content
   return ml_collections.ConfigDict(
     {
       name: {**_ADDED.get(name, {}), **_tuples(value)}

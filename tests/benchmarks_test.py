@@ -29,7 +29,7 @@ def _run(*command):
     [sys.executable, *command],
     cwd=ROOT,
     # How fast the programs are plays no part here: compile them quickly.
-    env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+    env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1"},
     capture_output=True,
     text=True,
     timeout=300,

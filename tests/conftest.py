@@ -17,8 +17,8 @@ os.environ["XLA_FLAGS"] = " ".join(
   [
     os.environ.get("XLA_FLAGS", ""),
     "--xla_force_host_platform_device_count=4",
-    # How fast the programs are plays no part in a test: compile them quickly.
-    "--xla_backend_optimization_level=0",
+    # Compiles in less time than by default, and runs nearly as fast.
+    "--xla_backend_optimization_level=1",
   ]
 ).strip()
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -32,7 +32,7 @@ def _call(*arguments, code=0):
   finished = subprocess.run(
     [sys.executable, "main.py", *arguments],
     cwd=ROOT,
-    env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+    env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1"},
     capture_output=True,
     text=True,
     timeout=300,

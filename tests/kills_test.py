@@ -29,7 +29,7 @@ def victims(tmp_path_factory):
   # One device; how fast the programs are plays no part here.
   environment = {
     **os.environ,
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "XLA_FLAGS": "--xla_backend_optimization_level=1",
   }
   arguments = kills.arguments_of(1, 2)
   reference = kills.Victim(folder / "reference", arguments, environment)

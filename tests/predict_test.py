@@ -1,6 +1,7 @@
 """Predictions of image files by a run, and by an export of it alone."""
 
 import csv
+import itertools
 import os
 import subprocess
 import sys
@@ -118,9 +119,10 @@ def test_any_real_image_format(run, tmp_path):
 def test_unreadable_files_are_named_and_left_out(run, photos, tmp_path, capsys):
   folder = tmp_path / "photos"
   folder.mkdir()
-  Image.new("RGB", (9, 9)).save(folder / "good.png")
+  pixels = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
+  Image.fromarray(pixels).save(folder / "good.png")
   whole = (folder / "good.png").read_bytes()
-  (folder / "cut.png").write_bytes(whole[:-20])
+  (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
   (folder / "text.jpg").write_text("no image")
   (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
   output = tmp_path / "a.csv"
@@ -134,14 +136,22 @@ def test_unreadable_files_are_named_and_left_out(run, photos, tmp_path, capsys):
   assert f"1 of 4 images classified: {output}" in captured.out
 
 
-def test_an_interrupted_prediction_leaves_the_old_file(run, photos, tmp_path):
+def test_an_interrupted_prediction_leaves_the_old_file(
+  run, photos, tmp_path, monkeypatch
+):
   output = tmp_path / "a.csv"
   output.write_text("old")
-  model = trained.from_workdir(run)
-  broken = trained.TrainedModel({**model.about, "image_size": 7}, {})
-  with pytest.raises(Exception, match=""):
-    predict.predict(broken, photos, output)
+  predictions_of = predict.predictions_of
+
+  def interrupted(model, paths):
+    yield from itertools.islice(predictions_of(model, paths), 3)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(predict, "predictions_of", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    predict.predict(trained.from_workdir(run), photos, output)
   assert output.read_text() == "old"
+  assert list(tmp_path.iterdir()) == [output]
 
 
 def test_posthoc_adjustment_is_part_of_the_logits(run):
@@ -158,7 +168,9 @@ def test_posthoc_adjustment_is_part_of_the_logits(run):
   )
   images = np.ones((2, 8, 8, 3), np.float32)
   np.testing.assert_allclose(
-    adjusted.logits(images), model.logits(images) + expected, rtol=1e-5
+    adjusted.logits(images),
+    np.asarray(model.logits(images)) + expected,
+    rtol=1e-5,
   )
 
 

@@ -37,7 +37,7 @@ def _start(number, port, *arguments, count=2, devices=2):
   # How fast the programs are plays no part here: compile them quickly.
   flags = (
     f"--xla_force_host_platform_device_count={devices // count} "
-    "--xla_backend_optimization_level=0"
+    "--xla_backend_optimization_level=1"
   )
   environment = {**os.environ, "XLA_FLAGS": flags}
   if count > 1:

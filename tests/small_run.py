@@ -22,6 +22,8 @@ def make_config(variant="", **fields):
 
 def trained_run(workdir):
   """A finished run whose best epoch is not its last; returns its directory."""
-  config = make_config(stage1__epochs=3, stage2__epochs=0)
+  config = make_config(
+    stage1__epochs=3, stage2__epochs=0, stage1__backbone_rate=0.5
+  )
   train(config, workdir)
   return workdir

@@ -21,7 +21,7 @@ from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # How fast the programs are plays no part here: compile them quickly.
-FLAGS = "--xla_backend_optimization_level=0"
+FLAGS = "--xla_backend_optimization_level=1"
 TIMINGS = (
   "seconds",
   "data_wait_share",

@@ -9,6 +9,8 @@ import zipfile
 
 import pytest
 
+from tests.marks import long_test
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # The digits at 8 pixels, 1 + 1 epochs of 6 steps.
 SMALL = (
@@ -119,6 +121,7 @@ def test_training_finds_the_installed_configuration(run):
   assert (workdir / "results.json").is_file()
 
 
+@long_test("two more runs")
 def test_experiment_trains_with_the_same_program(run):
   flags = (
     "--mode=experiment",
