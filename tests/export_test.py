@@ -12,10 +12,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from blt_jax import convert, export, formats, model_card, predict, trained
+from blt_jax import (
+  build,
+  convert,
+  export,
+  formats,
+  model_card,
+  predict,
+  resume,
+  trained,
+)
 from blt_jax import workdir as workdirs
 from blt_jax.formats import jax_program, safetensors_file
-from tests.small_run import ROOT, trained_run
+from blt_jax.train import train
+from tests.small_run import ROOT, make_config, trained_run
 
 
 @pytest.fixture(scope="module")
@@ -141,16 +151,39 @@ def test_tensors_are_torchvisions(exported, model):
   np.testing.assert_array_equal(tensors["fc.0.weight"], np.asarray(hidden).T)
 
 
-def test_an_export_begins_a_run(exported, tmp_path):
-  backbone = convert.backbone_from_safetensors(
-    "small_resnet10", exported / "model.safetensors"
-  )
-  rebuilt = safetensors_file.read(exported).variables
-  jax.tree.map(
-    np.testing.assert_array_equal,
-    backbone["params"],
-    rebuilt["params"]["backbone"],
-  )
+def test_an_export_begins_a_run(exported, capsys):
+  config = make_config(model__init_from=str(exported / "model.safetensors"))
+  network = build.build_model(config, 10)
+  fresh = build.init_state(config, network, 10)
+  begun = resume.with_pretrained(config, fresh)
+  theirs = safetensors_file.read(exported).variables
+  for mine, wanted in (
+    (begun.params["backbone"], theirs["params"]["backbone"]),
+    (begun.batch_stats, theirs["batch_stats"]),
+    (begun.params["classifier"], fresh.params["classifier"]),
+  ):
+    jax.tree.map(np.testing.assert_array_equal, mine, wanted)
+  assert "the backbone begins with the weights of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  "variant, message",
+  [
+    (",backbone=resnet10", "init_from: .*for resnet10: 'conv1.weight' has"),
+    (
+      ",backbone=densenet121",
+      "init_from: .*'features.conv0.weight' is missing",
+    ),
+  ],
+)
+def test_weights_of_another_backbone_begin_nothing(
+  exported, tmp_path, variant, message
+):
+  path = str(exported / "model.safetensors")
+  config = make_config(variant, model__init_from=path)
+  with pytest.raises(ValueError, match=message):
+    train(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
 
 
 def test_formats_are_added_to_an_export_of_the_same_network(
