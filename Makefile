@@ -2,7 +2,7 @@
 # Another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
-PYTEST_OPTIONS ?= --numprocesses=auto --dist=loadfile
+PYTEST_OPTIONS ?= --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 BIN := .venv/bin
 # Newer than the lock file once everything in it is installed.

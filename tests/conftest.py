@@ -41,6 +41,26 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
+# Files that take minutes, begun first so that no worker ends alone with one.
+_LONGEST = (
+  "blt_colab.ipynb",
+  "processes_test.py",
+  "commands_test.py",
+  "resume_test.py",
+  "experiment_test.py",
+  "train_test.py",
+  "export_test.py",
+  "nonfinite_test.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+  """Brings the longest files to the front."""
+  rank = {name: place for place, name in enumerate(_LONGEST)}
+  items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _free_programs():
   """Gives back what a file compiled: XLA crashes when there is too much."""

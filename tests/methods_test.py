@@ -23,6 +23,7 @@ def _train(method, workdir: pathlib.Path):
     return results, list(csv.DictReader(file))
 
 
+@long_test("another run")
 def test_augmentations_add_images_without_any_update(tmp_path):
   _, rows = _train("augmentations", tmp_path)
   assert float(rows[2]["hallucinated_share"]) > 0.05

@@ -184,6 +184,7 @@ def test_signal_to_one_of_four_stops_all_and_one_goes_on(tmp_path, one):
   _assert_same_training(workdir, one)
 
 
+@long_test("another three compilations")
 def test_two_processes_go_on_with_what_one_began(tmp_path, one):
   workdir = tmp_path / "run"
   (alone,) = _start_all(*SMALL, f"--workdir={workdir}", count=1)

@@ -15,6 +15,7 @@ from blt_jax import train as training
 from blt_jax import workdir as workdirs
 from blt_jax.checkpoint import Checkpoints
 from blt_jax.interrupt import NOTHING, SAVE, STOP, Interrupted, Watch
+from tests.marks import long_test
 from tests.small_run import make_config
 
 TIMINGS = ("seconds", "data_wait_share", "images_per_second")
@@ -128,6 +129,7 @@ def test_checkpoints_in_between_change_no_bit(whole, tmp_path, script):
   _assert_same(tmp_path, whole)
 
 
+@long_test("another run")
 def test_hallucinating_ahead_goes_on_at_the_same_groups(tmp_path, script):
   config = make_config(perturb__every=4)
   script({})

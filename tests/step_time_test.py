@@ -17,7 +17,6 @@ from blt_jax.checkpoint import Checkpoints
 from blt_jax.data import longtail
 from blt_jax.progress import Progress
 from configs import digits_lt
-from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # So few slots that the ascent is one loop, which is soon compiled.
@@ -40,6 +39,8 @@ app.run(step_time.main)
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
   """(output, report, problem file) of the program in a fresh process."""
+  if "BLT_LONG_TESTS" not in os.environ:
+    pytest.skip("compiles for a minute; set BLT_LONG_TESTS=1")
   folder = tmp_path_factory.mktemp("step_time")
   report, problem = folder / "report.json", folder / "problem.npz"
   finished = subprocess.run(
@@ -177,7 +178,6 @@ def test_two_devices_make_the_updates_of_one(measured):
   assert report["blt"]["largest_updates"] == largest
 
 
-@long_test("another measurement")
 def test_steps_hallucinated_for_together_count_the_same_images(measured):
   used = problem_file.load(measured[2]).arrays["used"]
   options = dataclasses.replace(SMALL, fields=("perturb.every=2",), devices=1)
