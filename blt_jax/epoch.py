@@ -111,7 +111,9 @@ class Epoch:
 
   def _train_rest(self, state, pool, watch, save, workdir) -> TrainState:
     run, feeder = self._run, self._run.feeder
-    train_fn = run.train_fn(self.stage, self.number)
+    train_fn = watch.first_call(
+      run.train_fn(self.stage, self.number), self.place
+    )
     title = f"stage {self.stage.number} epoch {self.number}/{self.stage.epochs}"
     rest = self._plan.tail(self.steps)
     with contextlib.closing(feeder.training(rest, pool=pool)) as read:

@@ -5,13 +5,14 @@ ask for a stop at the next step; a second one ends the program at once.
 """
 
 import collections
+import itertools
 import os
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -21,6 +22,7 @@ import numpy as np
 from blt_jax import processes
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -58,6 +60,7 @@ class Watch:
       every_minutes: how often `poll` asks for a checkpoint; 0 for never.
     """
     self.signal: int | None = None
+    self._nothing_to_save: str | None = None
     self._every = 60 * every_minutes
     self._due = time.monotonic() + self._every
     self._answers: collections.deque[Any] = collections.deque()
@@ -135,6 +138,37 @@ class Watch:
         raise self.interrupted(place)
       yield item
 
+  def first_call(
+    self, function: Callable[..., Result], place: str
+  ) -> Callable[..., Result]:
+    """A function whose first call, which compiles it, ends at a signal.
+
+    Compiling takes seconds to minutes and can't be stopped. As long as the last
+    checkpoint holds everything, the program can end in the middle of it. One of
+    several processes can't: the others would wait for it.
+
+    Args:
+      function: to be called when there is nothing to save.
+      place: where the run is, for the message.
+
+    Returns:
+      The function; it raises Interrupted when a stop was asked for before.
+    """
+    calls = itertools.count()
+
+    def call(*arguments: Any) -> Result:
+      if next(calls) or processes.count() > 1:
+        return function(*arguments)
+      if self.signal is not None:
+        raise self.interrupted(place)
+      self._nothing_to_save = place
+      try:
+        return function(*arguments)
+      finally:
+        self._nothing_to_save = None
+
+    return call
+
   def interrupted(self, place: str) -> Interrupted:
     """What ends a run that was asked to stop, once it has saved.
 
@@ -161,6 +195,10 @@ class Watch:
       print(f"{name} again: ends at once", file=sys.stderr, flush=True)
       os._exit(128 + number)
     self.signal = number
+    place = self._nothing_to_save
+    if place is not None:
+      print(self.interrupted(place), file=sys.stderr, flush=True)
+      os._exit(128 + number)
     print(
       f"{name}: stops after a checkpoint at the next step; a second signal "
       "ends at once",

@@ -74,6 +74,8 @@ def predict(
     ValueError: when there is no image, or the output can't be written.
   """
   paths = find_images(source)
+  if output.is_dir():
+    raise ValueError(f"--output={output} is a folder; expected a file.")
   temporary = output.with_name(output.name + ".tmp")
   try:
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from tests import bad_data, bad_flags, command_line
+from tests import bad_data, bad_exports, bad_flags, command_line
 from tests.bad_files import Case, image_folders, png, png_bomb
 
 CASES = [
@@ -23,6 +23,8 @@ CASES = [
   *bad_data.RUNS,
   *bad_data.REPORTS,
   *bad_data.GOING_ON,
+  *bad_exports.PREDICTING,
+  *bad_exports.EXPORTING,
 ]
 
 
