@@ -80,7 +80,7 @@ def folder(tmp_path_factory):
   runs = folder / "runs"
   runs.mkdir()
   for name in ("digits_lt", "a"):
-    (runs / name).symlink_to("image_folder")
+    (runs / name).symlink_to("mine")
   (runs / "b").symlink_to("cifar10_lt,method=neither,seed=1")
   return folder
 
@@ -125,7 +125,7 @@ def test_what_the_commands_leave(folder):
   for path in (
     "exported/model.safetensors",
     "exported/README.md",
-    "runs/image_folder/report.html",
+    "runs/mine/report.html",
     "runs/imagenet_lt/results.json",
     "runs/both/report.html",
   ):
