@@ -181,8 +181,10 @@ def predictions_of(
     shown = jax.device_put(images, dealt)
     probabilities, classes = jax.device_get(likeliest(shown))
     for i, (path, image) in enumerate(read):
-      problem = image if isinstance(image, str) else None
-      yield Prediction(path, classes[i], probabilities[i], problem)
+      if isinstance(image, str):
+        yield Prediction(path, classes[i, :0], probabilities[i, :0], image)
+      else:
+        yield Prediction(path, classes[i], probabilities[i])
 
 
 def _read_all(

@@ -129,6 +129,11 @@ def test_unreadable_files_are_named_and_left_out(run, photos, tmp_path, capsys):
   assert predict.predict(trained.from_workdir(run), folder, output) == 3
   (row,) = rows_of(output)
   assert row["path"] == str(folder / "good.png")
+  (cut,) = predict.predictions_of(
+    trained.from_workdir(run), [str(folder / "cut.png")]
+  )
+  assert cut.problem.startswith("damaged")
+  assert len(cut.classes) == len(cut.probabilities) == 0
   captured = capsys.readouterr()
   assert f"left out: {folder / 'cut.png'}: damaged" in captured.err
   assert f"left out: {folder / 'text.jpg'}: not an image" in captured.err
