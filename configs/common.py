@@ -32,6 +32,9 @@ VARIANT_KEYS = (
   "beta",
   "momentum",
   "confidence",
+  "loss",
+  "reweight",
+  "posthoc",
   "seed",
 )
 
@@ -252,6 +255,13 @@ def _set_confidence(config: ml_collections.ConfigDict, value: str) -> None:
   config.perturb.confidence_choices = ()
 
 
+def _set_loss(config: ml_collections.ConfigDict, value: str) -> None:
+  """A loss of docs/losses.md; LDAM's scale is meant for cosines."""
+  config.model.loss = value
+  if value == "ldam":
+    config.model.classifier = "squashing_cosine"
+
+
 def _field(key: str, section: str, name: str, kind: type):
   """A setter for the pair `key=value` of one field."""
 
@@ -284,5 +294,8 @@ _SETTERS = {
   "beta": _field("beta", "model", "beta", float),
   "momentum": _field("momentum", "perturb", "momentum", float),
   "confidence": _set_confidence,
+  "loss": _set_loss,
+  "reweight": _field("reweight", "model", "reweight_epoch", int),
+  "posthoc": _field("posthoc", "model", "posthoc_tau", float),
   "seed": _field("seed", "", "seed", int),
 }

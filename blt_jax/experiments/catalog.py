@@ -140,6 +140,35 @@ def _confidences() -> tuple[Setting, ...]:
   )
 
 
+# What is compared with BLT and combined with it, with the papers' settings.
+_LOSSES: dict[str, dict[str, str]] = {
+  "cross_entropy": {},
+  "posthoc": {"posthoc": "1.0"},
+  "focal": {"loss": "focal"},
+  "class_balanced": {"loss": "class_balanced"},
+  "balanced_softmax": {"loss": "balanced_softmax"},
+  "ldam_drw": {"loss": "ldam", "reweight": "last fifth"},
+}
+
+
+def _losses() -> tuple[Setting, ...]:
+  alone = [
+    Setting(
+      f"plain, {name}",
+      {"method": "plain", **pairs},
+      against="plain, cross_entropy" if pairs else None,
+    )
+    for name, pairs in _LOSSES.items()
+  ]
+  combined = [
+    Setting(
+      f"blt, {name}", {"method": "blt", **pairs}, against=f"plain, {name}"
+    )
+    for name, pairs in _LOSSES.items()
+  ]
+  return (*alone, *combined)
+
+
 _TABLE3_NOTE = (
   "The paper's row of BLT with ResNet-10 is its bar of gamma 1 and p 0.5, so "
   "gamma is 1 and p 0.5 for all rows."
@@ -338,6 +367,20 @@ _ALL = (
     "main paper",
     _methods(("neither", "blt"), against="neither", p="0.5"),
     figure="confusion_rank",
+  ),
+  Experiment(
+    "losses",
+    "Losses for long tails, alone and with BLT",
+    "not in the paper; docs/losses.md",
+    _losses(),
+    figure="accuracy_bars",
+    note=(
+      "A row of blt is compared with the same loss alone. plain samples "
+      "naturally and has a linear classifier, but for LDAM, whose scale is "
+      "meant for cosines. posthoc is cross entropy with logits adjusted at "
+      "evaluation (tau 1). balanced_softmax is logit_adjustment with tau 1. "
+      "ldam_drw reweighs in the last fifth of stage 2."
+    ),
   ),
 )
 EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in _ALL}

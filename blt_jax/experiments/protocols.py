@@ -20,6 +20,7 @@ class Protocol:
     fields: overrides of configuration fields of every run.
     batches: the paper's batch size -> ours.
     backbones: the paper's backbone -> ours, none to leave it out.
+    last_fifth: epoch of stage 2 at which its last fifth begins.
     note: what differs from the paper, for the report.
   """
 
@@ -29,6 +30,7 @@ class Protocol:
   fields: Mapping[str, Any]
   batches: Mapping[str, str]
   backbones: Mapping[str, tuple[str, ...]]
+  last_fifth: int = 44
   note: str = ""
 
 
@@ -55,6 +57,7 @@ PROTOCOLS: dict[str, Protocol] = {
     },
     batches={"256": "64", "128": "32", "64": "16", "32": "8", "16": "4"},
     backbones=_SMALL_BACKBONES,
+    last_fifth=14,
     note=(
       "Handwritten digits of 16 pixels: a third of the paper's epochs, a "
       "quarter of its batch sizes where these are the subject, batch 32 and "
@@ -101,6 +104,8 @@ def settings_on(
     variant = dict(setting.variant)
     if "batch" in variant:
       variant["batch"] = protocol.batches[variant["batch"]]
+    if "reweight" in variant:
+      variant["reweight"] = str(protocol.last_fifth)
     backbones: tuple[str | None, ...] = (None,)
     if "backbone" in variant:
       backbones = protocol.backbones[variant["backbone"]]
