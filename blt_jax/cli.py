@@ -80,7 +80,13 @@ _CHECKPOINT = flags.DEFINE_enum(
   "checkpoint",
   "best",
   ("best", "last"),
-  "predict, export: which epoch of --workdir.",
+  "evaluate, predict, export: which epoch of --workdir.",
+)
+_POSTHOC_TAU = flags.DEFINE_list(
+  "posthoc_tau",
+  [],
+  "evaluate: values of model.posthoc_tau to try instead of the run's own. "
+  "predict, export: the one to use.",
 )
 _EXPERIMENT = flags.DEFINE_list(
   "experiment", [], "experiment: names, such as table4,fig1, or all."
@@ -111,7 +117,11 @@ def main(arguments: list[str]) -> int:
     from blt_jax.train import evaluate_run
 
     compile_cache.enable()
-    evaluate_run(pathlib.Path(_WORKDIR.value))
+    evaluate_run(
+      pathlib.Path(_WORKDIR.value),
+      checkpoint=_CHECKPOINT.value,
+      posthoc_taus=_posthoc_taus(),
+    )
     return 0
   if _MODE.value == "predict":
     return _predict()
@@ -184,6 +194,12 @@ def _trained():
       f"--mode={_MODE.value} needs one of --workdir=DIR of a run and "
       "--model=DIR of an export."
     )
+  taus = _posthoc_taus()
+  if len(taus) > 1 or (taus and model):
+    raise ValueError(
+      f"--posthoc_tau={','.join(_POSTHOC_TAU.value)}: expected one value for "
+      f"--mode={_MODE.value}, and the --workdir of a run."
+    )
   if model:
     from blt_jax.formats import safetensors_file
 
@@ -191,8 +207,20 @@ def _trained():
   from blt_jax import trained
 
   return trained.from_workdir(
-    pathlib.Path(workdir or ""), checkpoint=_CHECKPOINT.value
+    pathlib.Path(workdir or ""),
+    checkpoint=_CHECKPOINT.value,
+    posthoc_tau=taus[0] if taus else None,
   )
+
+
+def _posthoc_taus() -> list[float]:
+  """The numbers of --posthoc_tau."""
+  try:
+    return [float(text) for text in _POSTHOC_TAU.value]
+  except ValueError:
+    raise ValueError(
+      f"--posthoc_tau={','.join(_POSTHOC_TAU.value)}: expected numbers."
+    ) from None
 
 
 def _experiment() -> int:

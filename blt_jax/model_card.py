@@ -69,7 +69,9 @@ def write(
     folder: of the exported files, which the card tells how to use.
     workdir: of the run, None without it.
   """
-  pictures = _write_figures(workdir, folder) if workdir else []
+  # The run's figures are of what the run measured.
+  measured = workdir if about["accuracy"] else None
+  pictures = _write_figures(measured, folder) if measured else []
   if not pictures and (folder / FIGURES).is_dir():
     pictures = sorted(path.name for path in (folder / FIGURES).glob("*.png"))
   sections = [
@@ -108,6 +110,11 @@ def _title(about: Mapping[str, Any]) -> str:
 
 def _accuracy(about: Mapping[str, Any]) -> str:
   """Accuracies by shot group, and what the groups are."""
+  if not about["accuracy"]:
+    return (
+      "## Accuracy\n\nNot measured: the logits are adjusted by a posthoc_tau "
+      f"of {about['config']['model']['posthoc_tau']}, which is not the run's."
+    )
   counts = np.asarray(about["class_counts"])
   dataset = about["config"]["dataset"]
   groups = longtail.shot_groups(

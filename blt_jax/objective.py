@@ -10,6 +10,7 @@ import numpy as np
 
 from blt_jax import losses
 from blt_jax.class_weights import class_balanced_weights, per_class
+from blt_jax.config_check import check_config
 from blt_jax.data import sampling
 
 
@@ -150,6 +151,21 @@ def gamma_at(
   stage1 = config.stage1
   stage1_steps = stage1.epochs * (int(class_counts.sum()) // stage1.batch_size)
   return sampler_gamma(stage1 if step <= stage1_steps else config.stage2)
+
+
+def with_posthoc(
+  config: ml_collections.ConfigDict, tau: float
+) -> ml_collections.ConfigDict:
+  """A run's configuration with another `model.posthoc_tau`, checked.
+
+  Raises:
+    ValueError: for a tau below 0 or above 10, or one that the loss of the run
+      does not go with.
+  """
+  config = config.copy_and_resolve_references()
+  config.model.posthoc_tau = tau
+  check_config(config)
+  return config
 
 
 def build_adjustment(

@@ -5,12 +5,12 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 
-from blt_jax import auto, build, logs, mapping, processes
+from blt_jax import auto, build, logs, mapping, objective, processes
 from blt_jax import workdir as workdirs
 from blt_jax.checkpoint import FOLDER, Checkpoints
 from blt_jax.config_check import check_config
@@ -292,33 +292,64 @@ def attempt(write: Callable[[], object], what: str) -> None:
     logs.say(f"left out: {what}: {reason}")
 
 
-def evaluate_run(workdir: pathlib.Path) -> dict[str, Any]:
-  """Tests the best epoch of a run and prints its accuracies.
+def evaluate_run(
+  workdir: pathlib.Path,
+  *,
+  checkpoint: str = "best",
+  posthoc_taus: Sequence[float] = (),
+) -> list[dict[str, Any]]:
+  """Tests an epoch of a run and prints its accuracies.
 
   Args:
     workdir: work directory of a run with at least one finished epoch.
+    checkpoint: "best" (by validation) or "last" epoch.
+    posthoc_taus: values of `model.posthoc_tau` to evaluate with instead of the
+      run's own; the accuracies on validation, which are to choose one by, are
+      printed beside those on test.
 
   Returns:
-    {"overall", "many", "medium", "few", "top5"} on the test images, percent.
+    {"overall", "many", "medium", "few", "top5"} on the test images, percent,
+    for each tau, or once.
 
   Raises:
-    ValueError: when the directory holds no run, or no checkpoint.
+    ValueError: when the directory holds no run or no checkpoint, or a tau does
+      not go with the run's loss.
   """
   config = workdirs.read_config(workdir)
   check_config(config)
+  adjusted = [objective.with_posthoc(config, tau) for tau in posthoc_taus]
   run = Run(config)
-  state = build.init_state(config, run.model, run.dataset.num_classes)
-  folder = workdir / FOLDER
-  with Checkpoints(folder, read_only=True) as checkpoints:
+  template = build.init_state(config, run.model, run.dataset.num_classes)
+  with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:
     if checkpoints.latest_step() is None:
       raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
-    _, progress = checkpoints.restore(state)
-    best = dataclasses.asdict(progress)["best"]
-    state, _ = checkpoints.restore(state, step=best["step"])
-  tested = run.summary(run.evaluate(state, run.dataset.test))
+    state, progress = checkpoints.restore(template)
+    epoch = dataclasses.asdict(progress)
+    if checkpoint == "best":
+      epoch = epoch["best"]
+      state, _ = checkpoints.restore(template, step=epoch["step"])
   logs.say(
-    f"stage {best['stage']} epoch {best['epoch']}, the best so far, test:"
+    f"stage {epoch['stage']} epoch {epoch['epoch']}, the {checkpoint} so far, "
+    "test:"
   )
+  if adjusted:
+    return [
+      _evaluate_adjusted(Run(each, dataset=run.dataset), state)
+      for each in adjusted
+    ]
+  tested = run.summary(run.evaluate(state, run.dataset.test))
   for title, values in (("top-1", tested), ("top-5", tested["top5"])):
     logs.say(f"{title}  {logs.accuracies(values)}")
+  return [tested]
+
+
+def _evaluate_adjusted(run: Run, state: TrainState) -> dict[str, Any]:
+  """Prints validation and test accuracies of a post-hoc tau; returns these."""
+  tau = run.config.model.posthoc_tau
+  validation, tested = (
+    run.summary(run.evaluate(state, split))
+    for split in (run.dataset.validation, run.dataset.test)
+  )
+  logs.say(f"tau {tau:<4g} validation  {logs.accuracies(validation)}")
+  logs.say(f"         test        {logs.accuracies(tested)}")
   return tested

@@ -86,25 +86,34 @@ class TrainedModel:
 
 
 def from_workdir(
-  workdir: pathlib.Path, *, checkpoint: str = "best"
+  workdir: pathlib.Path,
+  *,
+  checkpoint: str = "best",
+  posthoc_tau: float | None = None,
 ) -> TrainedModel:
   """The network of a run; its images need not be there.
 
   Args:
     workdir: of a run with at least one finished epoch.
     checkpoint: "best" (by validation) or "last" epoch.
+    posthoc_tau: in place of the run's `model.posthoc_tau`, None for that. The
+      description of another one has no accuracies: the run measured its own.
 
   Returns:
     The network after that epoch.
 
   Raises:
-    ValueError: when the directory holds no run or no checkpoint.
+    ValueError: when the directory holds no run or no checkpoint, or the tau
+      does not go with the run's loss.
     FileNotFoundError: when no checkpoint can be read.
   """
   from blt_jax.checkpoint import FOLDER, Checkpoints
 
   config = workdirs.read_config(workdir)
   check_config(config)
+  own_tau = config.model.posthoc_tau
+  if posthoc_tau is not None:
+    config = objective.with_posthoc(config, posthoc_tau)
   classes = _classes(workdir)
   template = _empty_state(config, len(classes["class_names"]))
   with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:
@@ -114,17 +123,17 @@ def from_workdir(
     row = progress.rows[-1]
     if checkpoint == "best":
       state, row = checkpoints.restore_best(template, progress)
-  return TrainedModel(
-    about=describe(
-      config,
-      **classes,
-      checkpoint=checkpoint,
-      row=row,
-      results=workdirs.read_results(workdir),
-      logit_offset=_logit_offset(config, classes, step=row["step"]),
-    ),
-    variables=jax.device_get(state.variables),
+  about = describe(
+    config,
+    **classes,
+    checkpoint=checkpoint,
+    row=row,
+    results=workdirs.read_results(workdir),
+    logit_offset=_logit_offset(config, classes, step=row["step"]),
   )
+  if config.model.posthoc_tau != own_tau:
+    about["accuracy"] = {}
+  return TrainedModel(about, jax.device_get(state.variables))
 
 
 def describe(

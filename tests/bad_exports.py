@@ -10,7 +10,14 @@ from safetensors.numpy import save
 
 from blt_jax import convert
 from blt_jax.models import create_model
-from tests.bad_files import Case, files, image_folders, nothing, run_folder
+from tests.bad_files import (
+  Case,
+  changed,
+  files,
+  image_folders,
+  nothing,
+  run_folder,
+)
 
 _WEIGHTS = "exported/model.safetensors"
 _PREDICT = "--mode=predict --model=exported --output=a.csv --input="
@@ -181,6 +188,30 @@ PREDICTING = [
     run_folder(contents={"run/classes.json": _CLASSES}),
     "--mode=predict --workdir=run --input=. --output=a.csv",
     ("--workdir=run holds no checkpoint yet",),
+  ),
+  Case(
+    "predict: two taus",
+    run_folder(),
+    "--mode=predict --workdir=run --input=. --output=a.csv --posthoc_tau=1,2",
+    ("--posthoc_tau=1,2", "expected one value for --mode=predict"),
+  ),
+  Case(
+    "export: a tau for an export",
+    exported(),
+    f"{_EXPORT}b --posthoc_tau=1",
+    ("--posthoc_tau=1", "the --workdir of a run"),
+  ),
+  Case(
+    "evaluate: a tau that is no number",
+    run_folder(),
+    "--mode=evaluate --workdir=run --posthoc_tau=1,auto",
+    ("--posthoc_tau=1,auto: expected numbers",),
+  ),
+  Case(
+    "evaluate: a tau and another correction",
+    changed("model", loss="balanced_softmax"),
+    "--mode=evaluate --workdir=run --posthoc_tau=1",
+    ("config.model.posthoc_tau is 1.0", "expected 0 with", "balanced_softmax"),
   ),
   Case(
     "predict: no such checkpoint",

@@ -1,4 +1,4 @@
-"""Benchmarks of convolutions, of the reader and of losses, in small."""
+"""Benchmarks of convolutions and of the reader, in small."""
 
 import json
 import math
@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import convolution_measure, losses, reader_memory
+from benchmarks import convolution_measure, reader_memory
 from benchmarks.convolution_measure import KINDS, Convolution
-from blt_jax import config_check, workdir
 from blt_jax.data import small_images
 from blt_jax.data.dataset import Split
 from blt_jax.experiments import flops
 from configs import digits_lt, image_list
-from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TIMES = ["--repeats=1"]
@@ -227,106 +225,3 @@ def test_reader_refuses_what_is_read_from_files_anyway(config):
 def test_reader_refuses_images_that_lie_in_memory_anyway():
   with pytest.raises(ValueError, match="source is digits, whose images are"):
     reader_memory.measure(digits_lt.get_config(), epochs=1)
-
-
-DIGITS = {
-  "dataset.source": "digits",
-  "dataset.max_per_class": 120,
-  "dataset.imbalance": 24.0,
-  "dataset.validation_per_class": 20,
-  "dataset.image_size": 8,
-  "dataset.resize_size": 8,
-  "stage1.epochs": 1,
-  "stage2.epochs": 1,
-  "num_devices": 1,
-}
-
-
-@pytest.mark.parametrize("method", losses.METHODS)
-@pytest.mark.parametrize("row", losses.ROWS)
-def test_every_run_of_the_losses_has_a_valid_configuration(method, row):
-  config = losses.make_config(
-    method, 1, {**losses.PROTOCOL, **losses.ROWS[row]}
-  )
-  config_check.check_config(config)
-  assert (config.method, config.seed) == (method, 1)
-  for field, value in losses.ROWS[row].items():
-    assert config[field.split(".")[0]][field.split(".")[1]] == value
-
-
-def test_finished_runs_of_losses_are_not_run_again(tmp_path, monkeypatch):
-  commands = []
-
-  def trained(command, **options):
-    del options
-    commands.append(command)
-    folder = pathlib.Path(command[-1].removeprefix("--workdir="))
-    seed = int(folder.name[-1])
-    fields = {**losses.PROTOCOL, **losses.ROWS["ldam"]}
-    workdir.claim(folder, losses.make_config("blt", seed, fields))
-    groups = dict.fromkeys(("overall", "many", "medium", "few"), 40.0 + seed)
-    tested = {"validation": groups, "test": groups}
-    results = {"best": tested, "last": tested}
-    (folder / "results.json").write_text(json.dumps(results))
-
-  monkeypatch.setattr(losses.subprocess, "run", trained)
-  first, again = (
-    losses.measure(
-      tmp_path,
-      rows=["ldam"],
-      methods=["blt"],
-      seeds=[0, 1],
-      fields=losses.PROTOCOL,
-    )
-    for _ in range(2)
-  )
-  assert first == again
-  assert len(commands) == 2
-  assert "--config=configs/cifar10_lt.py:method=blt,seed=1" in commands[1]
-  assert "--config.model.loss=ldam" in commands[1]
-  *_, row = losses.table(first).splitlines()
-  assert row == "| ldam | blt | 2 |" + 4 * " 40.5 ± 0.7 |"
-
-
-@long_test("trains for a minute")
-def test_table_of_losses_is_made_once_of_finished_runs(tmp_path):
-  flags = [f"--field={name}={value}" for name, value in DIGITS.items()]
-  command = (
-    *("-m", "benchmarks.losses", f"--output={tmp_path}", "--seeds=0"),
-    *("--methods=plain", "--rows=balanced_softmax", *flags),
-  )
-  first, again = _run(*command), _run(*command)
-  assert first.returncode == 0, first.stdout + first.stderr
-  assert again.returncode == 0, again.stdout + again.stderr
-  name = "plain,balanced_softmax,seed=0"
-  config = json.loads((tmp_path / name / "config.json").read_text())
-  assert config["model"]["loss"] == "balanced_softmax"
-  results = json.loads((tmp_path / name / "results.json").read_text())
-  cells = [
-    f"{results['last']['test'][group]:.1f}"
-    for group in ("overall", "many", "medium", "few")
-  ]
-  table = (tmp_path / "losses.md").read_text()
-  row = f"| balanced_softmax | plain | 1 | {' | '.join(cells)} |"
-  assert table.splitlines()[2:] == [row]
-  assert first.stdout.count("main.py") == 1
-  assert again.stdout.strip() == table.strip()
-
-
-def test_losses_do_not_take_runs_of_other_fields_for_their_own(tmp_path):
-  fields = {**losses.PROTOCOL, **DIGITS}
-  folder = tmp_path / "plain,focal,seed=0"
-  workdir.claim(folder, losses.make_config("plain", 0, fields))
-  with pytest.raises(ValueError, match="of another configuration: model.loss"):
-    losses.measure(
-      tmp_path, rows=["focal"], methods=["plain"], seeds=[0], fields=fields
-    )
-
-
-def test_spread_of_the_seeds_is_in_the_table():
-  runs = [
-    {"last": {"test": {"overall": x, "many": x, "medium": x, "few": None}}}
-    for x in (40.0, 42.0, 44.0)
-  ]
-  *_, row = losses.table({("blt", "ldam"): runs}).splitlines()
-  assert row == "| ldam | blt | 3 | 42.0 ± 2.0 | 42.0 ± 2.0 | 42.0 ± 2.0 | - |"

@@ -24,7 +24,7 @@ NAMES = (
   *("fig1", "fig3", "fig4"),
   *(f"table{number}" for number in range(1, 7)),
   *("alpha", "beta", "gamma", "p", "extra_images", "static"),
-  *("per_class_gain", "flops", "confusion_rank"),
+  *("per_class_gain", "flops", "confusion_rank", "losses"),
 )
 # What each pair does to a configuration.
 METHODS = {
@@ -48,6 +48,7 @@ FIELDS = {
   "p": "perturb.p",
   "alpha": "model.alpha",
   "beta": "model.beta",
+  "posthoc": "model.posthoc_tau",
 }
 SMALL_RATES = {
   "stage1.backbone_rate": 0.01,
@@ -77,6 +78,12 @@ def _expected(variant):
     elif key == "confidence":
       low, _, high = value.partition("-")
       fields["perturb.confidence"] = [float(low), float(high or low)]
+    elif key == "loss":
+      fields["model.loss"] = value
+      if value == "ldam":
+        fields["model.classifier"] = "squashing_cosine"
+    elif key == "reweight":
+      fields["model.reweight_epoch"] = int(value)
     else:
       assert key == "method"
   return fields
@@ -111,7 +118,7 @@ def test_settings_of_an_experiment_all_differ(name):
   protocol = PROTOCOLS["imagenet_lt"]
   flat = [
     str(workdirs.flatten(configure(protocol, s.variant, overrides={})))
-    for s in EXPERIMENTS[name].settings
+    for s in settings_on(EXPERIMENTS[name], protocol)
   ]
   assert len(set(flat)) == len(flat)
 
@@ -132,7 +139,7 @@ def test_labels_are_unique_and_compared_with_labels_that_exist(name, dataset):
 def test_paths_lead_to_the_papers_numbers(name):
   experiment = EXPERIMENTS[name]
   paths = [s.paper for s in experiment.settings]
-  if name in ("fig1", "fig3", "fig4", "confusion_rank"):
+  if name in ("fig1", "fig3", "fig4", "confusion_rank", "losses"):
     assert set(paths) == {None}
     return
   assert len(set(paths)) == len(paths)
@@ -198,6 +205,18 @@ def test_backbones_that_a_data_set_has_not_are_left_out():
   assert "blt, small_resnet10" in labels
   assert "blt, densenet121" in labels
   assert "blt, resnet152" not in labels
+
+
+@pytest.mark.parametrize("dataset", PROTOCOLS)
+def test_deferred_weights_come_in_the_last_fifth_of_stage_2(dataset):
+  protocol = PROTOCOLS[dataset]
+  settings = settings_on(EXPERIMENTS["losses"], protocol)
+  ldam = next(s for s in settings if s.label == "plain, ldam_drw")
+  config = configure(protocol, ldam.variant, overrides={})
+  first, epochs = config.model.reweight_epoch, config.stage2.epochs
+  # Of the epochs before it as many are done as can be without cutting a fifth.
+  assert first - 1 <= 0.8 * epochs < first + 1
+  assert first > config.stage1.epochs
 
 
 def test_packaged_numbers_are_those_of_the_specification(shared):

@@ -14,6 +14,7 @@ from blt_jax import predict, trained
 from blt_jax import workdir as workdirs
 from blt_jax.data.sources import load_digits_lt
 from blt_jax.report.record import read_run
+from blt_jax.train import evaluate_run
 from tests.small_run import ROOT, trained_run
 
 
@@ -177,6 +178,32 @@ def test_posthoc_adjustment_is_part_of_the_logits(run):
     np.asarray(model.logits(images)) + expected,
     rtol=1e-5,
   )
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_evaluate_tries_posthoc_taus_without_training(run, checkpoint, capsys):
+  taus = (0.0, 1.0)
+  found = evaluate_run(run, checkpoint=checkpoint, posthoc_taus=taus)
+  own = trained.from_workdir(run, checkpoint=checkpoint)
+  dataset, counts = load_digits_lt(), np.array(own.about["class_counts"])
+  for tau, tested in zip(taus, found, strict=True):
+    # The digits of 8 pixels are neither resized nor cropped.
+    images = dataset.test.images
+    logits = np.asarray(own.logits_of_pixels(images))
+    predicted = np.argmax(logits - tau * np.log(counts / counts.sum()), axis=1)
+    right = predicted == dataset.test.labels
+    each = [right[dataset.test.labels == c].mean() for c in range(10)]
+    assert tested["overall"] == pytest.approx(100 * np.mean(each), abs=1e-4)
+    model = trained.from_workdir(run, checkpoint=checkpoint, posthoc_tau=tau)
+    assert bool(model.about["accuracy"]) == (tau == 0.0)
+    ours = np.argmax(model.logits_of_pixels(images), axis=1)
+    np.testing.assert_array_equal(ours, predicted)
+  assert found[0] != found[1]
+  lines = capsys.readouterr().out.splitlines()
+  assert f"the {checkpoint} so far" in lines[0]
+  assert lines[1].startswith("tau 0    validation  overall ")
+  assert lines[4].startswith("         test        overall ")
+  assert len(lines) == 5
 
 
 def test_best_and_last_are_other_weights(run):
