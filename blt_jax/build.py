@@ -278,13 +278,26 @@ def state_of(
   )
 
 
+def rate_scale(
+  config: ml_collections.ConfigDict, section: ml_collections.ConfigDict
+) -> float:
+  """What a stage's learning rates are multiplied by.
+
+  The linear scaling rule of Goyal et al., Accurate, Large Minibatch SGD (2017),
+  from `optimizer.rate_batch_size` to the stage's batch size.
+  """
+  made_for = config.optimizer.rate_batch_size
+  return section.batch_size / made_for if made_for else 1.0
+
+
 def with_optimizer(
   config: ml_collections.ConfigDict, state: TrainState, stage: Stage
 ) -> TrainState:
   """The state with a fresh optimizer and the learning rates of a stage."""
+  scale = rate_scale(config, stage.config)
   schedules = (
     optimizer.step_schedule(
-      rate, stage.config.drop_epochs, steps_per_epoch=stage.steps
+      scale * rate, stage.config.drop_epochs, steps_per_epoch=stage.steps
     )
     for rate in (stage.config.backbone_rate, stage.config.classifier_rate)
   )

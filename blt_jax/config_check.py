@@ -152,6 +152,7 @@ _MODEL_RULES = {
 _OPTIMIZER_RULES = {
   "momentum": number(0.0, 1.0),
   "weight_decay": number(0.0),
+  "rate_batch_size": whole(0),
 }
 _PERTURB_RULES = {
   "p": number(0.0, 1.0),

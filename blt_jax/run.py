@@ -103,6 +103,13 @@ class Run:
       logs.say(line)
     for note in self.notes():
       logs.say(f"note: {note}")
+    sizes = {stage.batch_size for stage in self.stages}
+    made_for = self.config.optimizer.rate_batch_size
+    for size in sorted(sizes - {made_for} if made_for else ()):
+      logs.say(
+        f"learning rates times {size / made_for:g} for batches of {size}: they "
+        f"are given for {made_for}"
+      )
     epochs = " + ".join(str(stage.epochs) for stage in self.stages)
     logs.say(
       f"{self.config.method} with {self.config.model.backbone}, {epochs} "

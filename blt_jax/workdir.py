@@ -31,6 +31,7 @@ _ADDED: dict[str, dict[str, Any]] = {
     "reweight_epoch": 0,
     "posthoc_tau": 0.0,
   },
+  "optimizer": {"rate_batch_size": 0},
   "perturb": {"every": 1},
   "checkpoint": {"every_minutes": 10.0},
 }

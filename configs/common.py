@@ -34,7 +34,6 @@ VARIANT_KEYS = (
   "confidence",
   "loss",
   "reweight",
-  "posthoc",
   "seed",
 )
 
@@ -102,6 +101,9 @@ def default() -> ml_collections.ConfigDict:
   config.optimizer = optimizer = ml_collections.ConfigDict()
   optimizer.momentum = 0.9  # Of SGD.
   optimizer.weight_decay = 5e-4  # L2 on every parameter.
+  # Batch that the learning rates are for: others' are scaled in proportion
+  # (Goyal et al., 2017). 0: the rates are as they stand.
+  optimizer.rate_batch_size = 0
 
   config.perturb = perturb = ml_collections.ConfigDict()
   perturb.p = 0.25  # Share of a batch's tail draws to hallucinate for.
@@ -296,6 +298,5 @@ _SETTERS = {
   "confidence": _set_confidence,
   "loss": _set_loss,
   "reweight": _field("reweight", "model", "reweight_epoch", int),
-  "posthoc": _field("posthoc", "model", "posthoc_tau", float),
   "seed": _field("seed", "", "seed", int),
 }

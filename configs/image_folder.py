@@ -30,4 +30,5 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config.model.backbone = "auto"  # Picked: by the size and number of images.
   config.stage1.batch_size = 0  # Picked: by the number of images.
   config.stage2.batch_size = 0
+  config.optimizer.rate_batch_size = 256  # The paper's.
   return common.variant(config, arg)

@@ -8,6 +8,7 @@ import pytest
 from blt_jax import ahead, hallucinate, train_step
 from blt_jax.models import create_model
 from tests import small_step
+from tests.marks import long_test
 from tests.small_step import CLASSES, SLOTS
 
 EVERY = 3
@@ -80,7 +81,9 @@ def test_each_step_gets_what_it_would_make_with_the_first_ones_network(
     assert expected.num_updates.sum() > 0
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+  "devices", [1, pytest.param(2, marks=long_test("compiles again"))]
+)
 def test_the_first_step_of_a_group_is_the_step_that_hallucinates_itself(
   state, devices
 ):

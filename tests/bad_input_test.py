@@ -56,13 +56,6 @@ IMAGES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def command_lines(tmp_path_factory):
-  program = command_line.CommandLine(tmp_path_factory.mktemp("output"))
-  yield program
-  program.close()
-
-
 @pytest.fixture
 def folder(tmp_path):
   folder = tmp_path / "folder"

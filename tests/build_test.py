@@ -5,10 +5,13 @@ import json
 import pathlib
 import re
 
+import jax
 import numpy as np
 import pytest
 
 from blt_jax import build, config_check
+from blt_jax.run import Run
+from tests.small_run import make_config
 
 
 def _config(name, **fields):
@@ -174,3 +177,24 @@ def test_arrays_go_by_the_folders_config(tmp_path):
   np.testing.assert_array_equal(
     build.build_dataset(config).class_counts, [1, 1]
   )
+
+
+def test_learning_rates_are_in_proportion_to_the_batch():
+  """Rates for 256 images: a batch of 64 has a quarter of them."""
+  steps = {}
+  for size, made_for in ((64, 0), (64, 256), (64, 64)):
+    config = make_config()
+    config.optimizer.update(rate_batch_size=made_for, weight_decay=0.0)
+    config.stage1.update(batch_size=size, backbone_rate=0.1)
+    config.stage1.classifier_rate = 0.2
+    run = Run(config)
+    stage = run.stages[0]
+    state = build.init_state(config, run.model, 10)
+    state = build.with_optimizer(config, state, stage)
+    ones = jax.tree.map(np.ones_like, state.params)
+    updates, _ = state.tx.update(ones, state.opt_state, state.params)
+    backbone = np.unique(updates["backbone"]["conv1"]["kernel"])
+    steps[made_for] = (*backbone, *np.unique(updates["classifier"]["kernel"]))
+  np.testing.assert_allclose(steps[0], (-0.1, -0.2), rtol=1e-6)
+  np.testing.assert_allclose(steps[256], (-0.025, -0.05), rtol=1e-6)
+  assert steps[64] == steps[0]

@@ -48,7 +48,6 @@ FIELDS = {
   "p": "perturb.p",
   "alpha": "model.alpha",
   "beta": "model.beta",
-  "posthoc": "model.posthoc_tau",
 }
 SMALL_RATES = {
   "stage1.backbone_rate": 0.01,

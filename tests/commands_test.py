@@ -1,18 +1,26 @@
-"""Runs the commands of the README, on the digits where its data are absent.
+"""Runs the commands of the README and of docs/, on the digits in small.
 
 What a command is run with beside its own flags makes it small; a command that
-is not listed here fails the test.
+is not listed here fails the test. Those of docs/ are run with BLT_LONG_TESTS,
+and otherwise only parsed.
 """
 
 import re
 import shlex
+import subprocess
+import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
+from blt_jax import convert
+from blt_jax.models import create_model
 from tests import command_line
+from tests.marks import long_test
 
 README = (command_line.ROOT / "README.md").read_text()
 SMALL = (
@@ -49,6 +57,45 @@ COMMANDS = {
   "--mode=experiment --experiment=table4": ("--dry_run",),
   "--mode=experiment --experiment=all": (),
 }
+# Of docs/, in the order of trying.
+PAGES_COMMANDS = {
+  "--config=configs/image_folder.py --config.dataset.root=DIR": SMALL,
+  "--config=configs/image_folder.py:backbone=": (
+    *SMALL,
+    "--config.model.backbone=small_resnet10",
+    "--config.dataset.image_size=8",
+    "--config.dataset.resize_size=8",
+  ),
+  "--config=": (*DIGITS, "--config.dataset.class_names="),
+  "--mode=predict": (),
+  "--mode=export --workdir": (),
+  "--mode=evaluate": (),
+  "--mode=experiment": ("--dry_run",),
+}
+PLACES = {
+  "NAME": "table4",
+  "RUN": "runs/digits_lt",
+  "--devices=D": "--devices=2",
+  "--steps=S": "--steps=8",
+  "every=E": "every=4",
+  "[--together]": "--together",
+}
+# Beginning of a line of docs/ -> where it is tried, or why it can't be.
+PAGES_ELSEWHERE = {
+  "JAX_COORDINATOR_ADDRESS=": "processes_test.py",
+  "for process in 0 1": "processes_test.py",
+  "XLA_FLAGS=": "processes_test.py",
+  "srun ": "no SLURM here; processes_test.py has its variables",
+  "cd DIR && mkdir train": "archives of ImageNet",
+  "tar -xf ILSVRC2012_img_train": "archives of ImageNet",
+  "for f in train/*.tar": "archives of ImageNet",
+  "python3 -m venv onnx": "installs from the network",
+  "onnx/bin/python": "export_test.py, where jax2onnx is installed",
+  "python tools/pth_to_safetensors.py": "pytorch_test.py",
+  "make .venv": "the gate",
+  "pip install torch": "installs from the network",
+  "python benchmarks/pytorch_small_cifar10_lt.py": "PyTorch, which isn't here",
+}
 # Run by others: `make test` runs this, examples_test.py the examples.
 ELSEWHERE = (
   "make demo",
@@ -61,6 +108,45 @@ ELSEWHERE = (
 def commands():
   lines = re.findall(r"^    (python main\.py .*)$", README, re.M)
   return [line.removeprefix("python main.py ") for line in lines]
+
+
+def page_lines():
+  """Lines of docs/ that are commands, continued ones as one."""
+  lines = []
+  for page in sorted((command_line.ROOT / "docs").glob("*.md")):
+    text = page.read_text().replace("\\\n", " ")
+    short = re.search(r'^    M="(.*)"$', text, re.M)
+    if short:
+      text = text.replace(short[0], "")
+    for line in re.findall(r"^    (.*)$", text, re.M):
+      if short:
+        line = line.replace("$M", short[1])
+      for place, value in PLACES.items():
+        line = re.sub(re.escape(place) + r"\b", lambda _, v=value: v, line)
+      line = re.sub(r",\s+", ",", line.partition(" #")[0])
+      lines.append(" ".join(line.split()))
+  begin = r"(\.venv/|[A-Z_]+=\S+ \S|onnx/|(python3?|make|pip|srun|cd|tar|for) )"
+  return [line for line in dict.fromkeys(lines) if re.match(begin, line)]
+
+
+def page_commands(program):
+  """What follows `python program` on the lines of docs/ that have it."""
+  return [
+    command[1]
+    for line in page_lines()
+    if (
+      command := re.fullmatch(
+        rf"(?:\.venv/bin/)?python {program}[ .](.*)", line
+      )
+    )
+  ]
+
+
+def extra_of(command, table):
+  """What a command is run with beside its own flags; None if unknown."""
+  return next(
+    (flags for begin, flags in table.items() if command.startswith(begin)), None
+  )
 
 
 @pytest.fixture(scope="module")
@@ -86,24 +172,19 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def outputs(folder, tmp_path_factory):
+def outputs(folder, command_lines):
   """{command: Finished} of all commands, run in the README's order."""
-  program = command_line.CommandLine(tmp_path_factory.mktemp("output"))
-  finished = {}
-  for command in commands():
-    extra = next(
-      flags for begin, flags in COMMANDS.items() if command.startswith(begin)
+  return {
+    command: command_lines.run(
+      [*shlex.split(command), *extra_of(command, COMMANDS)], folder, seconds=240
     )
-    finished[command] = program.run(
-      [*shlex.split(command), *extra], folder, seconds=240
-    )
-  program.close()
-  return finished
+    for command in commands()
+  }
 
 
 def test_every_command_of_the_readme_is_known():
   for command in commands():
-    assert any(command.startswith(begin) for begin in COMMANDS), command
+    assert extra_of(command, COMMANDS) is not None, command
   for command in re.findall(
     r"^    ((?:make|pip|blt-jax|\.venv).*)$", README, re.M
   ):
@@ -130,3 +211,57 @@ def test_what_the_commands_leave(folder):
     "runs/both/report.html",
   ):
     assert (folder / path).stat().st_size, path
+
+
+def test_every_command_of_the_pages_is_known():
+  mains = page_commands("main.py")
+  for command in mains:
+    assert extra_of(command, PAGES_COMMANDS) is not None, command
+  ours = (*mains, *page_commands("-m benchmarks"))
+  assert len(ours) > 30
+  for line in page_lines():
+    elsewhere = extra_of(line, PAGES_ELSEWHERE) is not None
+    assert line.endswith(ours) != elsewhere, line
+  for begin in PAGES_ELSEWHERE:
+    assert any(line.startswith(begin) for line in page_lines()), begin
+
+
+def test_flags_of_the_pages_are_understood(folder, command_lines):
+  for command in page_commands("main.py"):
+    finished = command_lines.run(
+      [*shlex.split(command), "--only_check_args"], folder
+    )
+    assert finished.code == 0, f"{command}\n{finished.stderr[-2000:]}"
+
+
+@long_test("imports JAX a dozen times")
+@pytest.mark.parametrize("command", page_commands("-m benchmarks"))
+def test_flags_of_the_benchmarks_are_understood(command):
+  """Each benchmark is run in small by a test of its own."""
+  module, *flags = shlex.split(command)
+  finished = subprocess.run(
+    [sys.executable, "-m", f"benchmarks.{module}", *flags, "--only_check_args"],
+    cwd=command_line.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert finished.returncode == 0, finished.stderr[-2000:]
+
+
+@long_test("trains for two minutes")
+@pytest.mark.usefixtures("outputs")
+def test_commands_of_the_pages_end_well(folder, command_lines, tmp_path):
+  network = create_model("small_resnet10", 10)
+  variables = network.init(
+    jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32), train=False
+  )
+  tensors = convert.network_to_torchvision("small_resnet10", variables)
+  save_file(tensors, folder / "resnet50.safetensors")
+  for number, command in enumerate(page_commands("main.py")):
+    flags = [*shlex.split(command), *extra_of(command, PAGES_COMMANDS)]
+    if command.startswith("--config="):
+      flags.append(f"--workdir={tmp_path / str(number)}")
+    finished = command_lines.run(flags, folder, seconds=240)
+    assert finished.code == 0, f"{command}\n{finished.stderr[-2000:]}"

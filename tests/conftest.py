@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 
 # Read when jax and TensorFlow are first imported, so set before either is.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -32,6 +33,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
 import pytest
+
+from tests import command_line
 
 atexit.register(
   shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
@@ -98,6 +101,14 @@ def disk(tmp_path):
     pytest.skip("mounting a file system is not allowed here")
   yield disk
   subprocess.run(["umount", str(disk.path)], check=True)
+
+
+@pytest.fixture(scope="session")
+def command_lines(tmp_path_factory) -> Iterator[command_line.CommandLine]:
+  """Runs main.py, forked from a process that has imported everything."""
+  program = command_line.CommandLine(tmp_path_factory.mktemp("output"))
+  yield program
+  program.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from tests.marks import long_test
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # The digits at 8 pixels, 1 + 2 epochs of 6 steps.
 SMALL = (
@@ -157,6 +159,7 @@ def test_run_that_fails_is_named_and_the_exit_code_is_1(tmp_path):
   assert "## Not finished\n\n- neither: neither,seed=0\n- blt: " in report
 
 
+@long_test("another run")
 def test_interrupt_ends_with_a_report_of_what_is_there(tmp_path):
   process = subprocess.Popen(
     [sys.executable, "main.py", *SMALL, f"--output={tmp_path}"],
@@ -200,15 +203,19 @@ def test_interrupt_ends_with_a_report_of_what_is_there(tmp_path):
     ),
   ],
 )
-def test_bad_flags_end_with_one_line(tmp_path, arguments, culprit):
+def test_bad_flags_end_with_one_line(
+  tmp_path, command_lines, arguments, culprit
+):
   flags = ("--mode=experiment", f"--output={tmp_path / 'x'}", *arguments)
-  _, errors = _call(*flags, code=1)
-  (line,) = errors.strip().splitlines()
+  finished = command_lines.run(flags, ROOT)
+  assert finished.code == 1
+  (line,) = finished.stderr.strip().splitlines()
   assert line.startswith("error: ")
   assert culprit in line
   assert not (tmp_path / "x").exists()
 
 
-def test_output_is_needed():
-  _, errors = _call("--mode=experiment", "--experiment=fig1", code=1)
-  assert "--mode=experiment needs --output=DIR" in errors
+def test_output_is_needed(command_lines):
+  finished = command_lines.run(["--mode=experiment", "--experiment=fig1"], ROOT)
+  assert finished.code == 1
+  assert "--mode=experiment needs --output=DIR" in finished.stderr

@@ -1,9 +1,6 @@
 """What users get wrong on the command line: one line, and a non-zero exit."""
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -40,25 +37,22 @@ def _list_flags(root):
   )
 
 
-def _refused(tmp_path, *arguments):
-  """The single line on stderr of a command that must fail at once."""
-  workdir = tmp_path / "work"
-  finished = subprocess.run(
-    [sys.executable, "main.py", *arguments, f"--workdir={workdir}"],
-    cwd=ROOT,
-    env={**os.environ, "XLA_FLAGS": "", "JAX_NUM_CPU_DEVICES": "2"},
-    capture_output=True,
-    text=True,
-    timeout=120,
-    check=False,
-  )
-  assert finished.returncode != 0
-  assert "Traceback" not in finished.stderr
-  lines = finished.stderr.strip().splitlines()
-  assert len(lines) == 1, finished.stderr
-  assert lines[0].startswith("error: ")
-  assert not workdir.exists()
-  return lines[0]
+@pytest.fixture
+def refused(tmp_path, command_lines):
+  """Gives the single line on stderr of a command that must fail at once."""
+
+  def run(*arguments):
+    workdir = tmp_path / "work"
+    finished = command_lines.run([*arguments, f"--workdir={workdir}"], ROOT)
+    assert finished.code != 0
+    assert "Traceback" not in finished.stderr
+    lines = finished.stderr.strip().splitlines()
+    assert len(lines) == 1, finished.stderr
+    assert lines[0].startswith("error: ")
+    assert not workdir.exists()
+    return lines[0]
+
+  return run
 
 
 @pytest.mark.parametrize(
@@ -92,13 +86,13 @@ def _refused(tmp_path, *arguments):
     ),
   ],
 )
-def test_bad_flags_end_with_one_line(tmp_path, arguments, culprit):
-  assert culprit in _refused(tmp_path, *arguments)
+def test_bad_flags_end_with_one_line(refused, arguments, culprit):
+  assert culprit in refused(*arguments)
 
 
-def test_missing_data_root_is_named(tmp_path):
+def test_missing_data_root_is_named(tmp_path, refused):
   flags = _list_flags(tmp_path / "nowhere")
-  assert str(tmp_path / "nowhere") in _refused(tmp_path, *flags)
+  assert str(tmp_path / "nowhere") in refused(*flags)
 
 
 @pytest.mark.parametrize(
@@ -112,47 +106,35 @@ def test_missing_data_root_is_named(tmp_path):
     ("1.png 3\n", "class 2"),
   ],
 )
-def test_bad_list_names_line_file_or_class(tmp_path, lists, line, culprit):
+def test_bad_list_names_line_file_or_class(refused, lists, line, culprit):
   good = (lists / "train.txt").read_text().splitlines(keepends=True)
   (lists / "train.txt").write_text("".join([good[0], line, *good[1:]]))
-  assert culprit in _refused(tmp_path, *_list_flags(lists))
+  assert culprit in refused(*_list_flags(lists))
 
 
-def test_label_of_validation_out_of_range_names_its_line(tmp_path, lists):
+def test_label_of_validation_out_of_range_names_its_line(refused, lists):
   (lists / "val.txt").write_text("0.png 0\n1.png 7\n")
-  assert "val.txt:2" in _refused(tmp_path, *_list_flags(lists))
+  assert "val.txt:2" in refused(*_list_flags(lists))
 
 
-def test_image_that_is_none_is_named_while_training(tmp_path, lists):
+def test_image_that_is_none_is_named_while_training(
+  tmp_path, lists, command_lines
+):
   (lists / "3.png").write_bytes(b"this is no image")
-  finished = subprocess.run(
+  finished = command_lines.run(
     [
-      sys.executable,
-      "main.py",
       *_list_flags(lists),
       "--config.dataset.on_error=stop",
       f"--workdir={tmp_path / 'w'}",
     ],
-    cwd=ROOT,
-    env={**os.environ, "XLA_FLAGS": ""},
-    capture_output=True,
-    text=True,
-    timeout=200,
-    check=False,
+    ROOT,
   )
-  assert finished.returncode != 0
+  assert finished.code != 0
   assert "3.png" in finished.stderr.strip().splitlines()[-1]
 
 
-def test_help_lists_the_flags():
-  finished = subprocess.run(
-    [sys.executable, "main.py", "--help"],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=120,
-    check=False,
-  )
+def test_help_lists_the_flags(command_lines):
+  finished = command_lines.run(["--help"], ROOT)
   for flag in ("--config:", "--mode:", "--workdir:", "--[no]dry_run:"):
     assert flag in finished.stdout
   assert "python main.py --mode=evaluate --workdir=" in finished.stdout

@@ -30,6 +30,7 @@ def test_augmentations_add_images_without_any_update(tmp_path):
   assert float(rows[2]["mean_updates"]) == 0
 
 
+@long_test("another run")
 def test_entire_batch_hallucinates_for_every_class(tmp_path):
   _, rows = _train("blt_entire_batch", tmp_path)
   # A quarter of 64 images, less the classes that were never confused.

@@ -11,6 +11,7 @@ from blt_jax import train as train_module
 from blt_jax.checkpoint import Checkpoints
 from blt_jax.data.sampling import HallucinationPlan, epoch_plan
 from blt_jax.data.sources import Split
+from tests.marks import long_test
 from tests.small_run import make_config
 
 SOUND = {"loss": 12.0, "gradient_norm": 2.0, "largest_pixel": 3.0}
@@ -137,6 +138,7 @@ def test_empty_tail_trains_without_hallucinations(tmp_path):
   assert [row["val_few"] for row in rows] == ["nan"] * 2
 
 
+@long_test("another run")
 def test_one_image_a_class_is_hallucinated_from_itself(tmp_path):
   config = make_config(dataset__max_per_class=1, dataset__imbalance=1.0)
   config.stage1.epochs, config.stage2.batch_size = 0, 10
@@ -144,6 +146,7 @@ def test_one_image_a_class_is_hallucinated_from_itself(tmp_path):
   assert int(rows[1]["hallucinated"]) > 0
 
 
+@long_test("another run")
 def test_batches_without_a_tail_image_train(tmp_path):
   # Four images a batch, drawn as often as there are images: few of the tail.
   config = make_config(",method=blt_uniform")

@@ -97,7 +97,9 @@ def test_commands_make_the_planned_configurations(tmp_path, dataset):
 
 
 def test_shared_stage_1_is_trained_first_and_the_trainer_accepts_it(tmp_path):
-  plan = _plan(["all"], tmp_path, seeds=(0, 1))
+  # Losses act in stage 1, so that theirs can't be shared.
+  papers = [name for name in EXPERIMENTS if name != "losses"]
+  plan = _plan(papers, tmp_path, seeds=(0, 1))
   trained = set()
   shared = 0
   for run, _, stage1 in shelf.in_order(plan.runs):
@@ -113,6 +115,14 @@ def test_shared_stage_1_is_trained_first_and_the_trainer_accepts_it(tmp_path):
   assert shared > len(plan.runs) / 2
   keys = [run.stage1_key() for run in plan.runs]
   assert len(trained) == len(set(keys))
+
+
+def test_methods_share_the_stage_1_of_a_loss_and_classifier(tmp_path):
+  plan = _plan(["losses"], tmp_path)
+  stage1 = {run.name: path for run, _, path in shelf.in_order(plan.runs)}
+  ldam = stage1["blt,loss=ldam,reweight=15,seed=0"]
+  assert ldam.name == "plain,loss=ldam,reweight=15,seed=0"
+  assert [path for path in stage1.values() if path] == [ldam]
 
 
 def test_another_seed_head_or_rate_trains_a_stage_1_of_its_own(tmp_path):

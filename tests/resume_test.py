@@ -140,6 +140,7 @@ def test_hallucinating_ahead_goes_on_at_the_same_groups(tmp_path, script):
   _assert_same(tmp_path / "stopped", tmp_path / "whole", config)
 
 
+@long_test("two more runs")
 def test_static_images_are_those_of_the_end_of_stage_1(tmp_path, script):
   config = make_config(",method=static_targeted")
   script({})

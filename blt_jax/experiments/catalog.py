@@ -143,7 +143,6 @@ def _confidences() -> tuple[Setting, ...]:
 # What is compared with BLT and combined with it, with the papers' settings.
 _LOSSES: dict[str, dict[str, str]] = {
   "cross_entropy": {},
-  "posthoc": {"posthoc": "1.0"},
   "focal": {"loss": "focal"},
   "class_balanced": {"loss": "class_balanced"},
   "balanced_softmax": {"loss": "balanced_softmax"},
@@ -377,9 +376,9 @@ _ALL = (
     note=(
       "A row of blt is compared with the same loss alone. plain samples "
       "naturally and has a linear classifier, but for LDAM, whose scale is "
-      "meant for cosines. posthoc is cross entropy with logits adjusted at "
-      "evaluation (tau 1). balanced_softmax is logit_adjustment with tau 1. "
-      "ldam_drw reweighs in the last fifth of stage 2."
+      "meant for cosines. balanced_softmax is logit_adjustment with tau 1. "
+      "ldam_drw reweighs in the last fifth of stage 2. Post-hoc adjustment "
+      "needs no run of its own: --mode=evaluate --posthoc_tau=1."
     ),
   ),
 )
