@@ -170,7 +170,7 @@ def _use(about: Mapping[str, Any], folder: pathlib.Path) -> str:
     f"bytes normalise them; others want (x / 255 - mean) / std with mean "
     f"({mean}) and std ({std}). Layout: [n, {size}, {size}, 3].",
     "",
-    "    python main.py --mode=predict --model=. --input=PHOTOS "
+    "    python -m blt_jax --mode=predict --model=. --input=PHOTOS "
     "--output=predictions.csv",
     "",
     "```python",
@@ -212,5 +212,5 @@ def _training(about: Mapping[str, Any]) -> str:
     "BLT: Kozerawski, Fragoso, Karianakis, Mittal, Turk, Chen. *BLT: Balancing "
     "Long-Tailed Datasets with Adversarially-Perturbed Images*, ACCV 2020. The "
     "configuration of the run:\n\n"
-    f"```json\n{config}\n```"
+    f"<details>\n\n```json\n{config}\n```\n\n</details>"
   )
