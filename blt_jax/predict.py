@@ -15,19 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from blt_jax import logs
 from blt_jax.data import array_images, image_formats
+from blt_jax.data.image_formats import EXTENSIONS
 from blt_jax.trained import TrainedModel
-
-EXTENSIONS = (
-  ".bmp",
-  ".gif",
-  ".jpeg",
-  ".jpg",
-  ".png",
-  ".tif",
-  ".tiff",
-  ".webp",
-)
-"""Files of a folder that count as images, in lower or upper case."""
 
 # Classes that are written of each image, at most.
 _CLASSES = 5

@@ -101,8 +101,6 @@ class Run:
       logs.say(logs.class_table(names, counts, groups))
     for line in picked:
       logs.say(line)
-    for note in self.notes():
-      logs.say(f"note: {note}")
     sizes = {stage.batch_size for stage in self.stages}
     made_for = self.config.optimizer.rate_batch_size
     for size in sorted(sizes - {made_for} if made_for else ()):
@@ -110,6 +108,8 @@ class Run:
         f"learning rates times {size / made_for:g} for batches of {size}: they "
         f"are given for {made_for}"
       )
+    for note in self.notes():
+      logs.say(f"note: {note}")
     epochs = " + ".join(str(stage.epochs) for stage in self.stages)
     logs.say(
       f"{self.config.method} with {self.config.model.backbone}, {epochs} "

@@ -166,13 +166,13 @@ BAD_FOLDERS = [
     "nested",
     files({"images/a/b/1.png": png(8, 8), "images/c/d/1.png": png(8, 8)}),
     FOLDERS,
-    ("images: no image", "allowed: class folders with .jpg"),
+    ("images: no image", "allowed: class folders with .bmp"),
   ),
   Case(
     "texts",
     files({"images/a/1.txt": "", "images/c/1.txt": ""}),
     FOLDERS,
-    ("images: no image", "allowed: class folders with .jpg"),
+    ("images: no image", "allowed: class folders with .bmp"),
   ),
   Case(
     "class of validation alone",

@@ -269,13 +269,14 @@ def test_run_says_what_it_found_and_picked(trained):
   )
   assert lines[2].split() == ["digit", "0", "30", "5", "5", "medium"]
   assert lines[7].split() == ["digit", "5", "1", "0", "0", "few"]
-  assert lines[8:11] == [
+  assert lines[8:12] == [
     "picked image size 16: the short sides of the images have a median of 8"
     " pixels (58 looked at)",
     "picked backbone small_resnet10: 58 training images of 16 pixels",
     "picked batch size 8: 7 steps an epoch",
+    "learning rates times 0.03125 for batches of 8: they are given for 256",
   ]
-  assert lines[11].startswith(
+  assert lines[12].startswith(
     "note: 2 of 6 classes have no validation and no test image (digit 4, digit"
   )
 

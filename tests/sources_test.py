@@ -430,6 +430,7 @@ def test_folder_ignores_and_counts_other_files(tmp_path, caplog):
   (tmp_path / "a" / "notes.txt").touch()
   (tmp_path / "a" / ".hidden.jpg").touch()
   (tmp_path / "b" / "0.jpg").rename(tmp_path / "b" / "0.JPEG")
+  (tmp_path / "b" / "1.jpg").rename(tmp_path / "b" / "1.tif")
   dataset = sources.load_image_folder(str(tmp_path), validation_per_class=1)
   np.testing.assert_array_equal(dataset.class_counts, [1, 1])
   assert dataset.class_names == ("a", "b")

@@ -14,10 +14,10 @@ from blt_jax.data.dataset import (
   check_every_class,
 )
 from blt_jax.data.file_lookup import check_root, files_in
+from blt_jax.data.image_formats import EXTENSIONS
 from blt_jax.data.paths import Paths
 
 _log = logging.getLogger(__name__)
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
 def load_image_folder(
@@ -35,8 +35,9 @@ def load_image_folder(
 
   Either root/train/class/image.jpg, with root/validation (or root/val) and
   root/test beside it where there are such, or root/class/image.jpg. Classes are
-  numbered in the order of their names. Files other than .jpg, .jpeg, .png,
-  .bmp, .gif and .webp are counted, logged and ignored; hidden ones are skipped.
+  numbered in the order of their names. Files other than images
+  (`image_formats.EXTENSIONS`) are counted, logged and ignored; hidden ones are
+  skipped.
 
   Which images are held out is decided by the names of class and file, class by
   class: more images in one class change nothing in another one. Each split
@@ -215,14 +216,13 @@ def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
       for file in files_in(os.path.join(folder, name))[0]
       if not file.startswith(".")
     ]
-    images = sorted(f for f in files if f.lower().endswith(_EXTENSIONS))
+    images = sorted(f for f in files if f.lower().endswith(EXTENSIONS))
     ignored += len(files) - len(images)
     paths += [os.path.join(folder, name, file) for file in images]
     labels += [label] * len(images)
   if not paths:
     raise ValueError(
-      f"{folder}: no image;"
-      f" allowed: class folders with {', '.join(_EXTENSIONS)}"
+      f"{folder}: no image; allowed: class folders with {', '.join(EXTENSIONS)}"
     )
   if ignored:
     _log.warning("%s: ignored %d files that are not images", folder, ignored)

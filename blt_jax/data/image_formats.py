@@ -14,6 +14,18 @@ from PIL import Image
 # What it warns of is what `check_pixels` refuses, or was asked to allow.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+EXTENSIONS = (
+  ".bmp",
+  ".gif",
+  ".jpeg",
+  ".jpg",
+  ".png",
+  ".tif",
+  ".tiff",
+  ".webp",
+)
+"""Files of a folder that count as images, in lower or upper case."""
+
 MAX_PIXELS = 178_956_970
 """Largest width times height: more is refused by Pillow in any case."""
 
