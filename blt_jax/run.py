@@ -101,13 +101,16 @@ class Run:
       logs.say(logs.class_table(names, counts, groups))
     for line in picked:
       logs.say(line)
-    sizes = {stage.batch_size for stage in self.stages}
-    made_for = self.config.optimizer.rate_batch_size
-    for size in sorted(sizes - {made_for} if made_for else ()):
-      logs.say(
-        f"learning rates times {size / made_for:g} for batches of {size}: they "
-        f"are given for {made_for}"
-      )
+    scales = {
+      stage.batch_size: build.rate_scale(self.config, stage.config)
+      for stage in self.stages
+    }
+    for size, scale in scales.items():
+      if scale != 1:
+        logs.say(
+          f"learning rates times {scale:g} for batches of {size}: they are "
+          f"given for {self.config.optimizer.rate_batch_size}"
+        )
     for note in self.notes():
       logs.say(f"note: {note}")
     epochs = " + ".join(str(stage.epochs) for stage in self.stages)

@@ -328,9 +328,10 @@ def evaluate_run(
     if checkpoint == "best":
       epoch = epoch["best"]
       state, _ = checkpoints.restore(template, step=epoch["step"])
+  split = "" if adjusted else ", test"
   logs.say(
-    f"stage {epoch['stage']} epoch {epoch['epoch']}, the {checkpoint} so far, "
-    "test:"
+    f"stage {epoch['stage']} epoch {epoch['epoch']}, the {checkpoint} so far"
+    f"{split}:"
   )
   if adjusted:
     return [
