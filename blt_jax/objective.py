@@ -120,10 +120,18 @@ def _needed(config, class_counts) -> np.ndarray:
   )
 
 
-def is_reweighted(config: ml_collections.ConfigDict, epoch: int) -> bool:
-  """Whether an epoch of a stage (from 1) has the deferred weights."""
-  first = config.model.reweight_epoch
-  return 0 < first <= epoch
+def is_reweighted(
+  config: ml_collections.ConfigDict, *, stage: int, epoch: int
+) -> bool:
+  """Whether an epoch has the deferred weights, which only the last stage has.
+
+  Args:
+    config: the configuration.
+    stage: 1 or 2.
+    epoch: of the stage, from 1.
+  """
+  last = 2 if config.stage2.epochs else 1
+  return stage == last and 0 < config.model.reweight_epoch <= epoch
 
 
 def sampler_gamma(section: ml_collections.ConfigDict) -> float | None:

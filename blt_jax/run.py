@@ -54,7 +54,9 @@ class Run:
       stage: stage of the epoch.
       epoch: its number in the stage, from 1.
     """
-    reweighted = objective.is_reweighted(self.config, epoch)
+    reweighted = objective.is_reweighted(
+      self.config, stage=stage.number, epoch=epoch
+    )
     key = (stage.number, reweighted)
     if key not in self._train_fns:
       self._train_fns[key] = build.build_train_step(

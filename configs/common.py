@@ -93,7 +93,7 @@ def default() -> ml_collections.ConfigDict:
   model.logit_adjustment_tau = 1.0  # Strength of logit_adjustment.
   model.ldam_max_margin = 0.5  # ldam: the smallest class's margin, of a cosine.
   model.ldam_scale = 30.0  # ldam: scale of the cosines, in place of alpha.
-  model.reweight_epoch = 0  # Class weights from this epoch of a stage; 0: off.
+  model.reweight_epoch = 0  # Class weights from this epoch of stage 2; 0: off.
   model.posthoc_tau = 0.0  # Logit adjustment at evaluation; 0: none.
   model.dtype = "float32"  # Arithmetic: float32 or bfloat16.
   model.init_from = ""  # safetensors file of backbone weights to begin with.

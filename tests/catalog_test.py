@@ -207,15 +207,12 @@ def test_backbones_that_a_data_set_has_not_are_left_out():
 
 
 @pytest.mark.parametrize("dataset", PROTOCOLS)
-def test_deferred_weights_come_in_the_last_fifth_of_stage_2(dataset):
+def test_deferred_weights_come_with_the_first_drop_of_the_rates(dataset):
   protocol = PROTOCOLS[dataset]
   settings = settings_on(EXPERIMENTS["losses"], protocol)
   ldam = next(s for s in settings if s.label == "plain, ldam_drw")
   config = configure(protocol, ldam.variant, overrides={})
-  first, epochs = config.model.reweight_epoch, config.stage2.epochs
-  # Of the epochs before it as many are done as can be without cutting a fifth.
-  assert first - 1 <= 0.8 * epochs < first + 1
-  assert first > config.stage1.epochs
+  assert config.model.reweight_epoch == config.stage2.drop_epochs[0] + 1
 
 
 def test_packaged_numbers_are_those_of_the_specification(shared):

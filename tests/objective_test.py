@@ -109,9 +109,19 @@ def test_deferred_weights_are_those_of_the_counts():
 @pytest.mark.parametrize(
   "first, expected", [(0, [0, 0, 0]), (1, [1, 1, 1]), (3, [0, 0, 1])]
 )
-def test_weights_begin_with_their_epoch(first, expected):
+def test_weights_begin_with_their_epoch_of_the_last_stage(first, expected):
   config = make_config(model__reweight_epoch=first)
-  assert expected == [objective.is_reweighted(config, e) for e in (1, 2, 3)]
+
+  def found(stage):
+    return [
+      objective.is_reweighted(config, stage=stage, epoch=epoch)
+      for epoch in (1, 2, 3)
+    ]
+
+  assert found(stage=2) == expected
+  assert found(stage=1) == [0, 0, 0]
+  config.stage2.epochs = 0
+  assert found(stage=1) == expected
 
 
 def test_class_without_images_is_named():
@@ -178,6 +188,7 @@ def test_steps_are_compiled_once_for_each_stage_and_weights():
   assert fns[0] is not fns[1]
   assert fns[1] is fns[2]
   assert run.train_fn(first, 1) is not fns[0]
+  assert run.train_fn(first, 1) is run.train_fn(first, 2)
 
 
 def test_run_with_deferred_weights_trains(tmp_path, monkeypatch):

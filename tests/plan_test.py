@@ -120,8 +120,8 @@ def test_shared_stage_1_is_trained_first_and_the_trainer_accepts_it(tmp_path):
 def test_methods_share_the_stage_1_of_a_loss_and_classifier(tmp_path):
   plan = _plan(["losses"], tmp_path)
   stage1 = {run.name: path for run, _, path in shelf.in_order(plan.runs)}
-  ldam = stage1["blt,loss=ldam,reweight=15,seed=0"]
-  assert ldam.name == "plain,loss=ldam,reweight=15,seed=0"
+  ldam = stage1["blt,loss=ldam,reweight=9,seed=0"]
+  assert ldam.name == "plain,loss=ldam,reweight=9,seed=0"
   assert [path for path in stage1.values() if path] == [ldam]
 
 

@@ -146,7 +146,7 @@ _LOSSES: dict[str, dict[str, str]] = {
   "focal": {"loss": "focal"},
   "class_balanced": {"loss": "class_balanced"},
   "balanced_softmax": {"loss": "balanced_softmax"},
-  "ldam_drw": {"loss": "ldam", "reweight": "last fifth"},
+  "ldam_drw": {"loss": "ldam", "reweight": "first drop"},
 }
 
 
@@ -377,8 +377,8 @@ _ALL = (
       "A row of blt is compared with the same loss alone. plain samples "
       "naturally and has a linear classifier, but for LDAM, whose scale is "
       "meant for cosines. balanced_softmax is logit_adjustment with tau 1. "
-      "ldam_drw reweighs in the last fifth of stage 2. Post-hoc adjustment "
-      "needs no run of its own: --mode=evaluate --posthoc_tau=1."
+      "ldam_drw reweighs after the first drop of stage 2's rates. Post-hoc "
+      "adjustment needs no run: --mode=evaluate --posthoc_tau=1."
     ),
   ),
 )
