@@ -250,7 +250,7 @@ def test_flags_of_the_benchmarks_are_understood(command):
   assert finished.returncode == 0, finished.stderr[-2000:]
 
 
-@long_test("trains for two minutes")
+@long_test("trains twenty times")
 @pytest.mark.usefixtures("outputs")
 def test_commands_of_the_pages_end_well(folder, command_lines, tmp_path):
   network = create_model("small_resnet10", 10)
