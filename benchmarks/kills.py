@@ -14,6 +14,7 @@ A thread within the program (`kill_places.py`) ends it in the place that was
 drawn. "any moment" is a kill from outside, after a time that was drawn.
 """
 
+import argparse
 import collections
 import csv
 import dataclasses
@@ -28,15 +29,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from absl import app, flags
-
 from benchmarks.kill_places import ANY, BETWEEN, PLACES, REST, Target
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-_KILLS = flags.DEFINE_integer("kills", 30, "How many.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments.")
-_OUTPUT = flags.DEFINE_string("output", None, "New folder.", required=True)
 
 # Those that both stages have.
 _OF_STAGES = (
@@ -312,11 +307,16 @@ def kill_runs(
   raise AssertionError("not reached")
 
 
-def main(_: list[str]) -> int:
+def main() -> int:
   """Kills as often as it is told; returns the exit code."""
-  folder, start = pathlib.Path(_OUTPUT.value).absolute(), time.monotonic()
-  if folder.exists():
-    sys.exit(f"--output: {folder} exists; expected a new folder")
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--kills", type=int, default=30)
+  parser.add_argument("--seed", type=int, default=0, help="of the moments")
+  parser.add_argument("--output", type=pathlib.Path, required=True)
+  options = parser.parse_args()
+  if options.output.exists():
+    parser.error(f"--output: {options.output} exists; expected a new folder")
+  folder, start = options.output.absolute(), time.monotonic()
   # A cache of its own: killed processes leave damaged files in it.
   environment = {
     **os.environ,
@@ -331,8 +331,8 @@ def main(_: list[str]) -> int:
   Victim(folder / "warm", arguments, environment).go_on()
   seconds = time.monotonic() - warm
   print(f"a run that is not killed takes {seconds:.0f} s", flush=True)
-  rng = random.Random(_SEED.value)
-  targets = draw_targets(_KILLS.value, seconds, rng)
+  rng = random.Random(options.seed)
+  targets = draw_targets(options.kills, seconds, rng)
   kills, found = kill_runs(
     lambda name: Victim(folder / name, (*arguments, OFTEN), environment),
     reference,
@@ -361,4 +361,4 @@ def _write(path: pathlib.Path, kills: Sequence[Kill]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(main())

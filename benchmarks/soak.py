@@ -13,6 +13,7 @@ Python collects all its garbage for the first time after some 130 epochs of two
 stages, which gives memory back; the warm-up is longer than that.
 """
 
+import argparse
 import csv
 import dataclasses
 import math
@@ -23,11 +24,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from absl import app, flags
-
-_EPOCHS = flags.DEFINE_integer("epochs", 500, "Epochs of both stages.")
-_WARMUP = flags.DEFINE_integer("warmup", 150, "Epochs that are left out.")
-_OUTPUT = flags.DEFINE_string("output", None, "New folder.", required=True)
 
 # Epochs of stage 1; the rest is stage 2, which has more to do.
 _STAGE1 = 35
@@ -207,20 +203,23 @@ def _draw(path: pathlib.Path, series: Series, lines: Mapping[str, Line]):
   figure.savefig(path, dpi=100)
 
 
-def main(_: list[str]) -> int:
+def main() -> int:
   """Trains, looks on and reports; returns the exit code."""
-  epochs, warmup = _EPOCHS.value, _WARMUP.value
-  output = pathlib.Path(_OUTPUT.value)
-  workdir = output / "run"
-  if epochs < max(warmup, _STAGE1) + 10:
-    sys.exit(f"--epochs={epochs}: expected 10 more than --warmup and {_STAGE1}")
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--epochs", type=int, default=500, help="of both stages")
+  parser.add_argument("--warmup", type=int, default=150, help="epochs left out")
+  parser.add_argument("--output", type=pathlib.Path, required=True)
+  options = parser.parse_args()
+  if options.epochs < max(options.warmup, _STAGE1) + 10:
+    parser.error(f"--epochs: expected 10 more than --warmup and {_STAGE1}")
+  workdir = options.output / "run"
   if workdir.exists():
-    sys.exit(f"--output: {workdir} exists; expected a new run")
-  output.mkdir(parents=True, exist_ok=True)
+    parser.error(f"--output: {workdir} exists; expected a new run")
+  options.output.mkdir(parents=True, exist_ok=True)
   command = [
     *(sys.executable, "main.py", "--config=configs/digits_lt.py"),
     f"--config.stage1.epochs={_STAGE1}",
-    f"--config.stage2.epochs={epochs - _STAGE1}",
+    f"--config.stage2.epochs={options.epochs - _STAGE1}",
     f"--workdir={workdir}",
   ]
   start = time.monotonic()
@@ -234,11 +233,11 @@ def main(_: list[str]) -> int:
     print(f"the run ended with {process.returncode}", file=sys.stderr)
     return 1
   series = series_of(workdir, samples)
-  lines = after_warmup(series, warmup)
-  write(output, series, lines)
+  lines = after_warmup(series, options.warmup)
+  write(options.output, series, lines)
   print(
-    f"{epochs} epochs in {time.monotonic() - start:.0f} s, "
-    f"{len(samples)} samples; lines from epoch {warmup} on"
+    f"{options.epochs} epochs in {time.monotonic() - start:.0f} s, "
+    f"{len(samples)} samples; lines from epoch {options.warmup} on"
   )
   print(table(lines))
   problems = growing(lines)
@@ -248,4 +247,4 @@ def main(_: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(main())

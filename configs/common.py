@@ -101,9 +101,7 @@ def default() -> ml_collections.ConfigDict:
   config.optimizer = optimizer = ml_collections.ConfigDict()
   optimizer.momentum = 0.9  # Of SGD.
   optimizer.weight_decay = 5e-4  # L2 on every parameter.
-  # Batch that the learning rates are for: others' are scaled in proportion
-  # (Goyal et al., 2017). 0: the rates are as they stand.
-  optimizer.rate_batch_size = 0
+  optimizer.rate_batch_size = 0  # Batch that the rates are for; 0: any.
 
   config.perturb = perturb = ml_collections.ConfigDict()
   perturb.p = 0.25  # Share of a batch's tail draws to hallucinate for.

@@ -61,6 +61,7 @@ def test_static_images_are_made_once_and_reused(method, tmp_path, capsys):
   assert float(rows[2]["mean_updates"]) == 0
 
 
+@long_test("two more runs")
 def test_plain_and_neither_hallucinate_nothing(tmp_path):
   _, rows = _train("plain", tmp_path)
   assert all(float(row["hallucinated_share"]) == 0 for row in rows)

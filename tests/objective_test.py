@@ -7,6 +7,7 @@ from blt_jax import train as training
 from blt_jax.class_weights import class_balanced_weights
 from blt_jax.train import Run, build
 from blt_jax.workdir import METRICS
+from tests.marks import long_test
 from tests.small_run import make_config
 
 COUNTS = np.array([100, 20, 5])
@@ -191,6 +192,7 @@ def test_steps_are_compiled_once_for_each_stage_and_weights():
   assert run.train_fn(first, 1) is run.train_fn(first, 2)
 
 
+@long_test("another run")
 def test_run_with_deferred_weights_trains(tmp_path, monkeypatch):
   # Neither examples nor a report at the end, which take most of the time.
   monkeypatch.setattr(training, "attempt", lambda write, what: None)
