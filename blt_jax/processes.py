@@ -113,23 +113,29 @@ def leave(error: BaseException) -> None:
     not error.code or (isinstance(error.code, int) and error.code > 128)
   ):
     return
-  if isinstance(error, SystemExit):
-    message = str(error.code)
-  elif (
-    isinstance(error, jax.errors.JaxRuntimeError)
-    and "RESOURCE_EXHAUSTED" not in str(error)  # Its own memory.
-  ):
+  text = str(error.code if isinstance(error, SystemExit) else error)
+  if _lost_the_others(error, text):
     message = (
       f"error: process {index()} of {count()} lost the others: one of them "
       "ended or can't be reached. Its own output says why. Start all of them "
       "again with the same command: the run goes on after its last checkpoint. "
-      f"({' '.join(str(error).split())[:200]})"
+      f"({' '.join(text.split())[:200]})"
     )
+  elif isinstance(error, SystemExit):
+    message = text
   else:
     message = "".join(traceback.format_exception(error))
   print(message, file=sys.stderr, flush=True)
   sys.stdout.flush()
   os._exit(1)
+
+
+def _lost_the_others(error: BaseException, text: str) -> bool:
+  """Whether a collective failed, going by the error and what it says."""
+  if "RESOURCE_EXHAUSTED" in text:  # Its own memory.
+    return False
+  # Where a result is fetched JAX raises a ValueError, which ends as a message.
+  return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo " in text
 
 
 def count() -> int:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -166,6 +167,27 @@ def test_one_process_killed_ends_the_other(tmp_path, killed):
   assert "lost the others" in errors or "another task died" in errors
   started[killed].communicate()
   assert not (workdir / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+  "error, lost",
+  [
+    (jax.errors.JaxRuntimeError("INTERNAL: no such peer"), True),
+    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB"), False),
+    (SystemExit("error: UNKNOWN: Gloo all-reduce failed: closed"), True),
+    (SystemExit("error: config.seed is -1"), False),
+    (RuntimeError("a defect"), False),
+  ],
+)
+def test_a_collective_that_fails_is_told_as_lost(
+  monkeypatch, capsys, error, lost
+):
+  monkeypatch.setattr(os, "_exit", lambda code: None)
+  processes.leave(error)
+  told = capsys.readouterr().err
+  assert ("lost the others" in told) == lost
+  text = str(error.code if isinstance(error, SystemExit) else error)
+  assert text in told
 
 
 @long_test("four processes compile for two minutes")
