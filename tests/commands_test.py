@@ -122,7 +122,7 @@ def page_lines():
       if short:
         line = line.replace("$M", short[1])
       for place, value in PLACES.items():
-        line = re.sub(re.escape(place) + r"\b", lambda _, v=value: v, line)
+        line = re.sub(re.escape(place) + r"(?!\w)", lambda _, v=value: v, line)
       line = re.sub(r",\s+", ",", line.partition(" #")[0])
       lines.append(" ".join(line.split()))
   begin = r"(\.venv/|[A-Z_]+=\S+ \S|onnx/|(python3?|make|pip|srun|cd|tar|for) )"
