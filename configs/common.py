@@ -101,7 +101,7 @@ def default() -> ml_collections.ConfigDict:
   config.optimizer = optimizer = ml_collections.ConfigDict()
   optimizer.momentum = 0.9  # Of SGD.
   optimizer.weight_decay = 5e-4  # L2 on every parameter.
-  optimizer.rate_batch_size = 0  # Batch that the rates are for; 0: any.
+  optimizer.rate_batch_size = 0  # Rates are for it and scaled; 0: not.
 
   config.perturb = perturb = ml_collections.ConfigDict()
   perturb.p = 0.25  # Share of a batch's tail draws to hallucinate for.

@@ -71,7 +71,7 @@ def _train(split, plan, *, substitutes=None, threads=2, **options):
   )
 
 
-def _same(one, two):
+def _assert_same(one, two):
   assert len(one) == len(two)
   for a, b in zip(one, two, strict=True):
     np.testing.assert_array_equal(a["image"], b["image"])
@@ -84,7 +84,7 @@ def test_the_next_image_of_the_class_stands_in(paths):
   split = _split(paths)
   substitutes = Substitutes(split, name="training")
   batches = _train(split, _plan(), substitutes=substitutes)
-  _same(batches, _train(_split(repaired), _plan()))
+  _assert_same(batches, _train(_split(repaired), _plan()))
   assert substitutes.replaced == 1
 
 
@@ -98,14 +98,16 @@ def test_the_one_after_it_if_that_is_damaged_too(paths):
   for epoch in range(2):
     plan = _plan(batch_size=4, epoch=epoch)
     batches = _train(split, plan, substitutes=substitutes)
-    _same(batches, _train(_split(repaired), plan))
+    _assert_same(batches, _train(_split(repaired), plan))
   assert substitutes.replaced == 4
 
 
 def test_last_image_of_a_class_is_followed_by_its_first(paths):
   paths[11].unlink()
   repaired = [*paths[:11], paths[2]]
-  _same(_train(_split(paths), _plan()), _train(_split(repaired), _plan()))
+  _assert_same(
+    _train(_split(paths), _plan()), _train(_split(repaired), _plan())
+  )
 
 
 def test_resumed_epoch_gives_the_same_without_knowing_the_damage(paths):
@@ -126,15 +128,15 @@ def test_resumed_epoch_gives_the_same_without_knowing_the_damage(paths):
   whole = _train(split, plan, substitutes=substitutes, **options)
   assert 0 < substitutes.replaced < 40
   again = _train(split, plan, substitutes=substitutes, **options)
-  _same(whole, again)
-  _same(whole[2:], _train(split, plan.tail(2), **options))
+  _assert_same(whole, again)
+  _assert_same(whole[2:], _train(split, plan.tail(2), **options))
 
 
 def test_threads_and_shards_change_nothing(paths):
   paths[0].write_bytes(b"no image")
   split = _split(paths)
   whole = _train(split, _plan(), threads=1)
-  _same(whole, _train(split, _plan(), threads=3))
+  _assert_same(whole, _train(split, _plan(), threads=3))
   shards = [_train(split, _plan().shard(i, 2)) for i in range(2)]
   for batch, *parts in zip(whole, *shards, strict=True):
     joined = np.concatenate([part["image"] for part in parts])
@@ -227,7 +229,7 @@ def test_too_many_pixels_count_as_damage(paths, kind):
 def test_records_give_what_files_give(paths):
   records = _Records([path.read_bytes() for path in paths])
   split = Split(LABELS, records=records)
-  _same(_train(split, _plan()), _train(_split(paths), _plan()))
+  _assert_same(_train(split, _plan()), _train(_split(paths), _plan()))
 
 
 def test_only_what_a_plan_names_is_read(paths):
@@ -243,5 +245,5 @@ def test_damaged_record_is_named_and_replaced(paths, caplog):
   split = Split(LABELS, records=_Records(contents))
   repaired = [paths[7] if i == 4 else path for i, path in enumerate(paths)]
   batches = _train(split, _plan(), **WHOLE)
-  _same(batches, _train(_split(repaired), _plan(), **WHOLE))
+  _assert_same(batches, _train(_split(repaired), _plan(), **WHOLE))
   assert "record 4: can't be read" in caplog.text

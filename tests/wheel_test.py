@@ -58,11 +58,10 @@ def run(wheel, tmp_path_factory):
   installed = tmp_path_factory.mktemp("installed")
   empty = tmp_path_factory.mktemp("empty")
   _pip("install", f"--target={installed}", str(wheel))
-  quick = "--xla_backend_optimization_level=1"
   environment = {
     **os.environ,
     "PYTHONPATH": str(installed),
-    "XLA_FLAGS": quick,
+    "XLA_FLAGS": "--xla_backend_optimization_level=1",
   }
 
   def call(*command, code=0):

@@ -1,5 +1,6 @@
-"""The experiments of the paper and its supplement: what is compared with what.
+"""The experiments: what is compared with what.
 
+Those of the paper and its supplement, and one of losses for long tails.
 Settings are the paper's own; protocols.py says what stands in for its batch
 sizes and backbones on a data set.
 """
@@ -141,6 +142,7 @@ def _confidences() -> tuple[Setting, ...]:
 
 
 # What is compared with BLT and combined with it, with the papers' settings.
+# protocols.py has the epoch of the first drop on a data set.
 _LOSSES: dict[str, dict[str, str]] = {
   "cross_entropy": {},
   "focal": {"loss": "focal"},
