@@ -36,6 +36,7 @@ from blt_jax import auto, build
 from blt_jax.batches import Feeder, HostBatch
 from blt_jax.data import sampling, small_images
 from blt_jax.data.sources import Dataset
+from blt_jax.stages import build_stages
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "configs/NAME.py, as main.py takes it."
@@ -74,7 +75,7 @@ def measure(config: ml_collections.ConfigDict, *, epochs: int) -> Report:
   """
   dataset = build.build_dataset(config)
   feeders = {kind: _feeder(config, dataset, kind) for kind in KINDS}
-  stage = build.build_stages(config, dataset.class_counts, devices=1)[-1]
+  stage = build_stages(config, dataset.class_counts, devices=1)[-1]
   first = config.perturb.start_epoch
   plans = [
     feeders["files"].plan(stage, first + number) for number in range(epochs + 1)
@@ -122,7 +123,7 @@ def _feeder(config, dataset: Dataset, kind: str) -> Feeder:
       " sizes, or one can't be read: all of them are read from files anyway."
     )
   feeder = Feeder(config, dataset, devices=1)
-  stage = build.build_stages(config, dataset.class_counts, devices=1)[-1]
+  stage = build_stages(config, dataset.class_counts, devices=1)[-1]
   most = small_images.MOST_PIXELS
   if kind == "files":
     small_images.MOST_PIXELS = 0

@@ -13,10 +13,10 @@ from PIL import Image
 
 from benchmarks import step_profiles
 from blt_jax import build, mapping, workdir
-from blt_jax.build import Stage
 from blt_jax.checkpoint import FOLDER, Checkpoints
 from blt_jax.data import array_images, crops, sampling
 from blt_jax.data.sources import Dataset
+from blt_jax.stages import Stage, build_stages
 from blt_jax.train_step import TrainState
 from configs import common
 
@@ -101,7 +101,7 @@ def make_problem(options: Options) -> Problem:
     class_counts = step_profiles.profile_counts(options.profile)
     labels = np.repeat(np.arange(len(class_counts)), class_counts)
   devices = len(mapping.devices_of(config))
-  stage = build.build_stages(config, class_counts, devices=devices)[-1]
+  stage = build_stages(config, class_counts, devices=devices)[-1]
   if not stage.capacity:
     raise ValueError("the last stage of the configuration hallucinates nothing")
   plan = _plan(config, stage, labels)
@@ -308,7 +308,7 @@ def _restore(options, state: TrainState, class_counts) -> TrainState:
   folder = pathlib.Path(options.run)
   # As the run had it: options may change what a step is.
   original = make_config(Options(run=options.run))
-  stages = build.build_stages(original, class_counts, devices=1)
+  stages = build_stages(original, class_counts, devices=1)
   step = None
   if options.checkpoint == "stage1":
     step = stages[0].epochs * stages[0].steps

@@ -11,10 +11,10 @@ import ml_collections
 import numpy as np
 
 from blt_jax import build, processes
-from blt_jax.build import Stage
 from blt_jax.data import pipeline, sampling, small_images
 from blt_jax.data.sources import Dataset, Split
 from blt_jax.data.unreadable import Substitutes
+from blt_jax.stages import Stage
 
 if TYPE_CHECKING:
   from blt_jax.static_images import Pool

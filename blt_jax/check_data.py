@@ -24,9 +24,10 @@ import time
 import ml_collections
 
 from blt_jax import logs
-from blt_jax.build import build_dataset, shot_groups, shot_limits
+from blt_jax.build import build_dataset
 from blt_jax.config_check import check_config
 from blt_jax.data import check, check_facts, check_findings, check_report
+from blt_jax.stages import shot_groups, shot_limits
 
 
 def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import optax
 
-from blt_jax import ahead, build, logs, nonfinite, processes, static_images
+from blt_jax import ahead, logs, nonfinite, processes, static_images
 from blt_jax.batches import HostBatch
 from blt_jax.interrupt import NOTHING, STOP, Watch
 from blt_jax.run import Run
+from blt_jax.stages import Stage
 from blt_jax.train_step import TrainState
 
 # Steps that the host runs ahead of the devices. They never idle, the progress
@@ -39,7 +40,7 @@ class Epoch:
   def __init__(
     self,
     run: Run,
-    stage: build.Stage,
+    stage: Stage,
     number: int,
     *,
     midway: Mapping[str, Any] | None = None,

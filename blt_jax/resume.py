@@ -12,6 +12,7 @@ from blt_jax.checkpoint import FOLDER, Checkpoints
 from blt_jax.progress import Progress
 from blt_jax.report import recording
 from blt_jax.run import Run
+from blt_jax.stages import Stage
 from blt_jax.train_step import TrainState
 
 
@@ -146,7 +147,7 @@ def check_reuse(config: ml_collections.ConfigDict) -> None:
 def begin_stage(
   run: Run,
   state: TrainState,
-  stage: build.Stage,
+  stage: Stage,
   workdir: pathlib.Path,
   checkpoints: Checkpoints,
   *,

@@ -14,6 +14,14 @@ from blt_jax.data import notes
 from blt_jax.data.sources import Dataset, Split
 from blt_jax.evaluate import Evaluation, evaluate
 from blt_jax.progress import Progress
+from blt_jax.stages import (
+  Stage,
+  build_stages,
+  rate_scale,
+  shot_groups,
+  shot_limits,
+  tail_classes,
+)
 from blt_jax.train_step import TrainState
 
 
@@ -41,13 +49,13 @@ class Run:
     self._eval_fns: dict[float | None, Callable] = {}
 
   @functools.cached_property
-  def stages(self) -> list[build.Stage]:
+  def stages(self) -> list[Stage]:
     """The stages to train; a batch that can't be dealt raises ValueError."""
-    return build.build_stages(
+    return build_stages(
       self.config, self.class_counts, devices=len(self.devices)
     )
 
-  def train_fn(self, stage: build.Stage, epoch: int) -> Callable:
+  def train_fn(self, stage: Stage, epoch: int) -> Callable:
     """`train_step` of an epoch: (state, batch) -> (state, metrics).
 
     Args:
@@ -88,7 +96,7 @@ class Run:
     Args:
       picked: lines about values that the configuration left open.
     """
-    groups = build.shot_groups(self.config, self.class_counts)
+    groups = shot_groups(self.config, self.class_counts)
     logs.say(
       logs.dataset_lines(
         self.config.dataset.name,
@@ -104,7 +112,7 @@ class Run:
     for line in picked:
       logs.say(line)
     scales = {
-      stage.batch_size: build.rate_scale(self.config, stage.config)
+      stage.batch_size: rate_scale(self.config, stage.config)
       for stage in self.stages
     }
     for size, scale in scales.items():
@@ -128,14 +136,14 @@ class Run:
     sections = (config.stage1, config.stage2)
     tail = None
     if any(section.epochs and section.perturb for section in sections):
-      tail = build.tail_classes(config, self.class_counts)
+      tail = tail_classes(config, self.class_counts)
     counts = dict(self.dataset.counts)
     if self.dataset.test is self.dataset.validation:
       del counts["test"]
     return notes.notes(
       counts,
       self.dataset.class_names,
-      **build.shot_limits(config),
+      **shot_limits(config),
       hallucinated=tail,
       confusing=config.perturb.targets == "confusion",
     )
@@ -167,9 +175,7 @@ class Run:
 
   def summary(self, evaluation: Evaluation) -> dict[str, Any]:
     """Accuracies of an evaluation under the data set's shot groups."""
-    return evaluation.summary(
-      self.class_counts, **build.shot_limits(self.config)
-    )
+    return evaluation.summary(self.class_counts, **shot_limits(self.config))
 
   def images_left(self, progress: Progress) -> int:
     """Real training images between a point of the run and its end."""
@@ -182,16 +188,14 @@ class Run:
     return left
 
 
-def epochs_done(stage: build.Stage, progress: Progress) -> int:
+def epochs_done(stage: Stage, progress: Progress) -> int:
   """Finished epochs of a stage."""
   if progress.stage > stage.number:
     return stage.epochs
   return progress.epoch if progress.stage == stage.number else 0
 
 
-def steps_begun(
-  stage: build.Stage, progress: Progress
-) -> Mapping[str, Any] | None:
+def steps_begun(stage: Stage, progress: Progress) -> Mapping[str, Any] | None:
   """`Progress.midway` when it is of this stage."""
   midway = progress.midway
   return midway if midway and midway["stage"] == stage.number else None

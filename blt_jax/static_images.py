@@ -14,6 +14,7 @@ import numpy as np
 from blt_jax import build, logs, mapping, processes
 from blt_jax.batches import Feeder, HostBatch
 from blt_jax.data import sampling
+from blt_jax.stages import Stage
 from blt_jax.train_step import Batch, Hallucinations, TrainState
 
 FILE = "static_images.npz"
@@ -61,7 +62,7 @@ def load_or_make(
   path: pathlib.Path,
   feeder: Feeder,
   end_of_stage1: Callable[[], TrainState],
-  stage: build.Stage,
+  stage: Stage,
 ) -> Pool:
   """The pool of a run: from its file, or made and written.
 
@@ -100,7 +101,7 @@ def _load(path: pathlib.Path) -> Pool | None:
     return None
 
 
-def _make(feeder: Feeder, state: TrainState, stage: build.Stage) -> Pool:
+def _make(feeder: Feeder, state: TrainState, stage: Stage) -> Pool:
   """Hallucinates one image from each training image of the tail."""
   labels = feeder.dataset.train.labels
   members = np.flatnonzero(stage.tail[labels])

@@ -3,13 +3,14 @@ import pytest
 
 from blt_jax import build
 from blt_jax.batches import Feeder
+from blt_jax.stages import build_stages
 from configs import digits_lt
 
 
 def _feeder(devices):
   config = digits_lt.get_config("batch=32,seed=5")
   dataset = build.build_dataset(config)
-  stages = build.build_stages(config, dataset.class_counts, devices=devices)
+  stages = build_stages(config, dataset.class_counts, devices=devices)
   return Feeder(config, dataset, devices=devices), stages
 
 

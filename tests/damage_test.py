@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 
 from blt_jax import build, mapping, train
 from blt_jax.batches import Feeder
+from blt_jax.stages import build_stages
 from configs import image_folder
 
 
@@ -65,7 +66,7 @@ def test_steps_see_the_same_crops_wherever_they_are_resized(config):
   for where in ("host", "device"):
     config.dataset.resize_on = where
     dataset = build.build_dataset(config)
-    stages = build.build_stages(config, dataset.class_counts, devices=2)
+    stages = build_stages(config, dataset.class_counts, devices=2)
     feeder = Feeder(config, dataset, devices=2)
     batch = next(feeder.training(feeder.plan(stages[1], 2)))
     assert ("image_extent" in batch) == (where == "device")

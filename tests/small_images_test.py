@@ -8,6 +8,7 @@ from blt_jax import build
 from blt_jax.batches import Feeder
 from blt_jax.data import small_images
 from blt_jax.data.dataset import Split
+from blt_jax.stages import build_stages
 from configs import image_list
 
 
@@ -93,7 +94,7 @@ def test_batches_are_the_same_from_files_and_from_memory(tmp_path, kind):
   )
   config.dataset.validation_per_class = 4
   dataset = build.build_dataset(config)
-  stage = build.build_stages(config, dataset.class_counts, devices=1)[1]
+  stage = build_stages(config, dataset.class_counts, devices=1)[1]
   kept = Feeder(config, dataset, devices=1)
   files = Feeder(config, dataset, devices=1)
   files.__dict__["_train"] = dataset.train

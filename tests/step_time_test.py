@@ -16,6 +16,7 @@ from blt_jax import build, workdir
 from blt_jax.checkpoint import Checkpoints
 from blt_jax.data import longtail
 from blt_jax.progress import Progress
+from blt_jax.stages import build_stages
 from configs import digits_lt
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -233,7 +234,7 @@ def test_run_gives_its_weights_confusion_and_images(tmp_path):
   config.stage1.batch_size = config.stage2.batch_size = 32
   config.num_devices = 1
   workdir.claim(tmp_path, config)
-  stage = build.build_stages(config, _digit_counts(config), devices=1)[-1]
+  stage = build_stages(config, _digit_counts(config), devices=1)[-1]
   state = build.init_state(config, build.build_model(config, 10), 10, draw=5)
   state = build.with_optimizer(config, state, stage)
   state = state.replace(confusion=state.confusion.at[9, 3].set(17))

@@ -197,34 +197,16 @@ def assemble(
       minimum=drop_below + validation_per_class,
     )
   check_every_class(train.labels, class_names)
-  whole = profile == "natural" and not max_per_class
-  if whole and validation is not None and len(validation):
-    # Without a look at each of millions of images.
-    test = validation if test is None else test
-    return Dataset(name, tuple(class_names), train, validation, test)
-  available = np.bincount(train.labels) - validation_per_class
-  if whole:
-    remaining, held = longtail.hold_out(
-      train.labels,
-      validation_per_class,
-      seed=split_seed,
-      class_names=class_names,
-    )
-  else:
-    counts = longtail.profile_counts(
-      np.maximum(available, 1),
-      profile=profile,
-      max_per_class=max_per_class,
-      imbalance=imbalance,
-    )
-    remaining, held = longtail.long_tail_split(
-      train.labels,
-      counts,
-      validation_per_class=validation_per_class,
-      seed=split_seed,
-      class_names=class_names,
-    )
-  validation = train.take(held) if validation is None else validation
+  train, held = _cut(
+    train,
+    class_names,
+    profile=profile,
+    max_per_class=max_per_class,
+    imbalance=imbalance,
+    validation_per_class=validation_per_class,
+    split_seed=split_seed,
+  )
+  validation = held if validation is None else validation
   if not len(validation):
     raise ValueError(
       f"validation_per_class = {validation_per_class}, but max_per_class ="
@@ -232,9 +214,46 @@ def assemble(
       " smaller max_per_class"
     )
   test = validation if test is None else test
-  return Dataset(
-    name, tuple(class_names), train.take(remaining), validation, test
+  return Dataset(name, tuple(class_names), train, validation, test)
+
+
+def _cut(
+  pool: Split,
+  class_names: Sequence[str],
+  *,
+  profile: str,
+  max_per_class: int,
+  imbalance: float,
+  validation_per_class: int,
+  split_seed: int,
+) -> tuple[Split, Split]:
+  """(training images, images held out for validation) of a pool."""
+  if profile == "natural" and not max_per_class:
+    if not validation_per_class:
+      # Without a look at each of millions of images.
+      return pool, pool.take(np.arange(0))
+    remaining, held = longtail.hold_out(
+      pool.labels,
+      validation_per_class,
+      seed=split_seed,
+      class_names=class_names,
+    )
+    return pool.take(remaining), pool.take(held)
+  available = np.bincount(pool.labels) - validation_per_class
+  counts = longtail.profile_counts(
+    np.maximum(available, 1),
+    profile=profile,
+    max_per_class=max_per_class,
+    imbalance=imbalance,
   )
+  remaining, held = longtail.long_tail_split(
+    pool.labels,
+    counts,
+    validation_per_class=validation_per_class,
+    seed=split_seed,
+    class_names=class_names,
+  )
+  return pool.take(remaining), pool.take(held)
 
 
 def check_every_class(labels: np.ndarray, class_names: Sequence[str]) -> None:

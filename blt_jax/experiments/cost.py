@@ -15,6 +15,7 @@ from blt_jax import workdir as workdirs
 from blt_jax.data import sampling
 from blt_jax.experiments.plan import PlannedRun
 from blt_jax.experiments.protocols import Protocol
+from blt_jax.stages import tail_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,7 @@ def per_batch(
 
   gamma = section.gamma if section.balanced else 0.0
   drawn = sampling.class_probabilities(class_counts, gamma)
-  tail = build.tail_classes(config, class_counts)
+  tail = tail_classes(config, class_counts)
   share = min(float(drawn[tail].sum()), 1.0)
   draws = np.arange(section.batch_size + 1)
   probabilities = np.diff(

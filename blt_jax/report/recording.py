@@ -16,6 +16,7 @@ from blt_jax.data import sampling
 from blt_jax.hallucinate import draw_confidence
 from blt_jax.perturb import perturb_images
 from blt_jax.report import record
+from blt_jax.stages import tail_classes
 from blt_jax.train_step import Batch, TrainState
 
 MAX_EXAMPLES = 24
@@ -124,7 +125,7 @@ def _make_examples(feeder: Feeder, state: TrainState) -> dict[str, np.ndarray]:
   config, labels = feeder.config, feeder.dataset.train.labels
   sources = choose_sources(
     labels,
-    tail=build.tail_classes(config, feeder.dataset.class_counts),
+    tail=tail_classes(config, feeder.dataset.class_counts),
     usable=_usable(config.perturb.targets, state.confusion),
     seed=config.seed,
   )
