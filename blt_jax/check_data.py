@@ -23,10 +23,11 @@ import time
 
 import ml_collections
 
-from blt_jax import logs
+from blt_jax import auto, logs
 from blt_jax.build import build_dataset
 from blt_jax.config_check import check_config
 from blt_jax.data import check, check_facts, check_findings, check_report
+from blt_jax.data.dataset import Dataset
 from blt_jax.stages import shot_groups, shot_limits
 
 
@@ -61,7 +62,7 @@ def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
   report = check_findings.report(
     dataset,
     scan,
-    image_size=config.dataset.image_size,
+    image_size=_image_size(config, dataset),
     shot_limits=shot_limits(config),
     facts=facts,
     facts_note=facts_note,
@@ -72,6 +73,17 @@ def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
     check_report.write_csv(report, output)
     logs.say(f"all findings: {output}")
   return 1 if report.errors else 0
+
+
+def _image_size(config: ml_collections.ConfigDict, dataset: Dataset) -> int:
+  """Side of the images in training, pixels; 0 if no image says what to pick."""
+  if config.dataset.image_size:
+    return config.dataset.image_size
+  try:
+    seen = auto.look(dataset.train)
+  except ValueError:
+    return 0  # The scan has found the same, and names every image.
+  return auto.pick(config, seen, devices=1)[0].dataset.image_size
 
 
 def _check_output(output: str) -> None:

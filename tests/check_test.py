@@ -110,6 +110,25 @@ def test_truncated_file_is_wrong_and_named(root, capsys):
   assert "error: unreadable images: 1" in output
 
 
+def test_size_that_is_left_open_is_the_one_training_picks(root, capsys):
+  config = config_of(root)
+  config.dataset.image_size = config.dataset.resize_size = 0
+  picture(0, size=(40, 20)).save(root / "0.jpg")
+  assert check_data(config) == 0
+  # 11 images of 40 x 30 pixels and a flat one: training would see 32.
+  note = "note: images with a side of less than 32 pixels: 12, as "
+  assert note in capsys.readouterr().out
+
+
+def test_size_that_is_left_open_needs_no_image_that_can_be_read(root, capsys):
+  config = config_of(root)
+  config.dataset.image_size = config.dataset.resize_size = 0
+  for number in range(12):
+    (root / f"{number}.jpg").write_bytes(b"this is no image")
+  assert check_data(config) == 1
+  assert "error: unreadable images: 12" in capsys.readouterr().out
+
+
 def test_at_most_twenty_files_are_listed(root, capsys):
   for number in range(100, 125):
     (root / f"{number}.jpg").write_bytes(b"this is no image")

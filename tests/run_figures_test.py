@@ -90,6 +90,14 @@ def test_accuracy_has_a_line_a_group_and_stage(tmp_path):
   assert len(ROWS) == 5
 
 
+def test_accuracy_has_no_line_of_a_group_without_classes(tmp_path):
+  rows = [{**row, "val_many": float("nan")} for row in ROWS]
+  figure = figures.accuracy(make_run(tmp_path, rows=rows))
+  texts = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert texts == ["overall", "medium", "few"]
+  assert len(figure.axes[0].lines) == 3 * 2 + 1
+
+
 def test_thousands_of_classes_are_still_three_shapes(tmp_path):
   counts = np.arange(3000, 0, -1)
   confusion = np.eye(3000, dtype=np.int64)

@@ -97,6 +97,8 @@ def accuracy(run: RunRecord) -> Figure | None:
     if len(run.rows) > _MARKED:
       look["marker"] = ""
     values = facts.column(run.rows, f"val_{group}")
+    if np.isnan(values).all():
+      continue  # No class is of this group.
     for start, end in itertools.pairwise([*starts, len(run.rows)]):
       part = np.arange(start, end), values[start:end]
       lines += axes[0, 0].plot(*part, label=group, **look)
