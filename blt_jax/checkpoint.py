@@ -210,13 +210,17 @@ class Checkpoints:
     there = set(self._epochs.all_steps())
     rows = [row for row in progress.rows if row["stage"] == progress.stage]
     rows.sort(key=lambda row: (-score(row["val_overall"]), row["epoch"]))
+    damaged = False
     for row in rows:
       if row["step"] not in there:
         continue
       try:
         state, _ = self.restore(template, step=row["step"])
       except FileNotFoundError:
+        damaged = True
         continue
+      if damaged:
+        logs.say(f"stage {row['stage']} epoch {row['epoch']} takes its place")
       return state, row
     raise FileNotFoundError(
       f"no readable checkpoint of stage {progress.stage} in {self._folder}."

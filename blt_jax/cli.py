@@ -201,6 +201,11 @@ def _trained():
       f"--mode={_MODE.value}, and the --workdir of a run."
     )
   if model:
+    if flags.FLAGS["checkpoint"].present:
+      raise ValueError(
+        f"--checkpoint={_CHECKPOINT.value}: an export, --model={model}, holds "
+        "one checkpoint; choose of a run's by --workdir."
+      )
     from blt_jax.formats import safetensors_file
 
     return safetensors_file.read(pathlib.Path(model))

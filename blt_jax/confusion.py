@@ -26,10 +26,11 @@ def confusion_matrix(
     >>> confusion_matrix(labels, predictions, 2).tolist()
     [[1, 0], [1, 1]]
   """
+  labels, predictions = jnp.asarray(labels), jnp.asarray(predictions)
   counts = (
     jnp.ones(labels.shape, jnp.int32)
     if mask is None
-    else mask.astype(jnp.int32)
+    else jnp.asarray(mask, jnp.int32)
   )
   empty = jnp.zeros((num_classes, num_classes), jnp.int32)
   return empty.at[labels, predictions].add(counts)
@@ -60,6 +61,7 @@ def sample_confusing_classes(
     >>> print(targets, confused)
     [1 1 0] [ True False  True]
   """
+  confusion, labels = jnp.asarray(confusion), jnp.asarray(labels)
   counts = confusion[labels]
   own = jnp.arange(confusion.shape[1])[None, :] == labels[:, None]
   counts = jnp.where(own, 0, counts)

@@ -1,13 +1,15 @@
 """Writes a trained network for other programs: --mode=export."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +21,23 @@ from blt_jax.trained import TrainedModel
 
 DEFAULT_FORMATS = ("safetensors", "jax")
 FILE = "model.json"
+
+# What a network computes depends on these; the rest of its description, such as
+# its accuracies, may change without making it another network.
+_FUNCTION = (
+  "weights",
+  "backbone",
+  "classifier",
+  "alpha",
+  "beta",
+  "hidden",
+  "image_size",
+  "resize_size",
+  "mean",
+  "std",
+  "logit_offset",
+  "class_names",
+)
 
 # Largest difference of a logit that an export may make.
 TOLERANCE = 1e-4
@@ -51,7 +70,11 @@ def export(
   """
   _check_names(names)
   modules = {name: formats.module(name) for name in names}
-  about = {**model.about, "dtype": "float32"}
+  about = {
+    **model.about,
+    "dtype": "float32",
+    "weights": fingerprint(model.variables),
+  }
   model = dataclasses.replace(model, about=about)
   check_folder(folder, model)
   folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +90,8 @@ def export(
           f"{difference:.1e}; allowed: {TOLERANCE:.0e}. Nothing was written."
         )
     workdirs.write_json(made / FILE, about)
-    for path in made.iterdir():
+    # The description first: without it the folder would be a stranger's.
+    for path in sorted(made.iterdir(), key=lambda path: path.name != FILE):
       _replace(path, folder / path.name)
   model_card.write(about, folder, workdir=workdir)
   logs.say(f"exported: {folder}")
@@ -119,6 +143,16 @@ def check(model: TrainedModel, folder: pathlib.Path, name: str) -> float:
     return float(np.max(np.abs(np.load(found, allow_pickle=False) - expected)))
 
 
+def fingerprint(variables: Mapping[str, Any]) -> str:
+  """SHA-256 of a network's variables, hexadecimal."""
+  found = hashlib.sha256()
+  for path, leaf in jax.tree.leaves_with_path(variables):
+    array = np.asarray(leaf)
+    found.update(f"{jax.tree_util.keystr(path)} {array.dtype}".encode())
+    found.update(array.tobytes())
+  return found.hexdigest()
+
+
 def sample_images(size: int) -> np.ndarray:
   """Views of two photographs: uint8 [16, size, size, 3]."""
   from sklearn.datasets import load_sample_images
@@ -142,7 +176,8 @@ def check_folder(folder: pathlib.Path, model: TrainedModel) -> None:
   """
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"--output={folder} is a file; expected a folder.")
-  if not folder.exists() or not any(folder.iterdir()):
+  # What is hidden is an interrupted export's, or the file manager's.
+  if not folder.exists() or all(p.name[0] == "." for p in folder.iterdir()):
     return
   there = workdirs.read_object(folder / FILE)
   if there is None:
@@ -150,7 +185,8 @@ def check_folder(folder: pathlib.Path, model: TrainedModel) -> None:
       f"--output={folder} holds other files; expected a new folder, or one "
       "that --mode=export wrote."
     )
-  if there != workdirs.plain(model.about):
+  about = workdirs.plain(model.about)
+  if any(there.get(name) != about[name] for name in _FUNCTION):
     raise ValueError(
       f"--output={folder} holds the export of another network; choose another "
       "--output, or remove it."

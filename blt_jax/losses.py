@@ -61,7 +61,7 @@ def focal(
   are finite also where p_i rounds to 1.
 
   Args:
-    logits: float [n, C], C at least 2.
+    logits: float [n, C], finite, C at least 2.
     labels: int [n], 0..C-1.
     gamma: 0 or more.
 
@@ -255,7 +255,7 @@ def weighted_mean(
   *,
   total_weight: jax.Array | None = None,
 ) -> jax.Array:
-  """Mean of the values by weight; an image of weight 0 has no part in it.
+  """Mean of the values by weight; of weight 0, even NaN has no part in it.
 
       sum_i w_i v_i / max(sum_i w_i, tiny)
 
@@ -268,6 +268,7 @@ def weighted_mean(
   Returns:
     float32 scalar, 0 when nothing has any weight.
   """
+  values, weights = values.astype(jnp.float32), weights.astype(jnp.float32)
   if total_weight is None:
     total_weight = weights.sum()
   total = jnp.where(weights > 0, values * weights, 0.0).sum()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from blt_jax.data import longtail
+from blt_jax.data.notes import printable
 from blt_jax.metrics import GROUPS
 
 FILE = "README.md"
@@ -170,9 +171,14 @@ def _use(about: Mapping[str, Any], folder: pathlib.Path) -> str:
     f"bytes normalise them; others want (x / 255 - mean) / std with mean "
     f"({mean}) and std ({std}). Layout: [n, {size}, {size}, 3].",
     "",
-    "    python -m blt_jax --mode=predict --model=. --input=PHOTOS "
-    "--output=predictions.csv",
-    "",
+  ]
+  if (folder / "model.safetensors").exists():
+    lines += [
+      "    python -m blt_jax --mode=predict --model=. --input=PHOTOS "
+      "--output=predictions.csv",
+      "",
+    ]
+  lines += [
     "```python",
     "import pathlib",
     "",
@@ -186,6 +192,8 @@ def _use(about: Mapping[str, Any], folder: pathlib.Path) -> str:
     f"box = left, top, left + {size}, top + {size}",
     "images = np.asarray(image.crop(box))[None]",
     "```",
+    "",
+    "(of images with 16 bits a pixel the upper 8 count: divide by 256 first).",
   ]
   for file, (title, code) in _USES.items():
     if (folder / file).exists():
@@ -199,10 +207,16 @@ def _classes(about: Mapping[str, Any]) -> str:
   if len(names) > _MOST_NAMES:
     lines[-1] += f" (the first {_MOST_NAMES}; model.json has all)"
   lines[-1] += ", with their training images: " + ", ".join(
-    f"{name} ({count})"
+    f"{_code(name)} ({count})"
     for name, count in list(zip(names, counts, strict=True))[:_MOST_NAMES]
   )
   return "\n".join(lines) + "."
+
+
+def _code(name: str) -> str:
+  """A name as it stands, whatever Markdown would make of its characters."""
+  text = printable(name).replace("`", "'")
+  return f"`{text}`"
 
 
 def _training(about: Mapping[str, Any]) -> str:

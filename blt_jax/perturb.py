@@ -89,7 +89,9 @@ def perturb_images(
   each update, so an image that satisfies it already comes back bit-identical.
   Images do not influence one another (as long as `logits_fn` treats them one by
   one: run it in inference mode). A confidence below 0 switches an image off;
-  where `logits_fn` gives NaN, an image is left as it is.
+  where `logits_fn` gives NaN, an image is left as it is. It works inside `jit`,
+  `vmap`, `pmap` and `shard_map(..., check_vma=False)`; arrays that are sharded
+  with explicit axes need the last, as the images are gathered and sorted.
 
   Only the gradient with respect to the images is computed, and only for images
   that are not done: `widths[0]` images ascend at a time, in lanes; one that is
@@ -105,7 +107,7 @@ def perturb_images(
   Args:
     logits_fn: images [n, h, w, c] -> logits [n, classes], any JAX function.
     images: float [n, h, w, c], normalised as the model expects them.
-    targets: int [n], the class that each image is moved towards.
+    targets: int [n], the class that each image is moved towards, 0..classes-1.
     confidences: float [n], probability at which an image is done, 0..1.
     step_size: factor of the update.
     max_steps: most updates an image can receive; 0 only checks the confidence.
@@ -117,8 +119,9 @@ def perturb_images(
     A PerturbResult.
 
   Raises:
-    ValueError: if `targets` or `confidences` is not of shape [n], `max_steps`
-      is negative, or `widths` are not falling positive numbers.
+    ValueError: if `images` are no floats, `targets` no integers, either or
+      `confidences` not of n, `max_steps` is negative, or `widths` are not
+      falling positive numbers.
 
   References:
     Kozerawski et al., BLT: Balancing Long-Tailed Datasets with
@@ -138,8 +141,8 @@ def perturb_images(
   images, targets, confidences = map(
     jnp.asarray, (images, targets, confidences)
   )
-  num_images = images.shape[0]
-  _check(num_images, targets, confidences, max_steps, widths)
+  _check(images, targets, confidences, max_steps, widths)
+  num_images = len(images)
   if not num_images:
     return PerturbResult(images, jnp.zeros(0, jnp.int32), jnp.zeros(0, bool))
   on = confidences >= 0
@@ -161,7 +164,7 @@ def perturb_images(
   state = _Ascent(
     images=images,
     num_updates=jnp.zeros(num_images, jnp.int32),
-    reached=~on,
+    reached=confidences < 0,
     lanes=_enter(problem, jnp.arange(len(first))),
     velocity=None if without else jnp.zeros_like(first),
     taken=jnp.array(len(first)),
@@ -199,7 +202,15 @@ def halving_widths(num_images: int, *, narrowest: int = 1) -> tuple[int, ...]:
   return tuple(widths)
 
 
-def _check(num_images, targets, confidences, max_steps, widths) -> None:
+def _check(images, targets, confidences, max_steps, widths) -> None:
+  if not images.ndim or not jnp.issubdtype(images.dtype, jnp.floating):
+    raise ValueError(
+      f"images are {images.dtype}{list(images.shape)}; they must be normalised "
+      "floats [n, ...]."
+    )
+  if not jnp.issubdtype(targets.dtype, jnp.integer):
+    raise ValueError(f"targets are {targets.dtype}; they must be integers.")
+  num_images = len(images)
   for name, array in (("targets", targets), ("confidences", confidences)):
     if jnp.shape(array) != (num_images,):
       raise ValueError(
@@ -237,10 +248,10 @@ def _ascend(problem: _Problem, state: _Ascent) -> _Ascent:
     (step,) = pull_back(one_hot)
     velocity = None
     if state.velocity is not None:
-      step = step + problem.momentum * state.velocity
+      step += (problem.momentum * state.velocity).astype(step.dtype)
       velocity = jnp.where(_like(updating, step), step, 0)
     rows = jnp.where(updating, lanes, num_images)
-    moved = current + problem.step_size * step
+    moved = current + (problem.step_size * step).astype(current.dtype)
     return state.images.at[rows].set(moved, mode="drop"), velocity
 
   def rest() -> tuple[jax.Array, jax.Array | None]:
@@ -250,7 +261,9 @@ def _ascend(problem: _Problem, state: _Ascent) -> _Ascent:
   places = state.taken + jnp.cumsum(~updating) - 1
   return _Ascent(
     images=images,
-    num_updates=state.num_updates.at[lanes].add(updating, mode="drop"),
+    num_updates=state.num_updates.at[lanes].add(
+      updating.astype(jnp.int32), mode="drop"
+    ),
     reached=state.reached.at[lanes].set(reached, mode="drop"),
     lanes=jnp.where(updating, lanes, _enter(problem, places)),
     velocity=velocity,

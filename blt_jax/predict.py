@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from blt_jax import logs
-from blt_jax.data import array_images, image_formats
+from blt_jax.data import array_images, file_lookup, image_formats
 from blt_jax.data.image_formats import EXTENSIONS
 from blt_jax.trained import TrainedModel
 
@@ -53,22 +53,26 @@ def predict(
   Args:
     model: the network.
     source: an image file, or a folder whose images (`EXTENSIONS`) are taken, in
-      the order of their paths, those of its subfolders, too.
+      the order of their paths, those of its subfolders, too. What is hidden is
+      skipped, links to folders are followed.
     output: the CSV file; there as a whole or not at all.
 
   Returns:
     The number of files that could not be read.
 
   Raises:
-    ValueError: when there is no image, or the output can't be written.
+    ValueError: when there is no image, or the output can't be written or is
+      one of the images.
   """
   paths = find_images(source)
-  if output.is_dir():
-    raise ValueError(f"--output={output} is a folder; expected a file.")
+  _check_output(output, paths)
   temporary = output.with_name(output.name + ".tmp")
   try:
     output.parent.mkdir(parents=True, exist_ok=True)
-    file = temporary.open("w", newline="", encoding="utf-8")
+    # The names of files need not be UTF-8; their bytes are kept.
+    file = temporary.open(
+      "w", newline="", encoding="utf-8", errors="surrogateescape"
+    )
   except OSError as error:
     raise ValueError(
       f"--output={output} can't be written: {error.strerror}."
@@ -84,6 +88,21 @@ def predict(
     f"{len(paths) - problems} of {len(paths)} images classified: {output}"
   )
   return problems
+
+
+def _check_output(output: pathlib.Path, paths: Sequence[str]) -> None:
+  """Raises ValueError for what is there and would be lost."""
+  if not output.exists():
+    return
+  if not output.is_file():
+    kind = "a folder" if output.is_dir() else "no ordinary file"
+    raise ValueError(f"--output={output} is {kind}; expected a file.")
+  for path in paths:
+    if os.path.basename(path) == output.name and output.samefile(path):
+      raise ValueError(
+        f"--output={output} is one of the images; expected a file for the "
+        "predictions."
+      )
 
 
 def _write(file: TextIO, model: TrainedModel, paths: Sequence[str]) -> int:
@@ -114,7 +133,8 @@ def find_images(source: str | os.PathLike) -> list[str]:
     Paths that begin with `source`, in order.
 
   Raises:
-    ValueError: when there is no such file or no image in the folder.
+    ValueError: when there is no such file or no image in the folder, or a
+      folder can't be read.
   """
   source = os.fspath(source)
   if os.path.isfile(source):
@@ -124,17 +144,16 @@ def find_images(source: str | os.PathLike) -> list[str]:
       f"--input={source}: there is no such file or folder; expected images."
     )
   found = [
-    os.path.join(folder, name)
-    for folder, _, names in os.walk(source)
-    for name in names
-    if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+    os.path.join(source, path)
+    for path in file_lookup.files_below(source)
+    if path.lower().endswith(EXTENSIONS)
   ]
   if not found:
     raise ValueError(
       f"--input={source}: no image in this folder; expected files that end in "
       f"{', '.join(EXTENSIONS)}."
     )
-  return sorted(found)
+  return found
 
 
 def predictions_of(

@@ -163,10 +163,10 @@ BAD_FOLDERS = [
     ("class 0 (ant) has no training image", "allowed: 1 or more"),
   ),
   Case(
-    "nested",
-    files({"images/a/b/1.png": png(8, 8), "images/c/d/1.png": png(8, 8)}),
+    "folder too many",
+    files({"images/x/a/1.png": png(8, 8), "images/x/b/1.png": png(8, 8)}),
     FOLDERS,
-    ("images: no image", "allowed: class folders with .bmp"),
+    ("images: 1 class folders", "If images/x holds them, name it as the root"),
   ),
   Case(
     "texts",
@@ -184,7 +184,7 @@ BAD_FOLDERS = [
   ),
   Case(
     "two validations",
-    files({f"images/{name}/": "" for name in ("train", "val", "validation")}),
+    files({f"images/{name}/a/": "" for name in ("train", "val", "validation")}),
     FOLDERS,
     ("'val' and 'validation'", "allowed: one of them"),
   ),

@@ -38,6 +38,12 @@ _ABOUT: dict[str, Any] = {
   "logit_offset": None,
   "class_names": ["cat", "dog"],
   "class_counts": [9, 3],
+  "blt_jax": "0.1",
+  "checkpoint": "best",
+  "stage": 2,
+  "epoch": 1,
+  "accuracy": {},
+  "config": {},
 }
 
 

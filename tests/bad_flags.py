@@ -65,6 +65,12 @@ FLAGS = [
     ("--mode=evaluate needs --workdir=DIR",),
   ),
   Case(
+    "checkpoint of an export",
+    nothing,
+    "--mode=predict --model=a --checkpoint=last --input=b --output=c",
+    ("--checkpoint=last", "holds one checkpoint"),
+  ),
+  Case(
     "report nothing",
     nothing,
     "--mode=report",

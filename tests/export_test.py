@@ -195,8 +195,16 @@ def test_formats_are_added_to_an_export_of_the_same_network(
   export.export(model, folder, names=["safetensors"])
   assert (folder / "model.safetensors").exists()
   assert (folder / jax_program.PIXELS).read_bytes() == before
+  later = {**model.about, "accuracy": {}, "blt_jax": "9.9"}
+  export.check_folder(
+    folder,
+    trained.TrainedModel(
+      {**later, "weights": export.fingerprint(model.variables)},
+      model.variables,
+    ),
+  )
   other = trained.TrainedModel(
-    {**model.about, "epoch": model.about["epoch"] + 1}, model.variables
+    model.about, jax.tree.map(lambda leaf: leaf + 1, model.variables)
   )
   with pytest.raises(ValueError, match="export of another network"):
     export.export(other, folder, names=["jax"])
@@ -250,6 +258,41 @@ def test_a_folder_with_other_files_is_left_alone(model, tmp_path):
   with pytest.raises(ValueError, match="holds other files"):
     export.export(model, tmp_path)
   assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_hidden_files_are_no_other_files(model, tmp_path):
+  (tmp_path / ".export-killed").mkdir()
+  (tmp_path / ".DS_Store").touch()
+  export.export(model, tmp_path, names=["safetensors"])
+  assert (tmp_path / export.FILE).exists()
+
+
+def test_card_promises_predictions_only_where_they_can_be_made(
+  exported, model, tmp_path
+):
+  assert "--mode=predict" in (exported / "README.md").read_text()
+  (tmp_path / "uint8.jaxexport").touch()
+  model_card.write(model.about, tmp_path)
+  assert "--mode=predict" not in (tmp_path / "README.md").read_text()
+
+
+def test_names_of_classes_are_no_markdown(model, tmp_path):
+  names = [
+    "__init__",
+    "<b>",
+    "a`b",
+    "line\nbreak",
+    *model.about["class_names"][4:],
+  ]
+  model_card.write({**model.about, "class_names": names}, tmp_path)
+  card = (tmp_path / "README.md").read_text()
+  for name in ("__init__", "<b>", "a'b", "line?break"):
+    assert f"`{name}` (" in card
+
+
+def test_a_folder_without_safetensors_is_told(tmp_path):
+  with pytest.raises(ValueError, match="has no model.safetensors"):
+    safetensors_file.read(tmp_path)
 
 
 def test_every_format_has_a_use_in_the_card(exported):
@@ -323,6 +366,8 @@ def with_metadata(exported, path, change):
     ("std", [0, 0, 0], "std is"),
     ("logit_offset", [0.5], "logit_offset is"),
     ("logit_offset", [0.5] * 10, None),
+    ("accuracy", None, "accuracy is None; expected what --mode=export wrote"),
+    ("class_counts", "many", "class_counts is 'many'; expected"),
     ("format", 2, "has format 2; this version of blt_jax reads 1"),
     ("classifier", "linear", "'fc.2.bias' is missing"),
   ],

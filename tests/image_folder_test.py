@@ -158,6 +158,70 @@ def test_a_moved_folder_is_split_the_same(tmp_path):
   assert _held(after, "large") == _held(before, "large")
 
 
+# What folders look like in the wild
+
+
+def test_images_may_lie_deeper_in_a_class(tmp_path):
+  _files(tmp_path, {"a": 4, "a/2020/may": 3, "a/.thumbnails": 2, "b": 4})
+  dataset = _load(tmp_path)
+  assert dataset.class_names == ("a", "b")
+  assert sum(counts[0] for counts in dataset.counts.values()) == 7
+  assert f"{tmp_path}/a/2020/may/00.jpg" in {
+    path
+    for split in (dataset.train, dataset.validation, dataset.test)
+    for path in split.paths
+  }
+
+
+def test_a_deeper_image_moves_no_other(tmp_path):
+  _files(tmp_path, {"a": 24, "b": 24})
+  before = _load(tmp_path)
+  _files(tmp_path, {"a/more": 1})
+  after = _load(tmp_path)
+  for part in ("validation", "test"):
+    old = set(getattr(before, part).paths)
+    assert len(old - set(getattr(after, part).paths)) <= 1
+
+
+def test_folders_that_link_in_a_circle_are_read_once(tmp_path):
+  _files(tmp_path, {"a": 8, "b": 8})
+  (tmp_path / "a" / "all").symlink_to(tmp_path, target_is_directory=True)
+  # The whole tree lies below class a now, and class b's images as well.
+  dataset = _load(tmp_path)
+  assert sum(counts[0] for counts in dataset.counts.values()) == 16
+
+
+@pytest.mark.parametrize(
+  "train, validation, test",
+  [("train", "valid", "test"), ("Training", "Validation", "Testing")],
+)
+def test_splits_have_the_usual_names(tmp_path, train, validation, test):
+  for part, count in ((train, 9), (validation, 2), (test, 3)):
+    _files(tmp_path / part, {"a": count, "b": count})
+  counts = {k: v.tolist() for k, v in _load(tmp_path).counts.items()}
+  assert counts == {"training": [9, 9], "validation": [2, 2], "test": [3, 3]}
+
+
+def test_folders_beside_the_splits_are_named(tmp_path, caplog):
+  for part in ("train", "unlabelled"):
+    _files(tmp_path / part, {"a": 9, "b": 9})
+  _load(tmp_path)
+  (message,) = [record.getMessage() for record in caplog.records]
+  assert "ignored unlabelled" in message
+
+
+def test_a_class_may_be_called_train(tmp_path):
+  _files(tmp_path, {"bus": 8, "train": 8, "__MACOSX": 3})
+  assert _load(tmp_path).class_names == ("bus", "train")
+
+
+def test_names_that_are_not_utf_8_are_classes_of_readable_names(tmp_path):
+  _files(tmp_path, {"v\udce9lo": 8, "bus": 8})
+  dataset = _load(tmp_path)
+  assert dataset.class_names == ("bus", "v\\xe9lo")
+  assert all(pathlib.Path(path).exists() for path in dataset.train.paths)
+
+
 def test_profile_is_made_of_what_is_not_held_out(tmp_path):
   _files(tmp_path, {"a": 30, "b": 30})
   whole = _load(tmp_path)

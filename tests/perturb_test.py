@@ -276,6 +276,61 @@ def test_network_and_inputs_stay_untouched():
   jax.tree.map(np.testing.assert_array_equal, before, (variables, images))
 
 
+@pytest.mark.parametrize("momentum", [0.0, 1.0])
+def test_shard_map_over_devices_equals_one_device(momentum):
+  logits_fn, *arrays = _problem()
+  ascend = functools.partial(
+    perturb_images, logits_fn, momentum=momentum, widths=(3, 1)
+  )
+  mesh = jax.make_mesh((2,), ("batch",))
+  batch = jax.P("batch")
+  over_devices = jax.shard_map(
+    ascend, mesh=mesh, in_specs=batch, out_specs=batch, check_vma=False
+  )
+  dealt = jax.device_put(arrays, jax.NamedSharding(mesh, batch))
+  shared = jax.jit(over_devices)(*dealt)
+  expected = ascend(*arrays)
+  np.testing.assert_array_equal(shared.num_updates, expected.num_updates)
+  np.testing.assert_allclose(shared.images, expected.images, atol=1e-5)
+
+
+def test_half_precision_takes_factors_of_any_kind():
+  logits_fn, images, *rest = _problem()
+  images = images.astype(jnp.bfloat16)
+  expected = perturb_images(logits_fn, images, *rest, momentum=0.5)
+  factors = {"momentum": np.float32(0.5), "step_size": np.float32(0.7)}
+  result = perturb_images(logits_fn, images, *rest, **factors)
+  assert result.images.dtype == jnp.bfloat16
+  assert (result.num_updates > 0).any()
+  # The same but for where products are rounded.
+  np.testing.assert_allclose(
+    result.images.astype(float), expected.images.astype(float), atol=0.2
+  )
+
+
+def test_confidence_that_is_no_number_is_not_reached():
+  logits_fn, images, targets, _ = _problem()
+  result = perturb_images(logits_fn, images, targets, jnp.full(NUM, jnp.nan))
+  np.testing.assert_array_equal(result.images, images)
+  assert not result.reached.any()
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"images": np.zeros((8, 6, 6, 3), np.uint8)}, "images are uint8.* floats"),
+    ({"images": np.float32(0)}, r"images are float32\[\]; .* floats"),
+    ({"targets": np.zeros(8, bool)}, "targets are bool; .* integers"),
+    ({"targets": np.zeros(8)}, "targets are float32; .* integers"),
+  ],
+)
+def test_wrong_types_are_refused_by_name(changes, message):
+  logits_fn, images, targets, confidences = _problem()
+  arguments = {"images": images, "targets": targets} | changes
+  with pytest.raises(ValueError, match=message):
+    perturb_images(logits_fn, confidences=confidences, **arguments)
+
+
 @pytest.mark.parametrize("name", ["targets", "confidences"])
 def test_wrong_shape_is_refused_by_name(name):
   logits_fn, images, targets, confidences = _problem()

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -140,6 +141,48 @@ def test_unreadable_files_are_named_and_left_out(run, photos, tmp_path, capsys):
   assert f"left out: {folder / 'text.jpg'}: not an image" in captured.err
   assert f"left out: {folder / 'gone.jpg'}: No such file" in captured.err
   assert f"1 of 4 images classified: {output}" in captured.out
+
+
+def test_folders_are_searched_as_in_training(tmp_path):
+  for place in ("a", "a/b", ".thumbnails", "elsewhere/c"):
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "1.png").touch()
+  (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
+  (tmp_path / "a" / "circle").symlink_to(tmp_path / "a")
+  found = predict.find_images(tmp_path / "a")
+  assert [path[len(str(tmp_path)) + 1 :] for path in found] == [
+    "a/1.png",
+    "a/b/1.png",
+    "a/link/c/1.png",
+  ]
+
+
+def test_names_that_are_not_utf_8_keep_their_bytes(run, photos, tmp_path):
+  model = trained.from_workdir(run)
+  folder = tmp_path / "images"
+  folder.mkdir()
+  photo = next((photos / "7").iterdir())
+  (folder / "caf\udce9.png").write_bytes(photo.read_bytes())
+  output = tmp_path / "out.csv"
+  assert predict.predict(model, folder, output) == 0
+  assert os.fsencode(folder) + b"/caf\xe9.png," in output.read_bytes()
+
+
+def test_an_image_is_not_overwritten(run, photos, tmp_path):
+  model = trained.from_workdir(run)
+  photo = tmp_path / "7.png"
+  content = next((photos / "7").iterdir()).read_bytes()
+  photo.write_bytes(content)
+  for source in (photo, tmp_path):
+    with pytest.raises(ValueError, match="is one of the images"):
+      predict.predict(model, source, photo)
+  assert photo.read_bytes() == content
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "."])
+def test_output_has_to_be_a_file(run, photos, place):
+  with pytest.raises(ValueError, match="expected a file"):
+    predict.predict(trained.from_workdir(run), photos, pathlib.Path(place))
 
 
 def test_an_interrupted_prediction_leaves_the_old_file(

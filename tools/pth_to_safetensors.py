@@ -66,8 +66,11 @@ def main() -> None:
     "own; can be given several times",
   )
   options = parser.parse_args()
-  import torch
-  from safetensors.torch import save_file
+  try:
+    import torch
+    from safetensors.torch import save_file
+  except ImportError as error:
+    sys.exit(f"error: {error}; needed: pip install torch safetensors")
 
   try:
     content = torch.load(options.source, map_location="cpu", weights_only=True)

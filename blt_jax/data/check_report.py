@@ -7,6 +7,7 @@ import numpy as np
 
 from blt_jax.data.check import Scan
 from blt_jax.data.check_findings import Finding, Report
+from blt_jax.data.notes import printable
 
 _LISTED = 20
 _CLASSES_LISTED = 3
@@ -53,7 +54,10 @@ def write_csv(report: Report, path: str) -> None:
   Raises:
     OSError: the file can't be written.
   """
-  with open(path, "w", newline="", encoding="utf-8") as file:
+  # The names of files need not be UTF-8; their bytes are kept.
+  with open(
+    path, "w", newline="", encoding="utf-8", errors="surrogateescape"
+  ) as file:
     writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_rows(report))
@@ -126,7 +130,7 @@ def _classes(report: Report) -> Iterator[str]:
     ("largest", order[:_CLASSES_LISTED]),
     ("smallest", order[::-1][:_CLASSES_LISTED]),
   ):
-    listed = ", ".join(f"{names[c]}: {counts[c]}" for c in chosen)
+    listed = ", ".join(f"{printable(names[c])}: {counts[c]}" for c in chosen)
     yield f"  {title}: {listed}"
 
 
@@ -167,7 +171,7 @@ def _empty_classes(report: Report) -> Iterator[str]:
     return
   yield f"error: classes without a training image: {len(empty)}"
   for c in empty[:_LISTED]:
-    yield f"  class {c} ({report.dataset.class_names[c]})"
+    yield f"  class {c} ({printable(report.dataset.class_names[c])})"
   yield from _rest(len(empty))
 
 
@@ -201,7 +205,9 @@ def _image(report: Report, image: int) -> str:
   """Split, file and class of an image."""
   scan = report.scan
   name = report.dataset.class_names[scan.label[image]]
-  return f"{scan.split_name(image)} {scan.image_name(image)} ({name})"
+  return printable(
+    f"{scan.split_name(image)} {scan.image_name(image)} ({name})"
+  )
 
 
 def _rest(count: int) -> Iterator[str]:

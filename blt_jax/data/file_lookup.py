@@ -46,6 +46,43 @@ def files_in(folder: str) -> tuple[set[str], set[str]]:
     return set(), set()
 
 
+def files_below(folder: str) -> list[str]:
+  """All files of a folder and of the folders in it, however deep.
+
+  What is hidden is skipped. Links to folders are followed, each folder once.
+
+  Args:
+    folder: where to look.
+
+  Returns:
+    Paths from that folder on, with "/", in order.
+
+  Raises:
+    ValueError: a folder can't be read.
+  """
+
+  def refuse(error: OSError) -> None:
+    raise ValueError(
+      f"folder {error.filename!r} can't be read: {reason(error)}"
+    )
+
+  found: list[str] = []
+  entered = set()
+  for place, folders, files in os.walk(
+    folder, onerror=refuse, followlinks=True
+  ):
+    status = os.stat(place)
+    if (status.st_dev, status.st_ino) in entered:
+      folders.clear()
+      continue
+    entered.add((status.st_dev, status.st_ino))
+    folders[:] = sorted(name for name in folders if name[0] != ".")
+    below = os.path.relpath(place, folder).replace(os.sep, "/")
+    prefix = "" if below == "." else f"{below}/"
+    found += [f"{prefix}{name}" for name in files if name[0] != "."]
+  return sorted(found)
+
+
 class FileFinder:
   """Finds files below a root folder; remembers the folders it read last."""
 

@@ -13,11 +13,25 @@ from blt_jax.data.dataset import (
   assemble,
   check_every_class,
 )
-from blt_jax.data.file_lookup import check_root, files_in
+from blt_jax.data.file_lookup import check_root, files_below
 from blt_jax.data.image_formats import EXTENSIONS
 from blt_jax.data.paths import Paths
 
 _log = logging.getLogger(__name__)
+
+# Folders of splits, in lower case, and the splits that they hold.
+_PARTS = {
+  "train": "train",
+  "training": "train",
+  "val": "validation",
+  "valid": "validation",
+  "validation": "validation",
+  "test": "test",
+  "testing": "test",
+}
+
+# What the Finder of macOS adds to archives.
+_NO_CLASS = "__MACOSX"
 
 
 def load_image_folder(
@@ -33,11 +47,12 @@ def load_image_folder(
 ) -> Dataset:
   """A data set from folders of images, one folder a class.
 
-  Either root/train/class/image.jpg, with root/validation (or root/val) and
-  root/test beside it where there are such, or root/class/image.jpg. Classes are
-  numbered in the order of their names. Files other than images
-  (`image_formats.EXTENSIONS`) are counted, logged and ignored; hidden ones are
-  skipped.
+  Either root/train/class/image.jpg, with root/validation (or val, or valid) and
+  root/test beside it where there are such (Train, training and testing are
+  understood, too), or root/class/image.jpg; images may lie in folders of a
+  class folder. Classes are numbered in the order of their names. Files other
+  than images (`image_formats.EXTENSIONS`) are counted, folders beside the
+  splits named in the log, and both ignored; hidden ones are skipped.
 
   Which images are held out is decided by the names of class and file, class by
   class: more images in one class change nothing in another one. Each split
@@ -66,9 +81,11 @@ def load_image_folder(
   folders = _split_folders(root)
   class_names = _subfolders(folders["train"])
   if len(class_names) < 2:
+    inner = os.path.join(folders["train"], *class_names)
+    hint = f". If {inner} holds them, name it as the root"
     raise ValueError(
       f"{folders['train']}: {len(class_names)} class folders;"
-      " allowed: 2 or more"
+      f" allowed: 2 or more{hint if class_names else ''}"
     )
   train = _read_classes(folders["train"], class_names)
   validation, test = (
@@ -86,12 +103,18 @@ def load_image_folder(
   }
   held = {"validation": validation, "test": test}
   if wanted:
-    rows = hold_out(train, class_names, wanted=wanted, seed=split_seed)
+    rows = hold_out(
+      train,
+      class_names,
+      folder=folders["train"],
+      wanted=wanted,
+      seed=split_seed,
+    )
     held.update({part: train.take(rows[part]) for part in wanted})
     train = train.take(rows["train"])
   return assemble(
     name,
-    class_names,
+    [_text(class_name) for class_name in class_names],
     train=train,
     validation=held["validation"],
     test=held["test"],
@@ -107,6 +130,7 @@ def hold_out(
   pool: Split,
   class_names: Sequence[str],
   *,
+  folder: str,
   wanted: Mapping[str, int],
   seed: int,
 ) -> dict[str, np.ndarray]:
@@ -114,7 +138,8 @@ def hold_out(
 
   Args:
     pool: images with paths.
-    class_names: [C].
+    class_names: [C], of the class folders.
+    folder: that they lie in.
     wanted: name of a split -> most images of a class that it takes, for one or
       two splits. None takes more than its share of a class, n // 4 of n images
       for two splits and n // 2 for one.
@@ -135,7 +160,7 @@ def hold_out(
       f" for {' and '.join(sorted(wanted))}: the largest has {np.max(counts)};"
       " allowed: larger classes, or folders train, validation and test"
     )
-  rank = _rank_by_name(pool, class_names, seed=seed)
+  rank = _rank_by_name(pool, folder, seed=seed)
   rows, first = {}, np.zeros_like(counts)
   for part, per_class in wanted.items():
     end = first + np.minimum(per_class, share)
@@ -145,21 +170,16 @@ def hold_out(
   return rows
 
 
-def _rank_by_name(
-  pool: Split, class_names: Sequence[str], *, seed: int
-) -> np.ndarray:
+def _rank_by_name(pool: Split, folder: str, *, seed: int) -> np.ndarray:
   """Position of each image in an order of its class: int64 [n].
 
   The order looks random, but an image's place in it depends on nothing but
   names, so that new images leave the others in their order.
   """
   assert pool.paths is not None
+  start = len(os.path.join(folder, ""))
   keys = np.array(
-    [
-      _key(f"{seed}/{class_names[label]}/{os.path.basename(path)}")
-      for label, path in zip(pool.labels.tolist(), pool.paths, strict=True)
-    ],
-    np.uint64,
+    [_key(f"{seed}/{path[start:]}") for path in pool.paths], np.uint64
   )
   counts = np.bincount(pool.labels)
   first = np.cumsum(counts) - counts
@@ -175,21 +195,35 @@ def _key(name: str) -> int:
   return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
+def _text(name: str) -> str:
+  """A folder's name as text, whatever its bytes are."""
+  return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def _split_folders(root: str) -> dict[str, str]:
-  present = set(_subfolders(root))
-  if "train" not in present:
+  """The folders of splits: all of them, or the root for training."""
+  present = _subfolders(root)
+  found: dict[str, str] = {}
+  for name in present:
+    part = _PARTS.get(name.lower())
+    if part in found:
+      other = os.path.basename(found[part])
+      raise ValueError(
+        f"{root}: has {other!r} and {name!r}; allowed: one of them"
+      )
+    if part:
+      found[part] = os.path.join(root, name)
+  # Without folders in it, train is a class.
+  if "train" not in found or not _subfolders(found["train"]):
     return {"train": root}
-  if {"val", "validation"} <= present:
-    raise ValueError(
-      f"{root}: has 'val' and 'validation'; allowed: one of them"
+  others = [name for name in present if name.lower() not in _PARTS]
+  if others:
+    _log.warning(
+      "%s: ignored %s: beside train, there may be validation and test",
+      root,
+      ", ".join(map(_text, others)),
     )
-  parts = {"train": "train", "val": "validation", "validation": "validation"}
-  parts["test"] = "test"
-  return {
-    part: os.path.join(root, folder)
-    for folder, part in parts.items()
-    if folder in present
-  }
+  return found
 
 
 def _subfolders(folder: str) -> list[str]:
@@ -197,13 +231,14 @@ def _subfolders(folder: str) -> list[str]:
     return sorted(
       entry.name
       for entry in entries
-      if entry.is_dir() and not entry.name.startswith(".")
+      if entry.is_dir() and entry.name[0] != "." and entry.name != _NO_CLASS
     )
 
 
 def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
   """The images of one folder of class folders."""
-  unknown = set(_subfolders(folder)) - set(class_names)
+  present = set(_subfolders(folder))
+  unknown = present - set(class_names)
   if unknown:
     raise ValueError(
       f"{folder}: class {min(unknown)!r} is not a training class; allowed: the"
@@ -211,12 +246,10 @@ def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
     )
   paths, labels, ignored = [], [], 0
   for label, name in enumerate(class_names):
-    files = [
-      file
-      for file in files_in(os.path.join(folder, name))[0]
-      if not file.startswith(".")
-    ]
-    images = sorted(f for f in files if f.lower().endswith(EXTENSIONS))
+    if name not in present:
+      continue
+    files = files_below(os.path.join(folder, name))
+    images = [file for file in files if file.lower().endswith(EXTENSIONS)]
     ignored += len(files) - len(images)
     paths += [os.path.join(folder, name, file) for file in images]
     labels += [label] * len(images)

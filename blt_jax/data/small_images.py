@@ -1,6 +1,7 @@
 """Small images of one size, decoded once and kept in memory."""
 
 import concurrent.futures
+import os
 import pathlib
 
 import numpy as np
@@ -54,9 +55,9 @@ def _decode(
 ) -> list[np.ndarray]:
   """Images of some rows; ValueError or OSError if one can't be read."""
 
-  def decode(source: str | bytes) -> np.ndarray:
-    if isinstance(source, str):
-      source = pathlib.Path(source).read_bytes()
+  def decode(source: bytes) -> np.ndarray:
+    if split.records is None:
+      source = pathlib.Path(os.fsdecode(source)).read_bytes()
     return image_formats.decode_rgb(source, max_pixels=max_pixels)
 
   with concurrent.futures.ThreadPoolExecutor() as pool:

@@ -163,7 +163,9 @@ class Reader:
   def _reason(self, source: Any) -> str:
     """What Pillow says about an image that TensorFlow could not read."""
     try:
-      data = source if self._encoded else pathlib.Path(source).read_bytes()
+      data = source
+      if not self._encoded:
+        data = pathlib.Path(os.fsdecode(source)).read_bytes()
       image_formats.decode_rgb(data, max_pixels=self._max_pixels)
     except OSError as error:
       return str(error.strerror)

@@ -3,6 +3,7 @@
 import collections
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
@@ -185,9 +186,11 @@ class Substitutes:
 
 
 def sources(split: Split, rows: np.ndarray) -> np.ndarray:
-  """What a Reader takes for some rows: paths or contents, object [n]."""
+  """What a Reader takes for some rows: bytes, paths or contents, object [n]."""
   if split.records is None:
-    return np.array(cast(Paths, split.paths)[rows].tolist(), object)
+    paths = cast(Paths, split.paths)[rows]
+    # Names need not be UTF-8.
+    return np.array([os.fsencode(path) for path in paths], object)
   contents = np.empty(len(rows), object)
   contents[:] = split.records.read(rows)
   return contents

@@ -33,6 +33,17 @@ _RULES = {
   for name in names
 }
 
+# The rest of it, which nothing is computed from, as JSON's types.
+_KINDS = {
+  "blt_jax": str,
+  "checkpoint": str,
+  "stage": int,
+  "epoch": int,
+  "class_counts": list,
+  "accuracy": dict,
+  "config": dict,
+}
+
 
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
   """Writes model.safetensors: float32 tensors, and the description."""
@@ -56,6 +67,11 @@ def read(path: pathlib.Path) -> TrainedModel:
     ValueError: names the file and what is wrong with it.
   """
   file = path / FILE if path.is_dir() else path
+  if path.is_dir() and not file.exists():
+    raise ValueError(
+      f"{path} has no {FILE}; expected what --mode=export wrote with "
+      "safetensors among its formats. The directory of a run is a --workdir."
+    )
   with Safetensors(file) as opened:
     about = _check(file, opened.metadata.get(_ABOUT))
     variables = convert.network_from_safetensors(
@@ -111,6 +127,12 @@ def _check(file: pathlib.Path, text: str | None) -> dict[str, Any]:
     and all(isinstance(name, str) for name in names)
   ):
     raise ValueError(f"{file}: class_names is no list of texts.")
+  for name, kind in _KINDS.items():
+    if not isinstance(about.get(name), kind):
+      raise ValueError(
+        f"{file}: {name} is {about.get(name)!r}; expected what --mode=export "
+        "wrote."
+      )
   offset = about.get("logit_offset")
   rule = config_check.several(config_check.NUMBER, length=len(names))
   if offset is not None and not rule.accepts(offset):

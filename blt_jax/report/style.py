@@ -6,6 +6,7 @@ that a grey print tells them apart, and a marker, a line and a hatch of its own.
 
 import pathlib
 import textwrap
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -114,7 +115,9 @@ def save(figure: Figure, path: str | pathlib.Path) -> list[pathlib.Path]:
   stem = pathlib.Path(path)
   stem.parent.mkdir(parents=True, exist_ok=True)
   files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
-  with look():
+  with look(), warnings.catch_warnings():
+    # Of names in scripts that the font lacks; they are drawn as boxes.
+    warnings.filterwarnings("ignore", "Glyph .* missing from")
     figure.savefig(files[0], metadata={"Software": None})
     figure.savefig(files[1], metadata={"Date": None, "Creator": None})
   return files
