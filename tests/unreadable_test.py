@@ -226,6 +226,17 @@ def test_too_many_pixels_count_as_damage(paths, kind):
     _train(split, _plan(), substitutes=substitutes, max_pixels=2304)
 
 
+def test_names_that_are_not_utf_8_are_read_and_replaced(paths, caplog):
+  expected = _train(_split(paths), _plan())
+  renamed = [path.with_name(f"\udce9{path.name}") for path in paths]
+  for path, new in zip(paths, renamed, strict=True):
+    path.rename(new)
+  _assert_same(_train(_split(renamed), _plan()), expected)
+  renamed[0].write_bytes(b"no image")
+  _train(_split(renamed), _plan())
+  assert "can't be read" in caplog.text
+
+
 def test_records_give_what_files_give(paths):
   records = _Records([path.read_bytes() for path in paths])
   split = Split(LABELS, records=records)
