@@ -119,9 +119,9 @@ def perturb_images(
     A PerturbResult.
 
   Raises:
-    ValueError: if `images` are no floats, `targets` no integers, either or
-      `confidences` not of n, `max_steps` is negative, or `widths` are not
-      falling positive numbers.
+    ValueError: if `images` are no floats, `targets` are no integers, `targets`
+      or `confidences` is not of shape [n], `max_steps` is negative, or `widths`
+      are not falling positive numbers.
 
   References:
     Kozerawski et al., BLT: Balancing Long-Tailed Datasets with

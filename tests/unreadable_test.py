@@ -234,7 +234,7 @@ def test_names_that_are_not_utf_8_are_read_and_replaced(paths, caplog):
   _assert_same(_train(_split(renamed), _plan()), expected)
   renamed[0].write_bytes(b"no image")
   _train(_split(renamed), _plan())
-  assert "can't be read" in caplog.text
+  assert "\\xe90.jpg: can't be read" in caplog.text
 
 
 def test_records_give_what_files_give(paths):

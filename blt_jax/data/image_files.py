@@ -15,7 +15,7 @@ from blt_jax.data.dataset import (
 )
 from blt_jax.data.file_lookup import check_root, files_below
 from blt_jax.data.image_formats import EXTENSIONS
-from blt_jax.data.paths import Paths
+from blt_jax.data.paths import Paths, as_text
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def load_image_folder(
     train = train.take(rows["train"])
   return assemble(
     name,
-    [_text(class_name) for class_name in class_names],
+    [as_text(class_name) for class_name in class_names],
     train=train,
     validation=held["validation"],
     test=held["test"],
@@ -195,11 +195,6 @@ def _key(name: str) -> int:
   return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
-def _text(name: str) -> str:
-  """A folder's name as text, whatever its bytes are."""
-  return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
 def _split_folders(root: str) -> dict[str, str]:
   """The folders of splits: all of them, or the root for training."""
   present = _subfolders(root)
@@ -221,7 +216,7 @@ def _split_folders(root: str) -> dict[str, str]:
     _log.warning(
       "%s: ignored %s: beside train, there may be validation and test",
       root,
-      ", ".join(map(_text, others)),
+      ", ".join(map(as_text, others)),
     )
   return found
 

@@ -1,6 +1,7 @@
 """Many file names in little memory."""
 
 import functools
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, overload
 
@@ -8,6 +9,11 @@ import numpy as np
 
 # Strings that exist at once while all of them are gone through.
 _AT_ONCE = 65536
+
+
+def as_text(name: str) -> str:
+  r"""A file's name as text that can be printed and sent: \xe9 for odd bytes."""
+  return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 class Folders(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from blt_jax.data.dataset import Split
-from blt_jax.data.paths import Paths
+from blt_jax.data.paths import Paths, as_text
 from blt_jax.data.tf_images import Block, Reader, UnreadableError
 
 _log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class Substitutes:
 
   def _title(self, row: int) -> str:
     if self._split.records is None:
-      return cast(Paths, self._split.paths)[row]
+      return as_text(cast(Paths, self._split.paths)[row])
     return self._split.records.name(row)
 
 
