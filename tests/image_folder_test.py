@@ -215,6 +215,11 @@ def test_a_class_may_be_called_train(tmp_path):
   assert _load(tmp_path).class_names == ("bus", "train")
 
 
+def test_without_train_names_of_splits_are_classes(tmp_path):
+  _files(tmp_path, {"test": 8, "testing": 8})
+  assert _load(tmp_path).class_names == ("test", "testing")
+
+
 def test_names_that_are_not_utf_8_are_classes_of_readable_names(tmp_path):
   _files(tmp_path, {"v\udce9lo": 8, "bus": 8})
   dataset = _load(tmp_path)

@@ -198,19 +198,20 @@ def _key(name: str) -> int:
 def _split_folders(root: str) -> dict[str, str]:
   """The folders of splits: all of them, or the root for training."""
   present = _subfolders(root)
-  found: dict[str, str] = {}
+  names: dict[str, list[str]] = {}
   for name in present:
-    part = _PARTS.get(name.lower())
-    if part in found:
-      other = os.path.basename(found[part])
-      raise ValueError(
-        f"{root}: has {other!r} and {name!r}; allowed: one of them"
-      )
-    if part:
-      found[part] = os.path.join(root, name)
+    if part := _PARTS.get(name.lower()):
+      names.setdefault(part, []).append(name)
   # Without folders in it, train is a class.
-  if "train" not in found or not _subfolders(found["train"]):
+  if not any(
+    _subfolders(os.path.join(root, n)) for n in names.get("train", ())
+  ):
     return {"train": root}
+  for first, *more in names.values():
+    if more:
+      raise ValueError(
+        f"{root}: has {first!r} and {more[0]!r}; allowed: one of them"
+      )
   others = [name for name in present if name.lower() not in _PARTS]
   if others:
     _log.warning(
@@ -218,7 +219,7 @@ def _split_folders(root: str) -> dict[str, str]:
       root,
       ", ".join(map(as_text, others)),
     )
-  return found
+  return {part: os.path.join(root, name) for part, (name,) in names.items()}
 
 
 def _subfolders(folder: str) -> list[str]:
