@@ -7,6 +7,7 @@ batch; the first one alone writes files and talks.
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 # JAX's variable of the coordinator, and two in the same manner.
 COORDINATOR = "JAX_COORDINATOR_ADDRESS"
@@ -24,6 +26,8 @@ INDEX = "JAX_PROCESS_ID"
 _HEARTBEAT = 30
 # So long a process waits for the others to start, seconds.
 _START = 180
+# And so long for the others to say why they end, too, when it ends.
+_FAREWELL = 10
 
 # Of this process; asking JAX would start its devices.
 _index, _count = 0, 1
@@ -100,10 +104,11 @@ def _from_plain(variables: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def leave(error: BaseException) -> None:
-  """Ends this process at once unless it came to its end.
+  """Ends this process soon unless it came to its end.
 
-  The others wait for it in the middle of a step. They notice that it is gone,
-  where a farewell would wait for them.
+  The others may wait for it in the middle of a step. They notice that it is
+  gone, where JAX's own farewell would wait for them. What ends all of them
+  alike, such as a refused configuration, each of them says.
 
   Args:
     error: what ended the program; SystemExit is its end without a code or,
@@ -114,7 +119,8 @@ def leave(error: BaseException) -> None:
   ):
     return
   text = str(error.code if isinstance(error, SystemExit) else error)
-  if _lost_the_others(error, text):
+  lost = _lost_the_others(error, text)
+  if lost:
     message = (
       f"error: process {index()} of {count()} lost the others: one of them "
       "ended or can't be reached. Its own output says why. Start all of them "
@@ -127,7 +133,24 @@ def leave(error: BaseException) -> None:
     message = "".join(traceback.format_exception(error))
   print(message, file=sys.stderr, flush=True)
   sys.stdout.flush()
+  if not lost:
+    _let_others_speak()
   os._exit(1)
+
+
+def _let_others_speak() -> None:
+  """Waits until all end, for a few seconds, the first process longest.
+
+  It is the one that coordinates them: JAX aborts the others when it is gone.
+  """
+  try:
+    multihost.sync_global_processes(
+      "leave", timeout=_FAREWELL, processes=set(range(count()))
+    )
+  except jax.errors.JaxRuntimeError:  # They compute, or are gone.
+    return
+  if is_first():
+    time.sleep(1)
 
 
 def _lost_the_others(error: BaseException, text: str) -> bool:

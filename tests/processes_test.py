@@ -33,7 +33,7 @@ SMALL = (
 EXACT = ("stage", "epoch", "step", "hallucinated", "overflow", "replaced")
 
 
-def _start(number, port, *arguments, count=2, devices=2):
+def _start(number, port, *command, count=2, devices=2):
   """One of `count` processes with its part of the emulated devices."""
   # How fast the programs are plays no part here: compile them quickly.
   flags = (
@@ -48,7 +48,7 @@ def _start(number, port, *arguments, count=2, devices=2):
       processes.INDEX: str(number),
     }
   return subprocess.Popen(
-    [sys.executable, "main.py", *arguments],
+    [sys.executable, *command],
     cwd=ROOT,
     env=environment,
     stdout=subprocess.PIPE,
@@ -57,12 +57,12 @@ def _start(number, port, *arguments, count=2, devices=2):
   )
 
 
-def _start_all(*arguments, count=2, devices=2):
+def _start_all(*arguments, command=("main.py",), count=2, devices=2):
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
   return [
-    _start(number, port, *arguments, count=count, devices=devices)
+    _start(number, port, *command, *arguments, count=count, devices=devices)
     for number in range(count)
   ]
 
@@ -226,6 +226,24 @@ def test_processes_of_different_configurations_do_not_wait(two):
     assert process.returncode == 1
     assert "seed (3 there, 5 here)" in errors
     assert "Traceback" not in errors
+
+
+# What each says when it ends by itself so many seconds after the start.
+_ENDS = """
+import sys, time
+from blt_jax import processes
+processes.start()
+time.sleep(float(sys.argv[1 + processes.index()]))
+processes.leave(SystemExit(f"error: {processes.index()} refuses"))
+"""
+
+
+@pytest.mark.parametrize("delays", [("0", "2"), ("2", "0")])
+def test_each_says_why_it_ends(delays):
+  started = _start_all(*delays, command=("-c", _ENDS))
+  for number, process in enumerate(started):
+    _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (1, f"error: {number} refuses\n")
 
 
 @pytest.mark.parametrize(
