@@ -3,14 +3,13 @@
 Implicit rank promotion raises here, and warnings are errors (pyproject.toml).
 """
 
-import atexit
 import gc
 import os
 import pathlib
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
+
+from tests import program_cache
 
 # Read when jax and TensorFlow are first imported, so set before either is.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -25,20 +24,16 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
-# Most of the time goes to compiling. Each test process keeps what it compiled,
-# and the programs that its tests start find it, too. No two processes that run
-# at the same time share a folder: jax does not write into it atomically.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(program_cache.OWN)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+# Else the folder's name is a part of what a program is found by.
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 
 import jax
 import pytest
 
 from tests import command_line
 
-atexit.register(
-  shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True
-)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -62,6 +57,15 @@ def pytest_collection_modifyitems(items):
   """Brings the longest files to the front."""
   rank = {name: place for place, name in enumerate(_LONGEST)}
   items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+  """Exchanges compiled programs with the other workers."""
+  program_cache.take()
+  result = yield
+  program_cache.give()
+  return result
 
 
 @pytest.fixture(autouse=True, scope="module")
