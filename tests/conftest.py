@@ -60,10 +60,16 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol():
-  """Exchanges compiled programs with the other workers."""
+def pytest_runtest_protocol(item):
+  """Exchanges compiled programs with the other workers.
+
+  A notebook has one device, as most users have.
+  """
   program_cache.take()
-  result = yield
+  with pytest.MonkeyPatch.context() as patch:
+    if item.path.suffix == ".ipynb":
+      patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=1")
+    result = yield
   program_cache.give()
   return result
 

@@ -23,7 +23,11 @@ def scores(example):
   """{"without" or "with": (tail, overall)} as the example prints them."""
   finished = subprocess.run(
     [sys.executable, str(example)],
-    env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
+    env={
+      **os.environ,
+      "PYTHONPATH": str(ROOT),
+      "XLA_FLAGS": "--xla_backend_optimization_level=1",
+    },
     capture_output=True,
     text=True,
     timeout=300,

@@ -151,14 +151,20 @@ def test_the_first_process_alone_talks_and_writes(two):
   assert not list(workdir.rglob("*.tmp*"))
 
 
-@pytest.mark.parametrize(
-  "killed",
-  [0, pytest.param(1, marks=long_test("the other role, half a minute"))],
-)
-def test_one_process_killed_ends_the_other(tmp_path, killed):
-  workdir = tmp_path / "run"
-  started = _start_all(*SMALL, f"--workdir={workdir}")
-  _wait_for(workdir / "metrics.csv")
+# Adds numbers of all processes, again and again.
+_COMPUTES = """
+from blt_jax import processes
+processes.start()
+try:
+  while True:
+    print(processes.total(1), flush=True)
+except BaseException as error:
+  processes.leave(error)
+"""
+
+
+def _assert_ends_without(killed, started):
+  """Kills one of two processes; the other has to notice."""
   started[killed].send_signal(signal.SIGKILL)
   start = time.monotonic()
   _, errors = started[1 - killed].communicate(timeout=100)
@@ -166,6 +172,23 @@ def test_one_process_killed_ends_the_other(tmp_path, killed):
   assert started[1 - killed].returncode != 0
   assert "lost the others" in errors or "another task died" in errors
   started[killed].communicate()
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_one_process_killed_ends_the_other(killed):
+  started = _start_all(command=("-c", _COMPUTES))
+  for process in started:
+    assert "2\n" in process.stdout
+  _assert_ends_without(killed, started)
+
+
+@long_test("trains for half a minute")
+@pytest.mark.parametrize("killed", [0, 1])
+def test_one_process_killed_ends_the_others_training(tmp_path, killed):
+  workdir = tmp_path / "run"
+  started = _start_all(*SMALL, f"--workdir={workdir}")
+  _wait_for(workdir / "metrics.csv")
+  _assert_ends_without(killed, started)
   assert not (workdir / "results.json").exists()
 
 

@@ -117,12 +117,12 @@ def test_help_tells_the_flags_by_the_installed_name(run, module):
 
 
 def test_training_finds_the_installed_configuration(run):
-  config = "--config=configs/digits_lt.py:method=neither"
+  config = "--config=configs/digits_lt.py:seed=3"
   only_stage_1 = "--config.stage2.epochs=0"
-  assert "report: runs/digits_lt,method=neither/" in run(
+  assert "report: runs/digits_lt,seed=3/" in run(
     run.program, config, *SMALL, only_stage_1
   )
-  workdir = run.folder / "runs" / "digits_lt,method=neither"
+  workdir = run.folder / "runs" / "digits_lt,seed=3"
   assert (workdir / "results.json").is_file()
 
 
