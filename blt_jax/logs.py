@@ -4,6 +4,7 @@ import math
 import pathlib
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -161,7 +162,7 @@ def class_table(
   if len(order) > _LISTED_CLASSES:
     shown = order[:_LISTED_ENDS] + order[-_LISTED_ENDS:]
   names = {c: _shortened(printable(class_names[c])) for c in shown}
-  width = max(len("class"), *map(len, names.values()))
+  width = max(len("class"), *map(_columns, names.values()))
   lines = [f"{'class':<{width}}" + "".join(f"{part:>12}" for part in counts)]
   lines[0] += "  group"
   for place, c in enumerate(shown):
@@ -169,8 +170,17 @@ def class_table(
       lines.append(f"... {left_out} classes between these ...")
     (group,) = (group for group, mask in groups.items() if mask[c])
     images = "".join(f"{int(n[c]):>12}" for n in counts.values())
-    lines.append(f"{names[c]:<{width}}{images}  {group}")
+    padding = " " * (width - _columns(names[c]))
+    lines.append(f"{names[c]}{padding}{images}  {group}")
   return "\n".join(lines)
+
+
+def _columns(text: str) -> int:
+  """How many columns of a terminal a text takes: Chinese letters two each."""
+  return sum(
+    2 if unicodedata.east_asian_width(letter) in "WF" else 1
+    for letter in unicodedata.normalize("NFC", text)
+  )
 
 
 def _shortened(name: str) -> str:

@@ -295,6 +295,18 @@ def test_table_prints_odd_names():
   assert 27 * "x" + "... " in table
 
 
+def test_table_of_wide_letters_is_straight():
+  ones = np.ones(3, int)
+  _, narrow, wide, accent = logs.class_table(
+    ["letters", "\u732b\u3068\u72ac", "cafe\u0301"],
+    {"training": ones},
+    longtail.shot_groups(ones),
+  ).split("\n")
+  # Three letters of two columns each; an accent that takes no column.
+  assert len(wide) == len(narrow) - 3
+  assert len(accent) == len(narrow) + 1
+
+
 # A run
 
 

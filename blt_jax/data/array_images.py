@@ -7,6 +7,9 @@ from PIL import Image
 
 from blt_jax.data import crops
 
+# Of an image that is longer, in units of its short side, the middle is used.
+_LONGEST = 64
+
 
 def training_blocks(
   requests: Iterable[tuple[np.ndarray, np.ndarray]],
@@ -62,6 +65,9 @@ def resize_and_crop(
 ) -> np.ndarray:
   """Resizes the short side and crops the centre, for evaluation.
 
+  Of an image that is over 64 times as long as wide the ends are cut off first:
+  the rest of it, resized, could take all memory.
+
   Args:
     image: uint8 [h, w, 3].
     image_size: s, side of the result in pixels, <= resize_size.
@@ -71,7 +77,12 @@ def resize_and_crop(
     uint8 [s, s, 3].
   """
   height, width = image.shape[:2]
-  height, width = crops.resized_shape(height, width, resize_size)
+  longest = _LONGEST * min(height, width)
+  y, x = max(0, height - longest) // 2, max(0, width - longest) // 2
+  image = image[y : height - y, x : width - x]
+  height, width = crops.resized_shape(
+    height - 2 * y, width - 2 * x, resize_size
+  )
   y = crops.centre_offset(height, image_size)
   x = crops.centre_offset(width, image_size)
   resized = resize(image, height, width)
