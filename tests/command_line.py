@@ -42,7 +42,7 @@ class CommandLine:
       [sys.executable, __file__],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
-      env=_environment(),
+      env=environment(),
       text=True,
     )
 
@@ -79,7 +79,7 @@ def run_afresh(arguments: Sequence[str], folder: pathlib.Path) -> Finished:
   finished = subprocess.run(
     [sys.executable, str(ROOT / "main.py"), *arguments],
     cwd=folder,
-    env=_environment(),
+    env=environment(),
     capture_output=True,
     text=True,
     timeout=_SECONDS,
@@ -88,7 +88,7 @@ def run_afresh(arguments: Sequence[str], folder: pathlib.Path) -> Finished:
   return Finished(finished.returncode, finished.stdout, finished.stderr)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
   """A user's with two devices: what conftest.py silences is not silent."""
   tests = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
   kept = {

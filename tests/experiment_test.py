@@ -25,37 +25,35 @@ SMALL = (
   "--config.stage2.batch_size=64",
   "--config.dataset.image_size=8",
   "--config.dataset.resize_size=8",
+  "--config.num_devices=1",
 )
 NAMES = ("neither,seed=0", "blt,seed=0")
 
 
-def _call(*arguments, code=0):
+@pytest.fixture(scope="module")
+def call(command_lines):
   """(lines on stdout, stderr) of a command that ends with an exit code."""
-  finished = subprocess.run(
-    [sys.executable, "main.py", *arguments],
-    cwd=ROOT,
-    env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1"},
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-  )
-  assert finished.returncode == code, finished.stdout + finished.stderr
-  return finished.stdout.splitlines(), finished.stderr
+
+  def run(*arguments, code=0):
+    finished = command_lines.run(arguments, ROOT, seconds=300)
+    assert finished.code == code, finished.stdout + finished.stderr
+    return finished.stdout.splitlines(), finished.stderr
+
+  return run
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory):
+def planned(call, tmp_path_factory):
   """(folder, lines of the dry run before any training)."""
   output = tmp_path_factory.mktemp("experiment") / "output"
-  return output, _call(*SMALL, "--dry_run", f"--output={output}")[0]
+  return output, call(*SMALL, "--dry_run", f"--output={output}")[0]
 
 
 @pytest.fixture(scope="module")
-def trained(planned):
+def trained(call, planned):
   """(folder, lines that the training printed)."""
   output = planned[0]
-  return output, _call(*SMALL, f"--output={output}")[0]
+  return output, call(*SMALL, f"--output={output}")[0]
 
 
 def test_dry_run_makes_nothing_and_prints_commands_with_costs(planned):
@@ -129,21 +127,21 @@ def test_second_run_took_stage_1_over(trained):
   assert reuse.endswith("runs/digits_lt/neither,seed=0")
 
 
-def test_same_command_again_trains_nothing(trained):
+def test_same_command_again_trains_nothing(call, trained):
   output = trained[0]
   paths = sorted((output / "runs").rglob("log.txt"))
   before = [path.read_text() for path in paths]
   (output / "digits_lt/fig3/table.md").unlink()
-  lines, _ = _call(*SMALL, f"--output={output}")
+  lines, _ = call(*SMALL, f"--output={output}")
   assert lines == [str(output / "digits_lt/fig3/report.md")]
   assert [path.read_text() for path in paths] == before
   assert len(before) == 2
   assert (output / "digits_lt/fig3/table.md").exists()
 
 
-def test_dry_run_knows_what_is_finished_and_how_long_it_takes(trained):
+def test_dry_run_knows_what_is_finished_and_how_long_it_takes(call, trained):
   output = trained[0]
-  lines, _ = _call(*SMALL, "--dry_run", "--seeds=0,1", f"--output={output}")
+  lines, _ = call(*SMALL, "--dry_run", "--seeds=0,1", f"--output={output}")
   states = [line for line in lines if line.startswith("# ")][2:]
   assert states[0] == "# 1/4 neither,seed=0: finished"
   assert states[1] == "# 2/4 blt,seed=0: finished"
@@ -151,9 +149,9 @@ def test_dry_run_knows_what_is_finished_and_how_long_it_takes(trained):
   assert re.search(r"# 2 runs to train, 2 finished: 1,920 images", states[-1])
 
 
-def test_run_that_fails_is_named_and_the_exit_code_is_1(tmp_path):
+def test_run_that_fails_is_named_and_the_exit_code_is_1(call, tmp_path):
   arguments = (*SMALL, "--config.num_devices=99", f"--output={tmp_path}")
-  lines, _ = _call(*arguments, code=1)
+  lines, _ = call(*arguments, code=1)
   assert lines[-1].startswith("failed: blt,seed=0: error: config.num_devices")
   report = (tmp_path / "digits_lt/fig3/report.md").read_text()
   assert "## Not finished\n\n- neither: neither,seed=0\n- blt: " in report

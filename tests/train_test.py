@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import pathlib
 import re
 import signal
@@ -18,11 +17,10 @@ import pytest
 from blt_jax import metrics, train
 from blt_jax.report import figures
 from blt_jax.report.record import read_run
+from tests import command_line
 from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# How fast the programs are plays no part here: compile them quickly.
-FLAGS = "--xla_backend_optimization_level=1"
 TIMINGS = (
   "seconds",
   "data_wait_share",
@@ -36,33 +34,27 @@ SMALL = (
   "--config.dataset.resize_size=8",
   "--config.stage1.epochs=2",
   "--config.stage2.epochs=3",
+  "--config.num_devices=1",
 )
 
 
-def _start(*arguments):
-  environment = {**os.environ, "XLA_FLAGS": FLAGS}
-  return subprocess.Popen(
-    [sys.executable, "main.py", *arguments],
-    cwd=ROOT,
-    env=environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+@pytest.fixture(scope="module")
+def finish(command_lines):
+  """Runs a command that has to succeed; returns its output."""
 
+  def run(*arguments):
+    finished = command_lines.run(arguments, ROOT, seconds=300)
+    assert finished.code == 0, finished.stderr
+    return finished.stdout
 
-def _finish(*arguments):
-  process = _start(*arguments)
-  output, errors = process.communicate(timeout=300)
-  assert process.returncode == 0, errors
-  return output
+  return run
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(finish, tmp_path_factory):
   """(work directory, printed lines) of a run that was never interrupted."""
   workdir = tmp_path_factory.mktemp("run") / "finished"
-  return workdir, _finish(*SMALL, f"--workdir={workdir}")
+  return workdir, finish(*SMALL, f"--workdir={workdir}")
 
 
 def _metrics(workdir):
@@ -133,10 +125,10 @@ def test_hallucination_begins_in_the_second_epoch_of_stage_2(finished):
 
 @long_test("another run")
 def test_hallucinating_ahead_draws_the_same_and_trains_every_step(
-  finished, tmp_path
+  finish, finished, tmp_path
 ):
   # 6 steps an epoch: a group of four and one of two.
-  _finish(*SMALL, "--config.perturb.every=4", f"--workdir={tmp_path}")
+  finish(*SMALL, "--config.perturb.every=4", f"--workdir={tmp_path}")
   usual, grouped = _metrics(finished[0]), _metrics(tmp_path)
   # The first epoch that hallucinates is the fourth of all.
   assert grouped[:3] == usual[:3]
@@ -217,17 +209,17 @@ def test_tensorboard_events_are_written(finished):
   assert list(finished[0].glob("events.*"))
 
 
-def test_a_finished_run_says_so_and_does_nothing(finished):
+def test_a_finished_run_says_so_and_does_nothing(finish, finished):
   before = {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
-  output = _finish(*SMALL, f"--workdir={finished[0]}")
+  output = finish(*SMALL, f"--workdir={finished[0]}")
   assert "is finished" in output
   assert "last epoch (3) test" in output
   after = {path: path.stat().st_mtime_ns for path in finished[0].iterdir()}
   assert before == after
 
 
-def test_evaluate_repeats_the_test_accuracy_of_the_best_epoch(finished):
-  output = _finish("--mode=evaluate", f"--workdir={finished[0]}")
+def test_evaluate_repeats_the_test_accuracy_of_the_best_epoch(finish, finished):
+  output = finish("--mode=evaluate", f"--workdir={finished[0]}")
   results = json.loads((finished[0] / "results.json").read_text())
   test = results["best"]["test"]
   assert (
@@ -235,10 +227,19 @@ def test_evaluate_repeats_the_test_accuracy_of_the_best_epoch(finished):
   )
 
 
-def test_stopped_run_goes_on_and_ends_with_the_same_bits(finished, tmp_path):
+def test_stopped_run_goes_on_and_ends_with_the_same_bits(
+  finish, finished, tmp_path
+):
   """SIGTERM in the middle of stage 2; tests/kills_test.py has SIGKILL."""
   workdir = tmp_path / "stopped"
-  process = _start(*SMALL, f"--workdir={workdir}")
+  process = subprocess.Popen(
+    [sys.executable, "main.py", *SMALL, f"--workdir={workdir}"],
+    cwd=ROOT,
+    env=command_line.environment(),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
   deadline = time.monotonic() + 200
   for line in process.stdout:
     if line.startswith("stage 2 epoch 1/3"):
@@ -253,7 +254,7 @@ def test_stopped_run_goes_on_and_ends_with_the_same_bits(finished, tmp_path):
   assert stopped.startswith("stopped by SIGTERM in stage 2 epoch ")
   assert stopped.endswith("the same command goes on from there.")
   assert not (workdir / "results.json").exists()
-  output = _finish(*SMALL, f"--workdir={workdir}")
+  output = finish(*SMALL, f"--workdir={workdir}")
   # After epoch 1 if the signal came before the first step of epoch 2.
   assert re.search(
     f"^continuing {workdir} (in stage 2 epoch|after stage 2 epoch 1$)",
@@ -276,8 +277,8 @@ def test_stopped_run_goes_on_and_ends_with_the_same_bits(finished, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, here, there)
 
 
-def test_reused_stage_1_changes_no_bit(finished, tmp_path):
-  output = _finish(
+def test_reused_stage_1_changes_no_bit(finish, finished, tmp_path):
+  output = finish(
     *SMALL,
     f"--config.stage1.reuse={finished[0]}",
     f"--workdir={tmp_path / 'reuse'}",
@@ -289,9 +290,13 @@ def test_reused_stage_1_changes_no_bit(finished, tmp_path):
   assert _recorded(tmp_path / "reuse") == _recorded(finished[0])
 
 
-def test_work_directory_of_another_configuration_is_refused(finished):
-  process = _start(*SMALL, "--config.perturb.p=0.5", f"--workdir={finished[0]}")
-  _, errors = process.communicate(timeout=300)
-  assert process.returncode != 0
-  assert "another configuration: perturb.p (0.25 there, 0.5 here)" in errors
-  assert "Traceback" not in errors
+def test_work_directory_of_another_configuration_is_refused(
+  command_lines, finished
+):
+  refused = command_lines.run(
+    [*SMALL, "--config.perturb.p=0.5", f"--workdir={finished[0]}"], ROOT
+  )
+  assert refused.code == 1
+  problem = "another configuration: perturb.p (0.25 there, 0.5 here)"
+  assert problem in refused.stderr
+  assert "Traceback" not in refused.stderr

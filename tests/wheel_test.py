@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+from tests import command_line
 from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -20,6 +21,7 @@ SMALL = (
   "--config.stage2.batch_size=64",
   "--config.dataset.image_size=8",
   "--config.dataset.resize_size=8",
+  "--config.num_devices=1",
 )
 
 
@@ -58,11 +60,7 @@ def run(wheel, tmp_path_factory):
   installed = tmp_path_factory.mktemp("installed")
   empty = tmp_path_factory.mktemp("empty")
   _pip("install", f"--target={installed}", str(wheel))
-  environment = {
-    **os.environ,
-    "PYTHONPATH": str(installed),
-    "XLA_FLAGS": "--xla_backend_optimization_level=1",
-  }
+  environment = {**command_line.environment(), "PYTHONPATH": str(installed)}
 
   def call(*command, code=0):
     finished = subprocess.run(
