@@ -85,10 +85,12 @@ def two(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
+def one(command_lines, tmp_path_factory):
   """Work directory of one process with as many devices."""
   workdir = tmp_path_factory.mktemp("processes") / "one"
-  _finish(*SMALL, f"--workdir={workdir}", count=1)
+  arguments = [*SMALL, f"--workdir={workdir}"]
+  finished = command_lines.run(arguments, ROOT, seconds=400)
+  assert finished.code == 0, finished.stderr
   return workdir
 
 
