@@ -133,9 +133,11 @@ def leave(error: BaseException) -> None:
     message = "".join(traceback.format_exception(error))
   print(message, file=sys.stderr, flush=True)
   sys.stdout.flush()
-  if not lost:
-    _let_others_speak()
-  os._exit(1)
+  try:
+    if not lost:
+      _let_others_speak()
+  finally:  # Whatever is pressed meanwhile.
+    os._exit(1)
 
 
 def _let_others_speak() -> None:
