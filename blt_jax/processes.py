@@ -141,9 +141,9 @@ def leave(error: BaseException) -> None:
 
 
 def _let_others_speak() -> None:
-  """Waits until all end, for a few seconds, the first process longest.
+  """Waits a few seconds for all to end; the first process ends last.
 
-  It is the one that coordinates them: JAX aborts the others when it is gone.
+  The first one coordinates them: JAX aborts the others when it is gone.
   """
   try:
     multihost.sync_global_processes(

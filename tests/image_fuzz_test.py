@@ -16,7 +16,7 @@ import pytest
 from tests import image_fuzz
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-CASES = int(os.environ.get("BLT_FUZZ_CASES", "60"))
+CASES = int(os.environ.get("BLT_FUZZ_CASES", "150"))
 
 
 def fuzz(*arguments: str, cases: int) -> dict[str, int]:

@@ -24,12 +24,14 @@ _STABLEHLO = "1.0.0"
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
   """Writes a SavedModel; its signature takes uint8 "images", gives "logits"."""
   tf = tensorflow()
+  # Not in TensorFlow's public interface; jax2tf calls it, too.
   from tensorflow.compiler.tf2xla.python import xla
 
   size, variables = model.image_size, dict(model.variables)
   program = _export(model, variables)
   holder = tf.Module()
-  # Variables are saved beside the graph, which may not be larger than 2 GB.
+  # In the order of the program's arguments. Variables are saved beside the
+  # graph, which may not be larger than 2 GB.
   holder.variables_ = [tf.Variable(leaf) for leaf in jax.tree.leaves(variables)]
   module = stablehlo.serialize_portable_artifact_str(
     program.mlir_module(), _STABLEHLO
