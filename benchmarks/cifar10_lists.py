@@ -15,7 +15,7 @@ import pathlib
 
 from absl import app, flags
 
-from blt_jax.data import image_lists
+from blt_jax.data.sources import image_lists
 
 SELECTION_PER_CLASS = 500
 

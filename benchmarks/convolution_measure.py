@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks import step_measure
 from benchmarks.step_problem import Problem
-from blt_jax import build
 from blt_jax.models import convolution, create_backbone
+from blt_jax.training import build
 
 # What a convolution is timed for: its value and its two gradients.
 KINDS = ("forward", "of_images", "of_kernel")

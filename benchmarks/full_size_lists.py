@@ -145,9 +145,11 @@ def _measure(
   folder: pathlib.Path, start: str, started: float
 ) -> dict[str, float]:
   """Loads the lists, draws an epoch and takes its first batch."""
-  from blt_jax.data import image_lists, longtail, pipeline, sampling, tf_images
+  from blt_jax.data import input_pipeline, longtail, sampling
+  from blt_jax.data.reading import tf_reader
+  from blt_jax.data.sources import image_lists
 
-  tf_images.tensorflow()
+  tf_reader.tensorflow()
   before = _start_of_memory()
   clock = [time.time()]
   dataset = image_lists.load_image_lists(
@@ -171,7 +173,9 @@ def _measure(
   )
   clock.append(time.time())
   plan = plan.tail(len(plan) // 2 if start == "resumed" else 0)
-  batches: Any = pipeline.train_batches(dataset.train, plan, image_size=224)
+  batches: Any = input_pipeline.train_batches(
+    dataset.train, plan, image_size=224
+  )
   next(batches)
   clock.append(time.time())
   load, draw, batch = np.diff(clock).tolist()

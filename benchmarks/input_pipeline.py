@@ -204,7 +204,7 @@ def _grouped(items):
 
 
 def _our_batches(files: list[pathlib.Path], cores: int, *, resized: bool):
-  from blt_jax.data import device_resize, pipeline, sampling
+  from blt_jax.data import device_resize, input_pipeline, sampling
   from blt_jax.data.dataset import Split
   from blt_jax.data.paths import Paths
 
@@ -222,7 +222,7 @@ def _our_batches(files: list[pathlib.Path], cores: int, *, resized: bool):
     stage=1,
     epoch=1,
   )
-  return pipeline.train_batches(
+  return input_pipeline.train_batches(
     split,
     plan,
     image_size=SIZE,
@@ -238,10 +238,10 @@ def _decode(wanted: tuple[str, int]) -> None:
 
 def _tensorflow_crop(*, resized: bool):
   """A function that decodes a crop, and resizes it or not."""
-  from blt_jax.data import array_images, tf_images
+  from blt_jax.data.reading import resize, tf_reader
 
-  tf = tf_images.tensorflow()
-  tf_images.keep_freed_memory()
+  tf = tf_reader.tensorflow()
+  tf_reader.keep_freed_memory()
 
   def work(wanted: tuple[str, int]) -> None:
     path, number = wanted
@@ -255,7 +255,7 @@ def _tensorflow_crop(*, resized: bool):
       dct_method="INTEGER_ACCURATE",
     )
     if resized:
-      array_images.resize(np.asarray(memoryview(image)), SIZE, SIZE)
+      resize.resize(np.asarray(memoryview(image)), SIZE, SIZE)
 
   return work
 

@@ -26,20 +26,22 @@ BETWEEN, REST = "between the stages", "anywhere else"
 # What a program is doing, by the innermost of these functions that it is in.
 PLACES = {
   "jax._src.compiler:compile_or_get_cached": "compiling",
-  "blt_jax.epoch:_Times.__next__": "reading",
-  "blt_jax.epoch:Epoch.train": "step",
-  "blt_jax.checkpoint:Checkpoints.save": "checkpoint",
-  "blt_jax.checkpoint:Checkpoints.save_midway": "checkpoint in an epoch",
-  "blt_jax.checkpoint:Checkpoints.restore": "reading a checkpoint",
-  "blt_jax.report.recording:write_confusion": "confusion",
-  "blt_jax.workdir:write_metrics": "metrics.csv",
-  "blt_jax.workdir:write_json": "json",
-  "blt_jax.logs:Events.write": "events",
-  "blt_jax.train:validate": "validation",
-  "blt_jax.train:begin_stage": BETWEEN,
-  "blt_jax.train:test_best_and_last": "test",
-  "blt_jax.train:_write_report": "report",
-  "blt_jax.train:train": REST,
+  "blt_jax.training.epoch:_Times.__next__": "reading",
+  "blt_jax.training.epoch:Epoch.train": "step",
+  "blt_jax.workdir.checkpoint:Checkpoints.save": "checkpoint",
+  "blt_jax.workdir.checkpoint:Checkpoints.save_midway": (
+    "checkpoint in an epoch"
+  ),
+  "blt_jax.workdir.checkpoint:Checkpoints.restore": "reading a checkpoint",
+  "blt_jax.training.recording:write_confusion": "confusion",
+  "blt_jax.workdir.directory:write_metrics": "metrics.csv",
+  "blt_jax.workdir.directory:write_json": "json",
+  "blt_jax.system.console:Events.write": "events",
+  "blt_jax.training.train:validate": "validation",
+  "blt_jax.training.train:begin_stage": BETWEEN,
+  "blt_jax.training.train:test_best_and_last": "test",
+  "blt_jax.training.train:_write_report": "report",
+  "blt_jax.training.train:train": REST,
 }
 
 

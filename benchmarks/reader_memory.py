@@ -32,11 +32,12 @@ from ml_collections import config_flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-from blt_jax import auto, build
-from blt_jax.batches import Feeder, HostBatch
-from blt_jax.data import sampling, small_images
-from blt_jax.data.sources import Dataset
-from blt_jax.stages import build_stages
+from blt_jax.data import sampling
+from blt_jax.data.dataset import Dataset
+from blt_jax.data.reading import cache
+from blt_jax.training import build, choose
+from blt_jax.training.feeder import Feeder, HostBatch
+from blt_jax.training.stages import build_stages
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "configs/NAME.py, as main.py takes it."
@@ -53,7 +54,7 @@ def main(_: list[str]) -> None:
   """Compares, measures and prints."""
   if _CONFIG.value is None:
     raise ValueError("--config=configs/NAME.py is missing.")
-  config = auto.resolve(_CONFIG.value, devices=1).config
+  config = choose.resolve(_CONFIG.value, devices=1).config
   report = measure(config, epochs=_EPOCHS.value)
   print(table(report))
   if _JSON.value:
@@ -114,9 +115,7 @@ def _feeder(config, dataset: Dataset, kind: str) -> Feeder:
       f"config.dataset.source is {config.dataset.source}, whose images are in"
       " memory in any case; expected one of files."
     )
-  decoded = small_images.in_memory(
-    dataset.train, max_pixels=config.dataset.max_pixels
-  )
+  decoded = cache.in_memory(dataset.train, max_pixels=config.dataset.max_pixels)
   if decoded.images is None:
     raise ValueError(
       "the training images are too large or too many for memory, of several"
@@ -124,13 +123,13 @@ def _feeder(config, dataset: Dataset, kind: str) -> Feeder:
     )
   feeder = Feeder(config, dataset, devices=1)
   stage = build_stages(config, dataset.class_counts, devices=1)[-1]
-  most = small_images.MOST_PIXELS
+  most = cache.MOST_PIXELS
   if kind == "files":
-    small_images.MOST_PIXELS = 0
+    cache.MOST_PIXELS = 0
   try:
     next(feeder.training(feeder.plan(stage, 1)))  # It chooses here.
   finally:
-    small_images.MOST_PIXELS = most
+    cache.MOST_PIXELS = most
   return feeder
 
 

@@ -14,7 +14,10 @@ import numpy as np
 
 from benchmarks import step_problem
 from benchmarks.step_problem import Problem
-from blt_jax import ahead, build, hallucinate, mapping, processes, train_step
+from blt_jax.method import hallucinate, train_step
+from blt_jax.system import processes
+from blt_jax.training import ahead, build
+from blt_jax.training import devices as mapping
 
 NAMES = ("plain", "blt")
 Report = dict[str, Any]

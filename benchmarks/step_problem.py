@@ -12,12 +12,15 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import step_profiles
-from blt_jax import build, mapping, workdir
-from blt_jax.checkpoint import FOLDER, Checkpoints
-from blt_jax.data import array_images, crops, sampling
-from blt_jax.data.sources import Dataset
-from blt_jax.stages import Stage, build_stages
-from blt_jax.train_step import TrainState
+from blt_jax.data import sampling
+from blt_jax.data.dataset import Dataset
+from blt_jax.data.reading import crops, resize
+from blt_jax.method.train_step import TrainState
+from blt_jax.training import build
+from blt_jax.training import devices as mapping
+from blt_jax.training.stages import Stage, build_stages
+from blt_jax.workdir import directory
+from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 from configs import common
 
 HostBatch = dict[str, np.ndarray]
@@ -131,7 +134,7 @@ def make_config(options: Options) -> ml_collections.ConfigDict:
   """
   if options.run:
     config = common.default()
-    config.update(workdir.read_config(pathlib.Path(options.run)))
+    config.update(directory.read_config(pathlib.Path(options.run)))
   else:
     config = step_profiles.profile_config(options.profile)
   changes: dict[str, Any] = {
@@ -150,7 +153,7 @@ def make_config(options: Options) -> ml_collections.ConfigDict:
     changes.update({f"dataset.{name}": 0.0 for name in names})
   changes = {k: v for k, v in changes.items() if v is not None}
   changes |= _parse(options.fields)
-  known = workdir.flatten(config)
+  known = directory.flatten(config)
   for field in changes:
     if field not in known:
       raise ValueError(f"--set={field}: the configuration has no such field.")
@@ -260,7 +263,7 @@ def _real_batch(config, plan, row: int, dataset: Dataset) -> HostBatch:
     (_pixels(split, index)[None], draw[None])
     for index, draw in zip(rows, draws, strict=True)
   )
-  blocks = array_images.training_blocks(
+  blocks = resize.training_blocks(
     requests, image_size=config.dataset.image_size, ratio=ratio
   )
   return _batch(plan, row, np.concatenate(list(blocks)), split.labels)

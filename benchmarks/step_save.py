@@ -9,8 +9,10 @@ import numpy as np
 from benchmarks import step_measure
 from benchmarks.problem_file import ProblemFile
 from benchmarks.step_problem import Problem
-from blt_jax import build, convert, hallucinate, mapping, train_step
-from blt_jax.confusion import sample_confusing_classes
+from blt_jax.method import hallucinate, train_step
+from blt_jax.method.confusion import sample_confusing_classes
+from blt_jax.models import torch_weights
+from blt_jax.training import build, devices
 
 # Images whose logits the two sides compare.
 _COMPARED = 16
@@ -23,7 +25,7 @@ def problem_file(problem: Problem) -> ProblemFile:
     ValueError: if the problem is one that the peer can't be given.
   """
   config = problem.config
-  if len(mapping.devices_of(config)) > 1:
+  if len(devices.devices_of(config)) > 1:
     raise ValueError("--save: the peer takes the problem of one device only.")
   if config.perturb.static or config.perturb.targets != "confusion":
     raise ValueError("--save: the peer draws from the confusion matrix only.")
@@ -46,7 +48,7 @@ def _draws(problem: Problem) -> dict[str, np.ndarray]:
 
   def draw(state, batch):
     slots = len(batch["source_label"])
-    keys = train_step.slot_keys(state.rng, state.step, slots, mapping.AXIS)
+    keys = train_step.slot_keys(state.rng, state.step, slots, devices.AXIS)
     keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
     target, confused = jax.vmap(_target, in_axes=(0, None, 0))(
       keys[:, 0], state.confusion, batch["source_label"]
@@ -63,9 +65,9 @@ def _draws(problem: Problem) -> dict[str, np.ndarray]:
       "target": target,
       "confidence": confidence,
     }
-    return jax.lax.all_gather(drawn, mapping.AXIS, tiled=True)
+    return jax.lax.all_gather(drawn, devices.AXIS, tiled=True)
 
-  draw_fn = mapping.over_devices(draw, problem.config)
+  draw_fn = devices.over_devices(draw, problem.config)
   rows = []
   for row, batch in enumerate(problem.batches):
     slots = {
@@ -91,7 +93,7 @@ def _logits(problem: Problem) -> jax.Array:
 def _weights(problem: Problem) -> dict[str, np.ndarray]:
   """The network by torchvision's names."""
   params, stats = problem.state.params, problem.state.batch_stats
-  weights = convert.backbone_to_torchvision(
+  weights = torch_weights.backbone_to_torchvision(
     problem.config.model.backbone,
     {"params": params["backbone"], "batch_stats": stats["backbone"]},
   )

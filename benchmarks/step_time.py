@@ -50,7 +50,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from blt_jax import processes
+from blt_jax.system import processes
 
 _PROFILES = ("cifar10_lt", "imagenet_lt", "places_lt", "inaturalist")
 _PROFILE = flags.DEFINE_enum(
@@ -120,7 +120,7 @@ def _measure() -> Report:
   logging.set_verbosity(logging.ERROR)  # Orbax tells every step of a restore.
   processes.start()
   from benchmarks import step_measure, step_problem, step_save
-  from blt_jax import hallucinate
+  from blt_jax.method import hallucinate
 
   if _TOGETHER.value:
     hallucinate.halving_widths = lambda number, **_: (number,)

@@ -9,17 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from blt_jax import confusion
   from blt_jax.data import sampling
-  from blt_jax.perturb import PerturbResult, perturb_images
+  from blt_jax.method import confusion
+  from blt_jax.method.perturb import PerturbResult, perturb_images
 
 __version__ = "0.1.0"
 __all__ = ["PerturbResult", "confusion", "perturb_images", "sampling"]
 
 _ORIGINS = {
-  "PerturbResult": "blt_jax.perturb",
-  "confusion": "blt_jax",
-  "perturb_images": "blt_jax.perturb",
+  "PerturbResult": "blt_jax.method.perturb",
+  "confusion": "blt_jax.method",
+  "perturb_images": "blt_jax.method.perturb",
   "sampling": "blt_jax.data",
 }
 

@@ -20,7 +20,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from blt_jax import installed
+from blt_jax.system import installed
 
 # TensorFlow only reads images here: it need not tell how it multiplies.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -113,8 +113,8 @@ def main(arguments: list[str]) -> int:
   if _MODE.value == "evaluate":
     if not _WORKDIR.value:
       raise ValueError("--mode=evaluate needs --workdir=DIR of a training run.")
-    from blt_jax import compile_cache
-    from blt_jax.train import evaluate_run
+    from blt_jax.system import compile_cache
+    from blt_jax.training.train import evaluate_run
 
     compile_cache.enable()
     evaluate_run(
@@ -137,12 +137,12 @@ def main(arguments: list[str]) -> int:
   if _CONFIG.value is None:
     raise ValueError("--config=configs/NAME.py is missing.")
   if _MODE.value == "check_data":
-    from blt_jax.check_data import check_data
+    from blt_jax.training.check_data import check_data
 
     return check_data(_CONFIG.value, _OUTPUT.value)
-  from blt_jax import compile_cache, processes
-  from blt_jax.interrupt import Interrupted
-  from blt_jax.train import train
+  from blt_jax.system import compile_cache, processes
+  from blt_jax.system.interrupt import Interrupted
+  from blt_jax.training.train import train
 
   processes.start()
   compile_cache.enable()
@@ -163,8 +163,8 @@ def _predict() -> int:
     )
   if not _OUTPUT.value:
     raise ValueError("--mode=predict needs --output=FILE.csv for its results.")
-  from blt_jax import compile_cache
-  from blt_jax.predict import predict
+  from blt_jax.deploy.predict import predict
+  from blt_jax.system import compile_cache
 
   compile_cache.enable()
   output = pathlib.Path(_OUTPUT.value)
@@ -175,7 +175,7 @@ def _export() -> int:
   """Writes a network for other programs; returns the exit code."""
   if not _OUTPUT.value:
     raise ValueError("--mode=export needs --output=DIR for what it writes.")
-  from blt_jax.export import export
+  from blt_jax.deploy.export import export
 
   export(
     _trained(),
@@ -206,10 +206,10 @@ def _trained():
         f"--checkpoint={_CHECKPOINT.value}: an export, --model={model}, holds "
         "one checkpoint; choose of a run's by --workdir."
       )
-    from blt_jax.formats import safetensors_file
+    from blt_jax.deploy.formats import safetensors_file
 
     return safetensors_file.read(pathlib.Path(model))
-  from blt_jax import trained
+  from blt_jax.deploy import model as trained
 
   return trained.from_workdir(
     pathlib.Path(workdir or ""),
@@ -374,7 +374,7 @@ def run() -> None:
     except KeyboardInterrupt:
       sys.exit("interrupted")
   except BaseException as error:
-    from blt_jax import processes
+    from blt_jax.system import processes
 
     if processes.count() > 1:
       processes.leave(error)

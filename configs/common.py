@@ -115,7 +115,6 @@ def default() -> ml_collections.ConfigDict:
   perturb.max_steps = 15  # Most updates of an image; 0: augmented only.
   perturb.momentum = 0.0  # Of the ascent; 0 is the text, 1 the release.
   perturb.crop_scale = (0.3, 1.0)  # Area of a source image's crop.
-  perturb.every = 1  # Batches to hallucinate for at once; more on fast devices.
   perturb.start_epoch = 2  # First epoch of a stage that hallucinates.
 
   config.checkpoint = checkpoint = ml_collections.ConfigDict()

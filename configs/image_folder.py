@@ -5,8 +5,8 @@ r"""BLT on your own images, in a folder a class.
 DIR holds either a folder for each class, then up to 5 images a class are held
 out for validation and 5 for the test, or train/, validation/ and test/ folders
 with a folder for each class in them. Image size, backbone and batch size are
-picked from the images (blt_jax/auto.py) where they are not given, and the
-learning rates, the paper's for batches of 256, are scaled to the batch:
+picked from the images (blt_jax/training/choose.py) where they are not given,
+and the learning rates, the paper's for batches of 256, are scaled to the batch:
 
     python main.py --config=configs/image_folder.py:backbone=resnet18,batch=64 \
         --config.dataset.root=DIR --config.dataset.image_size=128

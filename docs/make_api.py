@@ -17,8 +17,12 @@ PAGE = ROOT / "docs" / "api.md"
 
 # What other programs may call; of a module without names every public one.
 PUBLIC: dict[str, tuple[str, ...]] = {
-  "blt_jax.perturb": ("perturb_images", "PerturbResult", "halving_widths"),
-  "blt_jax.confusion": (),
+  "blt_jax.method.perturb": (
+    "perturb_images",
+    "PerturbResult",
+    "halving_widths",
+  ),
+  "blt_jax.method.confusion": (),
   "blt_jax.data.sampling": (
     "class_probabilities",
     "epoch_plan",
@@ -29,11 +33,14 @@ PUBLIC: dict[str, tuple[str, ...]] = {
   ),
   "blt_jax.data.longtail": ("exponential_counts", "step_counts", "shot_groups"),
   "blt_jax.data.sources": ("load_digits_lt",),
-  "blt_jax.metrics": ("shot_accuracies",),
-  "blt_jax.losses": (),
+  "blt_jax.method.metrics": ("shot_accuracies",),
+  "blt_jax.method.losses": (),
   "blt_jax.models": ("create_model",),
   "blt_jax.models.classifiers": ("SquashingCosine",),
-  "blt_jax.convert": ("backbone_from_torchvision", "backbone_to_torchvision"),
+  "blt_jax.models.torch_weights": (
+    "backbone_from_torchvision",
+    "backbone_to_torchvision",
+  ),
 }
 
 _HEAD = """\

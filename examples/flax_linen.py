@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import optax
 from flax.training.train_state import TrainState
 
-from blt_jax import confusion, losses, metrics, perturb_images, sampling
+from blt_jax import perturb_images, sampling
 from blt_jax.data import sources
+from blt_jax.method import confusion, losses, metrics
 
 data = sources.load_digits_lt()
 counts = data.class_counts

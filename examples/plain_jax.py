@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from blt_jax import confusion, metrics, perturb_images, sampling
+from blt_jax import perturb_images, sampling
 from blt_jax.data import sources
+from blt_jax.method import confusion, metrics
 
 data = sources.load_digits_lt()
 counts = data.class_counts

@@ -13,18 +13,18 @@ import blt_jax
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # The names of the design whose docstrings show a call.
 SHOWN = {
-  "blt_jax.perturb": {"perturb_images"},
-  "blt_jax.confusion": {"confusion_matrix", "sample_confusing_classes"},
+  "blt_jax.method.perturb": {"perturb_images"},
+  "blt_jax.method.confusion": {"confusion_matrix", "sample_confusing_classes"},
   "blt_jax.data.sampling": {"class_probabilities"},
   "blt_jax.data.longtail": {
     "exponential_counts",
     "step_counts",
     "shot_groups",
   },
-  "blt_jax.metrics": {"shot_accuracies"},
+  "blt_jax.method.metrics": {"shot_accuracies"},
   "blt_jax.models": {"create_model"},
   "blt_jax.models.classifiers": {"SquashingCosine"},
-  "blt_jax.convert": {
+  "blt_jax.models.torch_weights": {
     "backbone_from_torchvision",
     "backbone_to_torchvision",
   },

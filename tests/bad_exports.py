@@ -8,8 +8,7 @@ import jax
 import numpy as np
 from safetensors.numpy import save
 
-from blt_jax import convert
-from blt_jax.models import create_model
+from blt_jax.models import create_model, torch_weights
 from tests.bad_files import (
   Case,
   changed,
@@ -56,7 +55,7 @@ def _tensors() -> dict[str, np.ndarray]:
     lambda: network.init(jax.random.key(0), images, train=False)
   )
   zeros = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes)
-  return convert.network_to_torchvision("small_resnet10", zeros)
+  return torch_weights.network_to_torchvision("small_resnet10", zeros)
 
 
 def exported(**changes: Any):

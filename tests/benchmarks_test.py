@@ -13,8 +13,8 @@ from PIL import Image
 
 from benchmarks import convolution_measure, reader_memory
 from benchmarks.convolution_measure import KINDS, Convolution
-from blt_jax.data import small_images
 from blt_jax.data.dataset import Split
+from blt_jax.data.reading import cache
 from blt_jax.experiments import flops
 from configs import digits_lt, image_list
 
@@ -203,7 +203,7 @@ def test_reader_gives_the_same_bytes_from_memory(config):
 
 
 def test_reader_tells_when_the_bytes_differ(config, monkeypatch):
-  in_memory = small_images.in_memory
+  in_memory = cache.in_memory
 
   def altered(split, **options):
     split = in_memory(split, **options)
@@ -211,7 +211,7 @@ def test_reader_tells_when_the_bytes_differ(config, monkeypatch):
       return split
     return Split(split.labels, images=255 - split.images)
 
-  monkeypatch.setattr(small_images, "in_memory", altered)
+  monkeypatch.setattr(cache, "in_memory", altered)
   with pytest.raises(ValueError, match="batch 0: image is not the same"):
     reader_memory.measure(config, epochs=1)
 

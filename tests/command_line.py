@@ -104,13 +104,13 @@ def _serve() -> None:
   # It first: it sets what TensorFlow reads when imported.
   program = importlib.import_module("main").run
   for name in (
-    "blt_jax.check_data",
+    "blt_jax.training.check_data",
     "blt_jax.experiments.command",
     "blt_jax.report.command",
-    "blt_jax.train",
+    "blt_jax.training.train",
   ):
     importlib.import_module(name)
-  importlib.import_module("blt_jax.data.tf_images").tensorflow()
+  importlib.import_module("blt_jax.data.reading.tf_reader").tensorflow()
   for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()

@@ -17,8 +17,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
-from blt_jax import convert
-from blt_jax.models import create_model
+from blt_jax.models import create_model, torch_weights
 from tests import command_line
 from tests.marks import long_test
 
@@ -259,7 +258,7 @@ def test_commands_of_the_pages_end_well(folder, command_lines, tmp_path):
   variables = network.init(
     jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32), train=False
   )
-  tensors = convert.network_to_torchvision("small_resnet10", variables)
+  tensors = torch_weights.network_to_torchvision("small_resnet10", variables)
   save_file(tensors, folder / "resnet50.safetensors")
   for number, command in enumerate(page_commands("main.py")):
     flags = [*shlex.split(command), *extra_of(command, PAGES_COMMANDS)]

@@ -7,8 +7,8 @@ import re
 import ml_collections
 import pytest
 
-from blt_jax.config_check import RULES, check_config
-from blt_jax.losses import LOSSES
+from blt_jax.config import RULES, check_config
+from blt_jax.method.losses import LOSSES
 from configs import common
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

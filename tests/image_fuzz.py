@@ -24,9 +24,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from blt_jax.data import pipeline, sampling
+from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Split
-from blt_jax.data.unreadable import Substitutes
+from blt_jax.data.reading.substitutes import Substitutes
 
 _SIZE, _MAX_PIXELS = 24, 1_000_000
 _DAMAGED, _BATCH = 60, 16
@@ -137,7 +137,7 @@ def read_round(split: Split, sound: np.ndarray, seed: int) -> dict[str, int]:
   )
   watch = Substitutes(split, name="training", most_failures=1.0)
   batches = list(
-    pipeline.train_batches(
+    input_pipeline.train_batches(
       split,
       plan,
       image_size=_SIZE,
@@ -164,7 +164,7 @@ def read_round(split: Split, sound: np.ndarray, seed: int) -> dict[str, int]:
 
 def evaluate(split: Split) -> list[tuple[np.ndarray, np.ndarray]]:
   """(images, masks) of evaluation batches."""
-  batches = pipeline.eval_batches(
+  batches = input_pipeline.eval_batches(
     split,
     batch_size=_BATCH,
     image_size=_SIZE,

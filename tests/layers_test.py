@@ -1,74 +1,151 @@
-import jax
-import jax.numpy as jnp
-import numpy as np
+"""Who may import whom in blt_jax (docs/architecture.md draws it)."""
+
+import ast
+import graphlib
+import pathlib
+
 import pytest
 
-from blt_jax.models import layers
-from blt_jax.models.convolution import conv_general_dilated
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "blt_jax"
+
+ENTRIES = {
+  "cli",
+  "config",
+  "data",
+  "deploy",
+  "experiments",
+  "method",
+  "models",
+  "report",
+  "system",
+  "training",
+  "workdir",
+}
+
+# Layer -> what it may import of the package, beside itself. A name with a dot
+# allows that module alone.
+ALLOWED: dict[str, set[str]] = {
+  "__init__": ENTRIES,
+  "__main__": {"cli"},
+  "data": set(),
+  "models": set(),
+  "method": {"data.longtail", "data.sampling"},
+  "config": {"data", "method", "models"},
+  "system": {"config", "workdir.files"},
+  "workdir": {"config", "system.console", "system.processes"},
+  "training": {"config", "data", "method", "models", "system", "workdir"},
+  "report": {
+    "config",
+    "data.longtail",
+    "method.metrics",
+    "system.console",
+    "system.processes",
+    "workdir",
+  },
+  "deploy": {
+    "config",
+    "data",
+    "method",
+    "models",
+    "report",
+    "system",
+    "training",
+    "workdir",
+  },
+  "experiments": {
+    "config",
+    "data",
+    "method",
+    "models",
+    "report",
+    "system",
+    "training",
+    "workdir",
+  },
+  "cli": ENTRIES,
+}
+
+# Within a layer that is allowed, what all the same may not be imported.
+FORBIDDEN: dict[str, set[str]] = {
+  "deploy": {"training.train", "training.epoch", "training.resume"},
+  "experiments": {"training.train", "training.epoch", "training.resume"},
+}
 
 
-def test_max_pool_pads_with_minus_infinity():
-  x = jnp.full((1, 4, 4, 1), -3.0)
-  pooled = layers.max_pool(x)
-  assert pooled.shape == (1, 2, 2, 1)
-  assert (pooled == -3).all()
+def modules() -> dict[str, pathlib.Path]:
+  """Name without the package -> file, of every module."""
+  found = {}
+  for path in sorted(PACKAGE.rglob("*.py")):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if len(parts) > 1 and parts[-1] == "__init__":
+      parts = parts[:-1]
+    found[".".join(parts)] = path
+  return found
 
 
-def test_halving_takes_means_and_leaves_out_what_is_odd():
-  x = jnp.arange(20.0).reshape(1, 4, 5, 1)
-  halved = layers.halve(x)[0, :, :, 0]
-  np.testing.assert_array_equal(halved, [[3, 5], [13, 15]])
+def imports(path: pathlib.Path, names: set[str]) -> set[str]:
+  """Modules of the package that a file imports, wherever in it."""
+  found = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      targets = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f"{path}: a relative import"
+      targets = [f"{node.module}.{alias.name}" for alias in node.names]
+    else:
+      continue
+    for target in targets:
+      if target == "blt_jax" or target.startswith("blt_jax."):
+        inner = target.removeprefix("blt_jax").removeprefix(".")
+        while inner and inner not in names:
+          inner = inner.rpartition(".")[0]
+        found.add(inner or "__init__")
+  return found
 
 
-@pytest.mark.parametrize("height, width", [(1, 1), (1, 4), (3, 1)])
-def test_halving_keeps_one_pixel(height, width):
-  x = jnp.arange(1.0 * height * width).reshape(1, height, width, 1)
-  halved = layers.halve(x)
-  assert halved.shape == (1, max(1, height // 2), max(1, width // 2), 1)
-  assert halved[0, 0, 0, 0] == x[0, :2, :2, 0].mean()
+EDGES = {
+  name: imports(path, set(modules())) for name, path in modules().items()
+}
 
 
-def test_global_pool_is_in_float32():
-  x = jnp.full((2, 3, 3, 1), 1.0, jnp.bfloat16).at[0, 0, 0, 0].set(1.0078125)
-  pooled = layers.global_pool(x)
-  assert pooled.dtype == jnp.float32
-  np.testing.assert_allclose(pooled[0, 0], 1 + 0.0078125 / 9, rtol=1e-6)
+def test_top_of_the_package_has_eleven_entries():
+  there = {
+    path.stem
+    for path in PACKAGE.iterdir()
+    if path.suffix == ".py" or (path.is_dir() and path.name != "__pycache__")
+  }
+  assert there - {"__init__", "__main__"} == ENTRIES
+  assert len(ENTRIES) == 11
 
 
-@pytest.mark.parametrize("size, strides", [(3, 1), (3, 2), (5, 1), (5, 2)])
-def test_depthwise_convolution_takes_each_channel_for_itself(size, strides):
-  images = jax.random.normal(jax.random.key(0), (2, 7, 8, 4))
-  conv = layers.conv(4, size, strides, groups=4, name=None)
-  variables = conv.init(jax.random.key(1), images)
+@pytest.mark.parametrize("name", sorted(EDGES))
+def test_module_imports_only_what_its_layer_may(name):
+  layer = name.partition(".")[0]
+  for target in EDGES[name]:
+    if target == "__init__" or target.partition(".")[0] == layer:
+      continue  # The version; a neighbour.
+    prefixes = {
+      ".".join(target.split(".")[:length])
+      for length in range(1, target.count(".") + 2)
+    }
+    assert prefixes & ALLOWED[layer], f"{name} imports {target}"
+    assert not prefixes & FORBIDDEN.get(layer, set()), f"{name}: {target}"
 
-  def channelwise(variables, images):
-    kernel = variables["params"]["kernel"]
-    parts = [
-      conv_general_dilated(
-        images[..., c : c + 1],
-        kernel[..., c : c + 1],
-        (strides, strides),
-        ((size // 2, size // 2),) * 2,
-      )
-      for c in range(4)
-    ]
-    return jnp.concatenate(parts, axis=3)
 
-  def with_gradients(function):
-    def loss(variables, images):
-      out = function(variables, images)
-      weights = jnp.arange(out.size).reshape(out.shape) / out.size
-      return (jnp.sin(out) * weights).sum(), out
+def test_no_circle():
+  edges = {name: EDGES[name] - {"__init__"} for name in EDGES}
+  del edges["__init__"]  # It imports on first use only.
+  # A package's __init__ runs before each of its modules.
+  graphlib.TopologicalSorter(edges).prepare()
 
-    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
 
-  ours, single = (
-    with_gradients(function)(variables, images)
-    for function in (conv.apply, channelwise)
+def test_a_forbidden_import_is_found(tmp_path):
+  path = tmp_path / "inner.py"
+  path.write_text(
+    "from typing import TYPE_CHECKING\n"
+    "if TYPE_CHECKING:\n  from blt_jax.training.run import Run\n"
+    "def f():\n  import blt_jax.report.record\n"
   )
-  assert variables["params"]["kernel"].shape == (size, size, 1, 4)
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-    ours,
-    single,
-  )
+  found = imports(path, set(modules()))
+  assert found == {"training.run", "report.record"}

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blt_jax import confusion, metrics
-from blt_jax.data import image_lists, longtail, sampling
-from blt_jax.data.file_lookup import leaves_root
+from blt_jax.data import longtail, sampling
+from blt_jax.data.sources import image_lists
+from blt_jax.data.sources.file_lookup import leaves_root
+from blt_jax.method import confusion, metrics
 
 drawn = settings(
   deadline=None, derandomize=True, database=None, max_examples=300

@@ -4,9 +4,10 @@ import pathlib
 
 import numpy as np
 
-from blt_jax import metrics
-from blt_jax import workdir as workdirs
-from blt_jax.report import record, recording
+from blt_jax.method import metrics
+from blt_jax.report import record
+from blt_jax.training import recording
+from blt_jax.workdir import directory
 from configs import digits_lt
 
 COUNTS = (120, 60, 5, 5)
@@ -69,12 +70,12 @@ def make_run(
     recorded: whether there are classes, confusion matrices and examples.
     examples: how many of these.
   """
-  workdirs.claim(folder, digits_lt.get_config(variant))
+  directory.claim(folder, digits_lt.get_config(variant))
   confusion = np.array(confusion)
   if rows:
-    workdirs.write_metrics(folder, rows)
+    directory.write_metrics(folder, rows)
   if recorded:
-    workdirs.check_classes(folder, np.array(counts), names)
+    directory.check_classes(folder, np.array(counts), names)
     for row in rows:
       name = recording.epoch_name(row["stage"], row["epoch"])
       recording.write_confusion(folder, name, confusion)
@@ -92,7 +93,7 @@ def make_run(
       "best": {"stage": 2, "epoch": 1, "validation": split, "test": split},
       "last": {"stage": 2, "epoch": 3, "validation": split, "test": split},
     }
-    workdirs.write_json(folder / workdirs.RESULTS, results)
+    directory.write_json(folder / directory.RESULTS, results)
   return record.read_run(folder)
 
 

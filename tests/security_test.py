@@ -14,8 +14,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from blt_jax import convert
-from blt_jax.data import image_lists, inaturalist, npz
+from blt_jax.data.sources import image_lists, inaturalist, npz
+from blt_jax.models import torch_weights
 from tests.bad_files import files, links, run_folder
 from tests.bad_files import image_lists as lists
 
@@ -104,8 +104,10 @@ def entry(shape, *offsets, dtype="F32"):
 def whole(change=lambda tensors: None) -> bytes:
   """The weights of small_resnet10, all zeros; `change` is given the tensors."""
   tensors = {
-    convert._torch_name(path): np.zeros(convert._torch_shape(shape), np.float32)
-    for path, shape in convert._paths("small_resnet10").items()
+    torch_weights._torch_name(path): np.zeros(
+      torch_weights._torch_shape(shape), np.float32
+    )
+    for path, shape in torch_weights._paths("small_resnet10").items()
   }
   tensors["fc.weight"] = np.zeros((3, 4), np.float32)
   tensors["bn1.num_batches_tracked"] = np.zeros((), np.int64)
@@ -173,7 +175,7 @@ def test_bad_weights_are_refused_in_one_line(tmp_path, data, parts):
   path = tmp_path / "weights.safetensors"
   path.write_bytes(data)
   with pytest.raises(ValueError) as caught:
-    convert.backbone_from_safetensors("small_resnet10", path)
+    torch_weights.backbone_from_safetensors("small_resnet10", path)
   message = str(caught.value)
   assert message.startswith(str(path))
   assert "expected" in message
@@ -184,7 +186,9 @@ def test_bad_weights_are_refused_in_one_line(tmp_path, data, parts):
 
 def test_missing_weights_are_named(tmp_path):
   with pytest.raises(ValueError, match=r"none\.safetensors: No such file"):
-    convert.backbone_from_safetensors("resnet10", tmp_path / "none.safetensors")
+    torch_weights.backbone_from_safetensors(
+      "resnet10", tmp_path / "none.safetensors"
+    )
 
 
 def test_good_weights_are_read(tmp_path):
@@ -194,7 +198,7 @@ def test_good_weights_are_read(tmp_path):
     tensors["conv1.weight"] += np.arange(3, dtype=np.float32)[:, None, None]
 
   path.write_bytes(whole(ramp))
-  variables = convert.backbone_from_safetensors("small_resnet10", path)
+  variables = torch_weights.backbone_from_safetensors("small_resnet10", path)
   kernel = variables["params"]["conv1"]["kernel"]
   np.testing.assert_array_equal(kernel[1, 2, :, 3], [0, 1, 2])
 
@@ -322,23 +326,23 @@ def test_links_of_images_stay_in_the_root(tmp_path, target, inside):
   "text", ["import os; os.mkdir('made')", '{"seed": os.mkdir("made")}']
 )
 def test_config_of_a_run_is_data(tmp_path, monkeypatch, text):
-  from blt_jax import workdir
+  from blt_jax.workdir import directory
 
   files({"run/config.json": text})(tmp_path)
   monkeypatch.chdir(tmp_path)
   with pytest.raises(ValueError, match="is not JSON"):
-    workdir.read_config(pathlib.Path("run"))
+    directory.read_config(pathlib.Path("run"))
   assert not (tmp_path / "made").exists()
 
 
 def test_text_in_the_config_of_a_run_stays_text(tmp_path, monkeypatch):
-  from blt_jax import workdir
+  from blt_jax.workdir import directory
 
   monkeypatch.chdir(tmp_path)
   run_folder(lambda content: {**content, "method": "os.mkdir('made')"})(
     tmp_path
   )
-  config = workdir.read_config(pathlib.Path("run"))
+  config = directory.read_config(pathlib.Path("run"))
   assert config.method == "os.mkdir('made')"
   assert not (tmp_path / "made").exists()
 

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from blt_jax.train import train
+from blt_jax.training.train import train
 from configs import digits_lt
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

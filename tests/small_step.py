@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blt_jax import optimizer, train_step
+from blt_jax.method import optimizer, train_step
 
 BATCH, SLOTS, SIZE, CLASSES = 8, 4, 16, 6
 

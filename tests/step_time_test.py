@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from benchmarks import problem_file, step_measure, step_problem, step_profiles
-from blt_jax import build, workdir
-from blt_jax.checkpoint import Checkpoints
 from blt_jax.data import longtail
-from blt_jax.progress import Progress
-from blt_jax.stages import build_stages
+from blt_jax.training import build
+from blt_jax.training.stages import build_stages
+from blt_jax.workdir import directory
+from blt_jax.workdir.checkpoint import Checkpoints
+from blt_jax.workdir.progress import Progress
 from configs import digits_lt
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -233,7 +234,7 @@ def test_run_gives_its_weights_confusion_and_images(tmp_path):
   config.dataset.image_size = config.dataset.resize_size = 8
   config.stage1.batch_size = config.stage2.batch_size = 32
   config.num_devices = 1
-  workdir.claim(tmp_path, config)
+  directory.claim(tmp_path, config)
   stage = build_stages(config, _digit_counts(config), devices=1)[-1]
   state = build.init_state(config, build.build_model(config, 10), 10, draw=5)
   state = build.with_optimizer(config, state, stage)

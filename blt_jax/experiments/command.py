@@ -6,12 +6,12 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blt_jax import logs
-from blt_jax.config_check import check_config
+from blt_jax.config import check_config
 from blt_jax.experiments import cost, execute, outcome, shelf
 from blt_jax.experiments.catalog import choose
 from blt_jax.experiments.plan import Plan, make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
+from blt_jax.system import console
 
 # The exit code of a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -72,14 +72,14 @@ def experiment(
   try:
     failures = execute.train_all(plan.runs)
   except KeyboardInterrupt:
-    logs.say("interrupted; the same command goes on")
+    console.say("interrupted; the same command goes on")
     code = INTERRUPTED
   origin = outcome.Origin.of_this_process(shlex.join(command))
   for planned in plan.experiments:
     folder = output / dataset / planned.experiment.name
-    logs.say(str(outcome.write_outcome(planned, plan, folder, origin)))
+    console.say(str(outcome.write_outcome(planned, plan, folder, origin)))
   for failure in failures:
-    logs.say(f"failed: {failure.name}: {failure.reason} ({failure.log})")
+    console.say(f"failed: {failure.name}: {failure.reason} ({failure.log})")
   return code or int(bool(failures))
 
 
@@ -88,17 +88,17 @@ def print_plan(plan: Plan) -> None:
   costs = cost.Costs(plan.protocol, plan.folder)
   seeds = ", ".join(map(str, plan.seeds))
   names = ", ".join(each.experiment.name for each in plan.experiments)
-  logs.say(f"# {names} on {plan.protocol.dataset}, seeds {seeds}")
-  logs.say(f"# {outcome.schedule(plan)}")
+  console.say(f"# {names} on {plan.protocol.dataset}, seeds {seeds}")
+  console.say(f"# {outcome.schedule(plan)}")
   ahead = []
   for number, (run, finished, stage1) in enumerate(shelf.in_order(plan.runs)):
     state = "finished"
     if not finished:
       ahead.append(costs.of(run, stage1=stage1 is None))
       state = str(ahead[-1])
-    logs.say(f"# {number + 1}/{len(plan.runs)} {run.name}: {state}")
-    logs.say(shlex.join(["python", *run.command(stage1)]))
+    console.say(f"# {number + 1}/{len(plan.runs)} {run.name}: {state}")
+    console.say(shlex.join(["python", *run.command(stage1)]))
   done = len(plan.runs) - len(ahead)
-  logs.say(
+  console.say(
     f"# {len(ahead)} runs to train, {done} finished: {cost.total(ahead)}"
   )

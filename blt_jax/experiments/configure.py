@@ -8,9 +8,9 @@ from typing import Any
 
 import ml_collections
 
-from blt_jax import installed
-from blt_jax import workdir as workdirs
 from blt_jax.experiments.protocols import Protocol
+from blt_jax.system import installed
+from blt_jax.workdir import directory
 
 # A run's name and command hold its pairs in this order.
 _ORDER = ("method", "backbone", "batch", "lr")
@@ -61,11 +61,11 @@ def needed_pairs(
   """
   known = [key for key in _ORDER if key in variant]
   needed = {key: variant[key] for key in [*known, *sorted(variant)]}
-  wanted = workdirs.flatten(configure(protocol, needed, overrides=overrides))
+  wanted = directory.flatten(configure(protocol, needed, overrides=overrides))
   for key in variant.keys() - {"method"}:
     fewer = {other: v for other, v in needed.items() if other != key}
     config = configure(protocol, fewer, overrides=overrides)
-    if workdirs.flatten(config) == wanted:
+    if directory.flatten(config) == wanted:
       needed = fewer
   return needed
 
@@ -101,9 +101,9 @@ def check_overrides(
   Raises:
     ValueError: naming the field.
   """
-  plain = workdirs.flatten(configure(protocol, {}, overrides={}))
+  plain = directory.flatten(configure(protocol, {}, overrides={}))
   for variant in variants:
-    varied = workdirs.flatten(configure(protocol, variant, overrides={}))
+    varied = directory.flatten(configure(protocol, variant, overrides={}))
     for field in overrides:
       if field in _OURS or varied.get(field) != plain.get(field):
         raise ValueError(

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 import ml_collections
 import numpy as np
 
-from blt_jax import build, logs
-from blt_jax import workdir as workdirs
 from blt_jax.data import sampling
 from blt_jax.experiments.plan import PlannedRun
 from blt_jax.experiments.protocols import Protocol
-from blt_jax.stages import tail_classes
+from blt_jax.system import console
+from blt_jax.training import build
+from blt_jax.training.stages import tail_classes
+from blt_jax.workdir import directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Cost:
     extra = "hallucinations unknown without the data"
     if self.hallucinated is not None:
       extra = f"up to {self.hallucinated:,} hallucinated"
-    time = f"about {logs.duration(self.seconds)}"
+    time = f"about {console.duration(self.seconds)}"
     if self.unmeasured and not self.seconds:
       time = "time unknown until a run with the same backbone is finished"
     elif self.unmeasured:
@@ -92,7 +93,7 @@ class Costs:
 
   def _counts(self, config: ml_collections.ConfigDict) -> np.ndarray | None:
     """Training images of each class; None where the data are not at hand."""
-    key = json.dumps(workdirs.flatten(config.dataset))
+    key = json.dumps(directory.flatten(config.dataset))
     if key not in self._class_counts:
       try:
         counts = build.build_dataset(config).class_counts
@@ -148,8 +149,8 @@ def measured_speeds(folder: pathlib.Path) -> dict[tuple[str, str], float]:
     {(backbone, method): seconds}, with "" for all methods of a backbone.
   """
   speeds: dict[tuple[str, str], list[float]] = {}
-  for path in sorted(folder.glob(f"*/{workdirs.RESULTS}")):
-    config = workdirs.read_config(path.parent)
+  for path in sorted(folder.glob(f"*/{directory.RESULTS}")):
+    config = directory.read_config(path.parent)
     speed = _seconds_an_image(path.parent, config)
     if speed is not None:
       for method in (config.method, ""):
@@ -166,7 +167,7 @@ def _seconds_an_image(
   workdir: pathlib.Path, config: ml_collections.ConfigDict
 ) -> float | None:
   """Of the stages that a run trained itself."""
-  with (workdir / workdirs.METRICS).open(newline="") as file:
+  with (workdir / directory.METRICS).open(newline="") as file:
     rows = [
       row
       for row in csv.DictReader(file)
@@ -177,7 +178,7 @@ def _seconds_an_image(
   # Files that were copied have lost their times.
   first, last = (
     (workdir / name).stat().st_mtime
-    for name in (workdirs.CONFIG, workdirs.RESULTS)
+    for name in (directory.CONFIG, directory.RESULTS)
   )
   return max(seconds, last - first) / images if images else None
 

@@ -13,10 +13,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from blt_jax import logs
-from blt_jax import workdir as workdirs
 from blt_jax.experiments import shelf
 from blt_jax.experiments.plan import PlannedRun
+from blt_jax.system import console
+from blt_jax.workdir import directory
 
 # How often a run that another process holds is looked at, seconds.
 POLL = 2.0
@@ -60,7 +60,7 @@ def train_all(
   pending = [run for run in runs if not shelf.is_finished(run)]
   if pending:
     done = len(runs) - len(pending)
-    logs.say(f"{len(pending)} runs to train, {done} are finished")
+    console.say(f"{len(pending)} runs to train, {done} are finished")
   with tempfile.TemporaryDirectory() as cache:
     while pending:
       run = _next(pending)
@@ -102,12 +102,12 @@ def _train(
   command = [sys.executable, *run.command(_stage1_of(run))]
   start = time.monotonic()
   code = _call(command, log, held, cache)
-  took = logs.duration(time.monotonic() - start)
+  took = console.duration(time.monotonic() - start)
   if code == 0 and shelf.is_finished(run):
-    logs.say(f"{title}: {took}")
+    console.say(f"{title}: {took}")
     return None
   reason = _last_line(log) or f"exit code {code}"
-  logs.say(f"{title}: failed after {took}: {reason}")
+  console.say(f"{title}: failed after {took}: {reason}")
   return Failure(run.name, log, reason)
 
 
@@ -149,7 +149,7 @@ def _stage1_of(run: PlannedRun) -> pathlib.Path | None:
 
 
 def _has_begun(run: PlannedRun) -> bool:
-  return (run.workdir / workdirs.CONFIG).exists()
+  return (run.workdir / directory.CONFIG).exists()
 
 
 def _last_line(log: pathlib.Path) -> str:

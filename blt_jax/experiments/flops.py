@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blt_jax import losses
+from blt_jax.method import losses
 
 GIGA = 1e9
 

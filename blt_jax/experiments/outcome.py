@@ -179,7 +179,7 @@ def _figure(
   planned: PlannedExperiment, results: Results, folder: pathlib.Path
 ) -> str:
   """Draws the figure; what keeps it from being drawn is said in its place."""
-  from blt_jax.experiments import figures  # matplotlib takes long to import.
+  from blt_jax.experiments.figures import kinds
   from blt_jax.report import style
 
   kind = planned.experiment.figure
@@ -187,7 +187,7 @@ def _figure(
     return ""
   try:
     records = {label: list(each) for label, each in results.items()}
-    figure = figures.FIGURES[kind](records, paper_of(planned))
+    figure = kinds.FIGURES[kind](records, paper_of(planned))
   except ValueError as error:
     return f"No figure: {error}\n"
   style.save(figure, folder / "figure")

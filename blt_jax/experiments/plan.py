@@ -8,11 +8,11 @@ from typing import Any
 
 import ml_collections
 
-from blt_jax import installed
-from blt_jax import workdir as workdirs
 from blt_jax.experiments import configure
 from blt_jax.experiments.experiment import Experiment, Setting
 from blt_jax.experiments.protocols import Protocol, settings_on
+from blt_jax.system import installed
+from blt_jax.workdir import directory
 
 # What stage 1 depends on, as blt_jax.resume.check_reuse sees it.
 _STAGE1 = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
@@ -43,7 +43,7 @@ class PlannedRun:
 
   def fields(self) -> dict[str, Any]:
     """Its fields but for `stage1.reuse`, which changes no bit of the result."""
-    return _without_reuse(workdirs.flatten(self.config))
+    return _without_reuse(directory.flatten(self.config))
 
   def stage1_key(self) -> str | None:
     """Equal for runs with the same stage 1, None if it can't be shared."""
@@ -147,7 +147,7 @@ def stage1_key(config: ml_collections.ConfigDict) -> str | None:
   """Everything that stage 1 depends on, None for one that can't be shared."""
   if not config.stage1.epochs or config.stage1.perturb:
     return None
-  flat = _without_reuse(workdirs.flatten(config))
+  flat = _without_reuse(directory.flatten(config))
   return json.dumps({k: v for k, v in flat.items() if k.startswith(_STAGE1)})
 
 

@@ -5,9 +5,9 @@ import fcntl
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from blt_jax import workdir as workdirs
 from blt_jax.experiments import plan as plans
 from blt_jax.experiments.plan import PlannedRun
+from blt_jax.workdir import directory
 
 LOCK, LOG = "experiment.lock", "log.txt"
 
@@ -18,9 +18,9 @@ def is_finished(run: PlannedRun) -> bool:
   Raises:
     ValueError: when its work directory is of another configuration.
   """
-  if not (run.workdir / workdirs.CONFIG).exists():
+  if not (run.workdir / directory.CONFIG).exists():
     return False
-  theirs = workdirs.flatten(workdirs.read_config(run.workdir))
+  theirs = directory.flatten(directory.read_config(run.workdir))
   theirs.pop(plans.REUSE, None)
   ours = run.fields()
   different = [
@@ -33,14 +33,14 @@ def is_finished(run: PlannedRun) -> bool:
       f"{run.workdir} is of another configuration: {', '.join(different)}. "
       "Choose another --output."
     )
-  return workdirs.read_results(run.workdir) is not None
+  return directory.read_results(run.workdir) is not None
 
 
 def trainers(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   """Finished runs in a folder that trained stage 1 themselves, by its key."""
   found: dict[str, pathlib.Path] = {}
-  for path in sorted(folder.glob(f"*/{workdirs.RESULTS}")):
-    config = workdirs.read_config(path.parent)
+  for path in sorted(folder.glob(f"*/{directory.RESULTS}")):
+    config = directory.read_config(path.parent)
     key = plans.stage1_key(config)
     if key is not None and not config.stage1.reuse:
       found.setdefault(key, path.parent)
@@ -56,8 +56,8 @@ def stage1_of(
     run: the run; one that has begun stays with what it began with.
     trained: runs that hold the end of a stage 1, by its key.
   """
-  if (run.workdir / workdirs.CONFIG).exists():
-    reuse = workdirs.read_config(run.workdir).stage1.reuse
+  if (run.workdir / directory.CONFIG).exists():
+    reuse = directory.read_config(run.workdir).stage1.reuse
     return pathlib.Path(reuse) if reuse else None
   key = run.stage1_key()
   return trained.get(key) if key is not None else None

@@ -4,10 +4,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from blt_jax import logs
 from blt_jax.experiments import tables
 from blt_jax.experiments.tables import Paper, Results, Value
 from blt_jax.report.record import RunRecord
+from blt_jax.system import console
 
 UNITS = ("image", "batch", "epoch", "total")
 
@@ -140,7 +140,7 @@ def _cells(seconds: Sequence[float]) -> list[str]:
     tables.plain(1000 * image, 3),
     tables.plain(1000 * batch),
     tables.plain(epoch, 2),
-    "-" if math.isnan(total) else logs.duration(total),
+    "-" if math.isnan(total) else console.duration(total),
   ]
 
 

@@ -4,10 +4,11 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from blt_jax import logs
-from blt_jax.report import figures, page, validate
+from blt_jax.report import figures, validate
+from blt_jax.report.html import page
 from blt_jax.report.record import read_run
-from blt_jax.workdir import METRICS, RESULTS
+from blt_jax.system import console
+from blt_jax.workdir.directory import METRICS, RESULTS
 
 FILE = "report.html"
 
@@ -67,4 +68,4 @@ def report(workdir: str | None, workdirs: Sequence[str], output: str) -> None:
       "--output is missing; a report of several runs needs --output=DIR."
     )
   paths = [pathlib.Path(folder) for folder in folders]
-  logs.say(str(write_report(paths, pathlib.Path(output or folders[0]))))
+  console.say(str(write_report(paths, pathlib.Path(output or folders[0]))))

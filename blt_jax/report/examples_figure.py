@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from blt_jax.report import style
-from blt_jax.report.pictures import amplification
+from blt_jax.report.html.pictures import amplification
 from blt_jax.report.record import Examples, RunRecord
 
 _MOST = 8  # Images side by side.

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from blt_jax import workdir as workdirs
-from blt_jax.metrics import GROUPS
+from blt_jax.method.metrics import GROUPS
 from blt_jax.report.record import Confusion, RunRecord
+from blt_jax.workdir import directory
 
 SHOT_GROUPS = ("many", "medium", "few")
 
@@ -284,7 +284,7 @@ def missing(run: RunRecord) -> list[str]:
 
 def differences(runs: Sequence[RunRecord]) -> list[str]:
   """Fields of the configuration that are not the same in all runs."""
-  flat = [workdirs.flatten(run.config) for run in runs]
+  flat = [directory.flatten(run.config) for run in runs]
   names = sorted(set().union(*flat))
   absent = object()
   return [

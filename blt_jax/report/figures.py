@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from blt_jax.metrics import GROUPS
-from blt_jax.report import epoch_charts, facts, style
+from blt_jax.method.metrics import GROUPS
+from blt_jax.report import facts, style
 from blt_jax.report.examples_figure import perturbed
+from blt_jax.report.html import epoch_charts
 from blt_jax.report.record import Confusion, RunRecord
 
 FOLDER = "figures"

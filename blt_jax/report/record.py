@@ -11,12 +11,12 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from blt_jax import metrics
-from blt_jax import workdir as workdirs
-from blt_jax.config_check import check_config
+from blt_jax.config import check_config
 from blt_jax.data import longtail
-from blt_jax.data.npz import read_npz
+from blt_jax.data.sources.npz import read_npz
+from blt_jax.method import metrics
 from blt_jax.report import validate
+from blt_jax.workdir import directory
 
 CONFUSION, EXAMPLES = "confusion", "perturbed.npz"
 
@@ -210,7 +210,7 @@ class RunRecord:
     """Whatever holds the class counts and names: results.json first."""
     if self.results is not None:
       return self.results
-    path = self.workdir / workdirs.CLASSES
+    path = self.workdir / directory.CLASSES
     if not path.exists():
       return {}
     try:
@@ -234,15 +234,15 @@ def read_run(workdir: str | pathlib.Path) -> RunRecord:
     ValueError: when the directory holds no run, or a file is damaged.
   """
   folder = pathlib.Path(workdir)
-  config = workdirs.read_config(folder)
+  config = directory.read_config(folder)
   try:
     check_config(config)
   except ValueError as error:
-    raise ValueError(f"{folder / workdirs.CONFIG}: {error}") from None
-  results = workdirs.read_results(folder)
+    raise ValueError(f"{folder / directory.CONFIG}: {error}") from None
+  results = directory.read_results(folder)
   if results is not None:
-    validate.check_classes(folder / workdirs.RESULTS, results)
-  rows = _read_rows(folder / workdirs.METRICS)
+    validate.check_classes(folder / directory.RESULTS, results)
+  rows = _read_rows(folder / directory.METRICS)
   return RunRecord(folder, config, results, rows)
 
 

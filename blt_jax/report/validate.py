@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from blt_jax.metrics import GROUPS
+from blt_jax.method.metrics import GROUPS
 
 _COLUMNS = ("stage", "epoch", "step", "loss", *(f"val_{g}" for g in GROUPS))
 

@@ -1,0 +1,1 @@
+"""From a file to pixels: decode, crop, resize, substitute, cache."""

@@ -1,0 +1,109 @@
+"""Images in memory to uint8 blocks with Pillow, TensorFlow not needed."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from blt_jax.data.reading import crops
+
+# Of an image that is longer, in units of its short side, the middle is used.
+_LONGEST = 64
+
+
+def training_blocks(
+  requests: Iterable[tuple[np.ndarray, np.ndarray]],
+  *,
+  image_size: int,
+  ratio: tuple[float, float],
+) -> Iterator[np.ndarray]:
+  """Crops and resizes images, a block for each request.
+
+  Args:
+    requests: (images uint8 [n, h, w, 3], float64 [n, 22] of crops.crop_draws).
+    image_size: s, side of the result in pixels.
+    ratio: of the crops' fallback, see crops.crop_windows.
+
+  Yields:
+    uint8 [n, s, s, 3], in order.
+  """
+  for images, draws in requests:
+    height, width = images.shape[1:3]
+    windows = crops.place_crops(height, width, draws, ratio=ratio).tolist()
+    # Cutting first: Pillow's `box` would look at pixels around the window.
+    cut = (
+      image[y : y + h, x : x + w]
+      for image, (y, x, h, w) in zip(images, windows, strict=True)
+    )
+    yield np.stack([resize(image, image_size, image_size) for image in cut])
+
+
+def evaluation_blocks(
+  requests: Iterable[np.ndarray], *, image_size: int, resize_size: int
+) -> Iterator[np.ndarray]:
+  """Resizes the short side and crops the centre.
+
+  Args:
+    requests: uint8 [n, h, w, 3] each.
+    image_size: s, side of the result in pixels, <= resize_size.
+    resize_size: length of the short side before the crop.
+
+  Yields:
+    uint8 [n, s, s, 3], in order.
+  """
+  for images in requests:
+    yield np.stack(
+      [
+        resize_and_crop(image, image_size=image_size, resize_size=resize_size)
+        for image in images
+      ]
+    )
+
+
+def resize_and_crop(
+  image: np.ndarray, *, image_size: int, resize_size: int
+) -> np.ndarray:
+  """Resizes the short side and crops the centre, for evaluation.
+
+  Of an image that is over 64 times as long as wide the ends are cut off first:
+  the rest of it, resized, could take all memory.
+
+  Args:
+    image: uint8 [h, w, 3].
+    image_size: s, side of the result in pixels, <= resize_size.
+    resize_size: length of the short side before the crop.
+
+  Returns:
+    uint8 [s, s, 3].
+  """
+  height, width = image.shape[:2]
+  longest = _LONGEST * min(height, width)
+  y, x = max(0, height - longest) // 2, max(0, width - longest) // 2
+  image = image[y : height - y, x : width - x]
+  height, width = crops.resized_shape(
+    height - 2 * y, width - 2 * x, resize_size
+  )
+  y = crops.centre_offset(height, image_size)
+  x = crops.centre_offset(width, image_size)
+  resized = resize(image, height, width)
+  return resized[y : y + image_size, x : x + image_size]
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+  """Bilinear and antialiased, as torchvision resizes Pillow images.
+
+  Rows first, then columns, each rounded to bytes, as Pillow did up to version
+  12; since 13 it takes columns first where that is cheaper, which can change a
+  value by 1. So neither Pillow's version nor `device_resize` changes a bit.
+
+  Args:
+    image: uint8 [h, w, 3].
+    height: of the result.
+    width: of the result.
+
+  Returns:
+    uint8 [height, width, 3].
+  """
+  bilinear = Image.Resampling.BILINEAR
+  resized = Image.fromarray(image).resize((width, image.shape[0]), bilinear)
+  return np.asarray(resized.resize((width, height), bilinear))

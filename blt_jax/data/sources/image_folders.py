@@ -1,0 +1,253 @@
+"""Image folders: root/class/image.jpg, with or without folders of splits."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from blt_jax.data.dataset import Dataset, Split, assemble, check_every_class
+from blt_jax.data.paths import Paths, as_text
+from blt_jax.data.reading.decode import EXTENSIONS
+from blt_jax.data.sources.file_lookup import check_root, files_below
+
+_log = logging.getLogger(__name__)
+
+# Folders of splits, in lower case, and the splits that they hold.
+_PARTS = {
+  "train": "train",
+  "training": "train",
+  "val": "validation",
+  "valid": "validation",
+  "validation": "validation",
+  "test": "test",
+  "testing": "test",
+}
+
+# What the Finder of macOS adds to archives.
+_NO_CLASS = "__MACOSX"
+
+
+def load_image_folder(
+  root: str,
+  *,
+  name: str = "image_folder",
+  profile: str = "natural",
+  max_per_class: int = 0,
+  imbalance: float = 100.0,
+  validation_per_class: int = 0,
+  test_per_class: int = 0,
+  split_seed: int = 0,
+) -> Dataset:
+  """A data set from folders of images, one folder a class.
+
+  Either root/train/class/image.jpg, with root/validation (or val, or valid) and
+  root/test beside it where there are such (Train, training and testing are
+  understood, too), or root/class/image.jpg; images may lie in folders of a
+  class folder. Classes are numbered in the order of their names. Files other
+  than images (`image_formats.EXTENSIONS`) are counted, folders beside the
+  splits named in the log, and both ignored; hidden ones are skipped.
+
+  Which images are held out is decided by the names of class and file, class by
+  class: more images in one class change nothing in another one. Each split
+  takes at most a fourth of a class's images, or half of them where only one is
+  held out; a class with too few for that is only trained on.
+
+  Args:
+    root: folder.
+    name: of the data set.
+    profile: of the class counts, see longtail.profile_counts.
+    max_per_class: size of the largest class; 0 means as large as possible.
+    imbalance: largest over smallest class, >= 1; unused by "natural".
+    validation_per_class: most images of a class to hold out of training; unused
+      with a validation folder.
+    test_per_class: the same for the test; unused with a test folder. With
+      neither, the validation split is the test split as well.
+    split_seed: of the choice of images.
+
+  Returns:
+    The Dataset, with paths.
+
+  Raises:
+    ValueError: names the folder, field or class that is wrong.
+  """
+  check_root(root)
+  folders = _split_folders(root)
+  class_names = _subfolders(folders["train"])
+  if len(class_names) < 2:
+    inner = os.path.join(folders["train"], *class_names)
+    hint = f". If {inner} holds them, name it as the root"
+    raise ValueError(
+      f"{folders['train']}: {len(class_names)} class folders;"
+      f" allowed: 2 or more{hint if class_names else ''}"
+    )
+  train = _read_classes(folders["train"], class_names)
+  validation, test = (
+    _read_classes(folders[part], class_names) if part in folders else None
+    for part in ("validation", "test")
+  )
+  check_every_class(train.labels, class_names)
+  wanted = {
+    part: per_class
+    for part, split, per_class in (
+      ("test", test, test_per_class),
+      ("validation", validation, validation_per_class),
+    )
+    if split is None and per_class
+  }
+  held = {"validation": validation, "test": test}
+  if wanted:
+    rows = hold_out(
+      train,
+      class_names,
+      folder=folders["train"],
+      wanted=wanted,
+      seed=split_seed,
+    )
+    held.update({part: train.take(rows[part]) for part in wanted})
+    train = train.take(rows["train"])
+  return assemble(
+    name,
+    [as_text(class_name) for class_name in class_names],
+    train=train,
+    validation=held["validation"],
+    test=held["test"],
+    profile=profile,
+    max_per_class=max_per_class,
+    imbalance=imbalance,
+    validation_per_class=validation_per_class,
+    split_seed=split_seed,
+  )
+
+
+def hold_out(
+  pool: Split,
+  class_names: Sequence[str],
+  *,
+  folder: str,
+  wanted: Mapping[str, int],
+  seed: int,
+) -> dict[str, np.ndarray]:
+  """Takes splits out of a pool of images, class by class.
+
+  Args:
+    pool: images with paths.
+    class_names: [C], of the class folders.
+    folder: that they lie in.
+    wanted: name of a split -> most images of a class that it takes, for one or
+      two splits. None takes more than its share of a class, n // 4 of n images
+      for two splits and n // 2 for one.
+    seed: another one gives other splits.
+
+  Returns:
+    The rows of each of these splits and those that are left, under "train":
+    int64, ascending, disjoint.
+
+  Raises:
+    ValueError: no class has enough images.
+  """
+  counts = np.bincount(pool.labels, minlength=len(class_names))
+  share = counts // (2 * len(wanted))
+  if not np.any(share):
+    raise ValueError(
+      f"no class has the {2 * len(wanted)} images that it takes to hold out"
+      f" for {' and '.join(sorted(wanted))}: the largest has {np.max(counts)};"
+      " allowed: larger classes, or folders train, validation and test"
+    )
+  rank = _rank_by_name(pool, folder, seed=seed)
+  rows, first = {}, np.zeros_like(counts)
+  for part, per_class in wanted.items():
+    end = first + np.minimum(per_class, share)
+    taken = (rank >= first[pool.labels]) & (rank < end[pool.labels])
+    rows[part], first = np.flatnonzero(taken), end
+  rows["train"] = np.flatnonzero(rank >= first[pool.labels])
+  return rows
+
+
+def _rank_by_name(pool: Split, folder: str, *, seed: int) -> np.ndarray:
+  """Position of each image in an order of its class: int64 [n].
+
+  The order looks random, but an image's place in it depends on nothing but
+  names, so that new images leave the others in their order.
+  """
+  assert pool.paths is not None
+  start = len(os.path.join(folder, ""))
+  keys = np.array(
+    [_key(f"{seed}/{path[start:]}") for path in pool.paths], np.uint64
+  )
+  counts = np.bincount(pool.labels)
+  first = np.cumsum(counts) - counts
+  order = np.lexsort((keys, pool.labels))
+  rank = np.empty(len(pool), np.int64)
+  rank[order] = np.arange(len(pool)) - first[pool.labels[order]]
+  return rank
+
+
+def _key(name: str) -> int:
+  """64 bits that look random."""
+  data = name.encode("utf-8", "surrogateescape")
+  return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
+
+
+def _split_folders(root: str) -> dict[str, str]:
+  """The folders of splits: all of them, or the root for training."""
+  present = _subfolders(root)
+  names: dict[str, list[str]] = {}
+  for name in present:
+    if part := _PARTS.get(name.lower()):
+      names.setdefault(part, []).append(name)
+  # Without folders in it, train is a class.
+  if not any(
+    _subfolders(os.path.join(root, n)) for n in names.get("train", ())
+  ):
+    return {"train": root}
+  for first, *more in names.values():
+    if more:
+      raise ValueError(
+        f"{root}: has {first!r} and {more[0]!r}; allowed: one of them"
+      )
+  others = [name for name in present if name.lower() not in _PARTS]
+  if others:
+    _log.warning(
+      "%s: ignored %s: beside train, there may be validation and test",
+      root,
+      ", ".join(map(as_text, others)),
+    )
+  return {part: os.path.join(root, name) for part, (name,) in names.items()}
+
+
+def _subfolders(folder: str) -> list[str]:
+  with os.scandir(folder) as entries:
+    return sorted(
+      entry.name
+      for entry in entries
+      if entry.is_dir() and entry.name[0] != "." and entry.name != _NO_CLASS
+    )
+
+
+def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
+  """The images of one folder of class folders."""
+  present = set(_subfolders(folder))
+  unknown = present - set(class_names)
+  if unknown:
+    raise ValueError(
+      f"{folder}: class {min(unknown)!r} is not a training class; allowed: the"
+      f" {len(class_names)} folders of the training images"
+    )
+  paths, labels, ignored = [], [], 0
+  for label, name in enumerate(class_names):
+    if name not in present:
+      continue
+    files = files_below(os.path.join(folder, name))
+    images = [file for file in files if file.lower().endswith(EXTENSIONS)]
+    ignored += len(files) - len(images)
+    paths += [os.path.join(folder, name, file) for file in images]
+    labels += [label] * len(images)
+  if not paths:
+    raise ValueError(
+      f"{folder}: no image; allowed: class folders with {', '.join(EXTENSIONS)}"
+    )
+  if ignored:
+    _log.warning("%s: ignored %d files that are not images", folder, ignored)
+  return Split(np.array(labels), paths=Paths.of(paths))

@@ -1,0 +1,241 @@
+"""iNaturalist 2018 from its official JSON files."""
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from blt_jax.data.dataset import Dataset, Split, assemble, string_array
+from blt_jax.data.sources.file_lookup import (
+  FileFinder,
+  check_root,
+  leaves_root,
+  reason,
+)
+
+# Of all that the files say about an image (its size, who owns it) only this is
+# kept, which halves the memory.
+_KEPT = (
+  "images",
+  "annotations",
+  "categories",
+  "id",
+  "file_name",
+  "name",
+  "image_id",
+  "category_id",
+)
+
+
+class _Annotations(NamedTuple):
+  """An annotation file.
+
+  Attributes:
+    file: its name.
+    paths: strings [n] with "/", relative to the root.
+    ids: int64 [n], of the images.
+    labels: int64 [n], positions of the categories in the order of their ids.
+    names: {category id: name}, in the order of the ids.
+  """
+
+  file: str
+  paths: np.ndarray
+  ids: np.ndarray
+  labels: np.ndarray
+  names: dict[int, str]
+
+  def place(self, i: int) -> str:
+    """Where the i-th image stands, for a message."""
+    return f"{self.file}: image {self.ids[i]}"
+
+
+def load_inaturalist(
+  root: str,
+  train_json: str,
+  *,
+  test_json: str = "",
+  name: str = "inaturalist2018",
+  class_names_file: str = "",
+  profile: str = "natural",
+  max_per_class: int = 0,
+  imbalance: float = 100.0,
+  validation_per_class: int = 5,
+  drop_below: int = 2,
+  split_seed: int = 0,
+) -> Dataset:
+  """The data set iNaturalist 2018 with the protocol of BLT's authors.
+
+  Its test set has no labels. So validation images are held out of training and
+  the official validation set is the test set. Classes that would keep too few
+  training images are dropped from every split, counted in the log, and the
+  others are numbered anew in the order of their category ids. Every image file
+  is looked up before this returns.
+
+  Args:
+    root: folder that the files' paths ("train_val2018/...") are relative to.
+    train_json: train2018.json.
+    test_json: val2018.json; "" tests on the images that are held out.
+    name: of the data set.
+    class_names_file: categories.json, the names without obfuscation; "" takes
+      the names of train_json.
+    profile: of the class counts, see longtail.profile_counts.
+    max_per_class: size of the largest class; 0 means as large as possible.
+    imbalance: largest over smallest class, >= 1; unused by "natural".
+    validation_per_class: training images a class held out, >= 1.
+    drop_below: drops classes that keep fewer training images than this; 0 drops
+      none.
+    split_seed: of the choice of images.
+
+  Returns:
+    The Dataset, with paths.
+
+  Raises:
+    ValueError: names the file and the image, category or key that is wrong.
+  """
+  check_root(root)
+  finder = FileFinder(root)
+  listed = _read(train_json)
+  names = listed.names
+  train = _to_split(listed, finder)
+  test = None
+  if test_json:
+    listed = _read(test_json)
+    _check_same(names, listed.names, train_json, test_json)
+    test = _to_split(listed, finder)
+  if class_names_file:
+    names = _better_names(names, class_names_file)
+  return assemble(
+    name,
+    list(names.values()),
+    train=train,
+    validation=None,
+    test=test,
+    profile=profile,
+    max_per_class=max_per_class,
+    imbalance=imbalance,
+    validation_per_class=validation_per_class,
+    drop_below=drop_below,
+    split_seed=split_seed,
+  )
+
+
+def _to_split(listed: _Annotations, finder: FileFinder) -> Split:
+  """The split of an annotation file, all its images looked up."""
+  paths = finder.find_all(listed.paths, place=listed.place)
+  return Split(listed.labels, paths=paths)
+
+
+def _read(file: str) -> _Annotations:
+  """Parses an annotation file into arrays, checked."""
+  content = _load(file)
+  if not isinstance(content, dict):
+    raise ValueError(f"{file}: a {type(content).__name__}; allowed: an object")
+  names = _categories(file, content.get("categories"))
+  images = content.get("images")
+  ids = _column(file, "images", images, "id", int)
+  paths = _column(file, "images", images, "file_name", str)
+  for image, path in zip(ids, paths, strict=True):
+    if leaves_root(path):
+      raise ValueError(
+        f"{file}: image {image}: path {path!r} leaves the root; allowed: paths"
+        " below it, without '..'"
+      )
+  labels = _labels(file, content.get("annotations"), ids, list(names))
+  return _Annotations(
+    file, string_array(paths), np.array(ids, np.int64), labels, names
+  )
+
+
+def _labels(
+  file: str, annotations: Any, ids: list[int], categories: list[int]
+) -> np.ndarray:
+  """The label int64 [n] of each image: every image has one annotation."""
+  columns = (
+    _column(file, "annotations", annotations, key, int)
+    for key in ("image_id", "category_id")
+  )
+  category_of = dict(zip(*columns, strict=True))
+  if len(set(ids)) != len(ids):
+    raise ValueError(f"{file}: an image id stands twice; allowed: each once")
+  if len(category_of) != len(annotations) or category_of.keys() != set(ids):
+    odd = sorted(category_of.keys() ^ set(ids))
+    raise ValueError(
+      f"{file}: {len(annotations)} annotations for {len(ids)} images"
+      f"{f', wrong for image {odd[0]}' if odd else ''};"
+      " allowed: one for each image"
+    )
+  number = {category: c for c, category in enumerate(categories)}
+  unknown = set(category_of.values()) - number.keys()
+  if unknown:
+    raise ValueError(
+      f"{file}: category_id {min(unknown)} of an annotation; allowed: the"
+      f" {len(number)} ids of its categories"
+    )
+  return np.array([number[category_of[image]] for image in ids], np.int64)
+
+
+def _categories(file: str, categories: Any) -> dict[int, str]:
+  """{id: name} in the order of the ids."""
+  ids = _column(file, "categories", categories, "id", int)
+  names = _column(file, "categories", categories, "name", str)
+  if len(set(ids)) != len(ids):
+    raise ValueError(f"{file}: a category id stands twice; allowed: each once")
+  return dict(sorted(zip(ids, names, strict=True)))
+
+
+def _better_names(names: dict[int, str], file: str) -> dict[int, str]:
+  """The names that another file has for the same category ids."""
+  better = _categories(file, _load(file))
+  missing = sorted(names.keys() - better.keys())
+  if missing:
+    raise ValueError(
+      f"{file}: no category {missing[0]}; allowed: a name for each of the"
+      f" {len(names)} categories"
+    )
+  return {category: better[category] for category in names}
+
+
+def _check_same(
+  expected: dict[int, str], found: dict[int, str], train: str, file: str
+) -> None:
+  """Raises ValueError unless a file has the training file's categories."""
+  for category in sorted(expected.keys() | found.keys()):
+    ours, theirs = expected.get(category), found.get(category)
+    if ours != theirs:
+      raise ValueError(
+        f"{file}: category {category} is {theirs!r}; allowed: {ours!r}, as in"
+        f" {train}"
+      )
+
+
+def _column(
+  file: str, section: str, entries: Any, key: str, kind: type
+) -> list[Any]:
+  """The value of one key in every entry of a section."""
+  if not isinstance(entries, list) or not entries:
+    raise ValueError(
+      f"{file}: no {section}; allowed: a list {section!r} with 1 or more"
+    )
+  for i, entry in enumerate(entries):
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if not isinstance(value, kind) or isinstance(value, bool):
+      raise ValueError(
+        f"{file}: {section}[{i}][{key!r}] is {value!r}; allowed: a"
+        f" {kind.__name__}"
+      )
+  return [entry[key] for entry in entries]
+
+
+def _load(file: str) -> Any:
+  """The content of a JSON file, without the keys that are not needed."""
+
+  def slim(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry[key] for key in _KEPT if key in entry}
+
+  try:
+    with open(file, encoding="utf-8-sig") as text:
+      return json.load(text, object_hook=slim)
+  except (OSError, ValueError, RecursionError) as error:
+    raise ValueError(
+      f"{file}: can't be read as JSON ({reason(error)})"
+    ) from error

@@ -1,0 +1,220 @@
+"""TFDS data sets: preparing them, and reading single records of them."""
+
+import contextlib
+import logging
+import os
+from typing import Any
+
+import numpy as np
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 256
+"""Records that are in memory together while labels are read."""
+
+_LARGEST_IN_MEMORY = 64 * 64
+"""Pixels of an image of a data set that is read into memory as a whole."""
+
+
+class TfdsRecords:
+  """The encoded images of one split of a prepared data set, random access."""
+
+  def __init__(self, builder: Any, split: str):
+    """Opens a split; nothing is read.
+
+    Args:
+      builder: of a prepared TFDS data set, see prepared_builder.
+      split: TFDS name of the split.
+
+    Raises:
+      ValueError: there is no such split, or its format has no random access.
+    """
+    import tensorflow_datasets as tfds
+
+    _check_format(builder)
+    self._title = f"TFDS data set {builder.name!r}: split {split!r}"
+    try:
+      self._source = builder.as_data_source(
+        split=split, decoders={"image": tfds.decode.SkipDecoding()}
+      )
+    except Exception as error:  # TFDS raises anything.
+      raise ValueError(
+        f"{self._title} can't be opened ({error}); its splits are"
+        f" {sorted(builder.info.splits)}"
+      ) from error
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def read(self, indices: np.ndarray) -> list[bytes]:
+    """The encoded images at positions int [k], in that order.
+
+    Raises:
+      ValueError: a record can't be read; names the split and the positions.
+    """
+    return [record["image"] for record in self._read(indices)]
+
+  def name(self, index: int) -> str:
+    """What to call a record in a message."""
+    return f"{self._title}, record {index}"
+
+  def labels(self) -> np.ndarray:
+    """Reads every record once for its label: int32 [n]."""
+    labels = np.empty(len(self), np.int32)
+    for start in range(0, len(self), _AT_ONCE):
+      indices = np.arange(start, min(start + _AT_ONCE, len(self)))
+      labels[indices] = [record["label"] for record in self._read(indices)]
+    return labels
+
+  def _read(self, indices: np.ndarray) -> list[dict[str, Any]]:
+    keys = np.asarray(indices).tolist()
+    try:
+      return self._source.__getitems__(keys)
+    except Exception as error:
+      raise ValueError(
+        f"{self._title}: records {keys[:3]}... can't be read ({error})"
+      ) from error
+
+
+def prepared_builder(
+  name: str, *, data_dir: str | None, manual_dir: str | None, download: bool
+) -> Any:
+  """The TFDS builder of a data set, downloaded and prepared where it is not.
+
+  What will not be read into memory is prepared as array_record files, which
+  have random access.
+
+  Args:
+    name: of the TFDS data set.
+    data_dir: where TFDS keeps prepared data; None is its own default.
+    manual_dir: folder of the archives that TFDS can't download; None is its
+      own default.
+    download: whether to download and prepare what is not prepared.
+
+  Returns:
+    A prepared builder with features "image" and "label".
+
+  Raises:
+    ValueError: TFDS can't provide the data.
+  """
+  from blt_jax.data.reading.tf_reader import tensorflow
+
+  tensorflow()
+  import tensorflow_datasets as tfds
+
+  try:
+    builder = tfds.builder(name, data_dir=data_dir)
+    _check_features(builder)
+    if download and not builder.is_prepared():
+      _prepare(builder, manual_dir)
+  except Exception as error:  # TFDS raises anything from its own to urllib's.
+    # Of an unknown name it lists all that there are, in thousands of letters.
+    found, _, _ = str(error).partition("Available datasets:")
+    raise ValueError(
+      f"TFDS data set {name!r} can't be had: {found or type(error).__name__}"
+    ) from error
+  if not builder.is_prepared():
+    raise ValueError(
+      f"TFDS data set {name!r} is not prepared in {builder.data_dir};"
+      " allowed: download=True"
+    )
+  return builder
+
+
+def fits_memory(builder: Any) -> bool:
+  """Whether all images have one size, of 64 x 64 pixels at most."""
+  height, width = builder.info.features["image"].shape[:2]
+  return None not in (height, width) and height * width <= _LARGEST_IN_MEMORY
+
+
+def read_labels(builder: Any, split: str, records: TfdsRecords) -> np.ndarray:
+  """The labels of a split, int32 [n].
+
+  They lie inside of the records, so the first time all of these are read, at
+  some thousands a second. The labels are kept in labels-<split>.npy beside the
+  records if that folder is writable, and taken from there the next time.
+
+  Args:
+    builder: of the data set.
+    split: TFDS name of the split.
+    records: of that split.
+
+  Returns:
+    The labels.
+
+  Raises:
+    ValueError: a record can't be read, or a label is not one of the classes.
+  """
+  path = os.path.join(str(builder.data_dir), f"labels-{split}.npy")
+  labels = _load_labels(path, len(records))
+  if labels is None:
+    _log.warning(
+      "%s: reads the labels of %d %s images", builder.name, len(records), split
+    )
+    labels = records.labels()
+    _save_labels(path, labels)
+  num_classes = builder.info.features["label"].num_classes
+  wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+  if len(wrong):
+    raise ValueError(
+      f"{records.name(int(wrong[0]))}: label {labels[wrong[0]]}; allowed: 0 to"
+      f" {num_classes - 1}"
+    )
+  return labels
+
+
+def _prepare(builder: Any, manual_dir: str | None) -> None:
+  import tensorflow_datasets as tfds
+
+  # TFDS tries again for minutes, which its own warnings would fill.
+  logging.getLogger("urllib3").setLevel(logging.ERROR)
+  _log.warning("TFDS downloads %s to %s", builder.name, builder.data_dir)
+  builder.download_and_prepare(
+    download_config=tfds.download.DownloadConfig(manual_dir=manual_dir),
+    file_format=None if fits_memory(builder) else "array_record",
+  )
+
+
+def _check_features(builder: Any) -> None:
+  import tensorflow_datasets as tfds
+
+  features = builder.info.features
+  kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+  for key, kind in kinds.items():
+    there = isinstance(features, tfds.features.FeaturesDict) and key in features
+    if not there or not isinstance(features[key], kind):
+      raise ValueError(f"it has no feature {key!r} of type {kind.__name__}")
+
+
+def _check_format(builder: Any) -> None:
+  formats = {f.value for f in builder.info.available_file_formats()}
+  if "array_record" not in formats:
+    raise ValueError(
+      f"TFDS data set {builder.name!r} is prepared in {builder.data_dir} as"
+      f" {', '.join(sorted(formats))}, without random access; allowed:"
+      " array_record. Move that folder away or name another data_dir"
+      " (config.dataset.root): what is not there is prepared as array_record"
+    )
+
+
+def _load_labels(path: str, length: int) -> np.ndarray | None:
+  """Labels that an earlier run kept, None if there are none that fit."""
+  try:
+    labels = np.load(path, allow_pickle=False)
+  except (OSError, ValueError, EOFError):
+    return None
+  fits = labels.shape == (length,) and labels.dtype == np.int32
+  return labels if fits else None
+
+
+def _save_labels(path: str, labels: np.ndarray) -> None:
+  """Keeps labels if the folder is writable; other processes never see half."""
+  unfinished = f"{path}.{os.getpid()}"
+  try:
+    with open(unfinished, "wb") as file:
+      np.save(file, labels)
+    os.replace(unfinished, path)
+  except OSError as error:
+    _log.info("%s: labels are not kept (%s)", path, error)
+    with contextlib.suppress(OSError):
+      os.remove(unfinished)

@@ -1,0 +1,213 @@
+"""Writes a trained network for other programs: --mode=export."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from blt_jax.data.reading import resize
+from blt_jax.deploy import formats, model_card
+from blt_jax.deploy.model import TrainedModel
+from blt_jax.system import console
+from blt_jax.workdir import directory
+
+DEFAULT_FORMATS = ("safetensors", "jax")
+FILE = "model.json"
+
+# What a network computes depends on these; the rest of its description, such as
+# its accuracies, may change without making it another network.
+_FUNCTION = (
+  "weights",
+  "backbone",
+  "classifier",
+  "alpha",
+  "beta",
+  "hidden",
+  "image_size",
+  "resize_size",
+  "mean",
+  "std",
+  "logit_offset",
+  "class_names",
+)
+
+# Largest difference of a logit that an export may make.
+TOLERANCE = 1e-4
+
+
+def export(
+  model: TrainedModel,
+  folder: pathlib.Path,
+  *,
+  names: Sequence[str] = DEFAULT_FORMATS,
+  workdir: pathlib.Path | None = None,
+) -> None:
+  """Writes a network in some formats, with a model card.
+
+  Whatever it was trained in, the exported network computes in float32. A format
+  is written only after a process of its own has loaded it and given the same
+  logits of real images (scikit-learn's two photographs, cut into 16 views).
+
+  Args:
+    model: the network.
+    folder: made when it does not exist; formats of the same network that it
+      holds already stay.
+    names: of the formats, some of `formats.FORMATS`.
+    workdir: of the run, for the card's figures.
+
+  Raises:
+    ValueError: for an unknown format, a folder with other files, or a format
+      whose logits differ by more than TOLERANCE.
+    ImportError: a package of a format is missing.
+  """
+  _check_names(names)
+  modules = {name: formats.module(name) for name in names}
+  about = {
+    **model.about,
+    "dtype": "float32",
+    "weights": fingerprint(model.variables),
+  }
+  model = dataclasses.replace(model, about=about)
+  check_folder(folder, model)
+  folder.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+    made = pathlib.Path(temporary)
+    for name, module in modules.items():
+      module.write(model, made)
+      difference = check(model, made, name)
+      console.say(f"{name}: logits differ by {difference:.1e} at most")
+      if not difference <= TOLERANCE:
+        raise ValueError(
+          f"--format={name}: logits of the exported network differ by "
+          f"{difference:.1e}; allowed: {TOLERANCE:.0e}. Nothing was written."
+        )
+    directory.write_json(made / FILE, about)
+    # The description first: without it the folder would be a stranger's.
+    for path in sorted(made.iterdir(), key=lambda path: path.name != FILE):
+      _replace(path, folder / path.name)
+  model_card.write(about, folder, workdir=workdir)
+  console.say(f"exported: {folder}")
+
+
+def check(model: TrainedModel, folder: pathlib.Path, name: str) -> float:
+  """Loads a format in a process of its own and compares it with the network.
+
+  Args:
+    model: what was exported.
+    folder: where it was written.
+    name: of the format.
+
+  Returns:
+    The largest difference of a logit, over several sizes of batches; NaN when a
+    logit is none.
+
+  Raises:
+    ValueError: when the process fails; has its message.
+  """
+  images = sample_images(model.image_size)
+  with jax.default_device(jax.devices("cpu")[0]):
+    expected = np.asarray(jax.jit(model.logits_of_pixels)(images))
+  with tempfile.TemporaryDirectory() as temporary:
+    source, found = (os.path.join(temporary, n) for n in ("in.npy", "out.npy"))
+    np.save(source, images)
+    finished = subprocess.run(
+      [
+        sys.executable,
+        "-m",
+        "blt_jax.deploy.formats.run",
+        name,
+        str(folder.absolute()),
+        source,
+        found,
+      ],
+      env={
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+      },
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    if finished.returncode:
+      lines = finished.stderr.strip().splitlines() or ["no message"]
+      raise ValueError(f"--format={name} can't be loaded: {lines[-1]}")
+    return float(np.max(np.abs(np.load(found, allow_pickle=False) - expected)))
+
+
+def fingerprint(variables: Mapping[str, Any]) -> str:
+  """SHA-256 of a network's variables, hexadecimal."""
+  found = hashlib.sha256()
+  for path, leaf in jax.tree.leaves_with_path(variables):
+    array = np.asarray(leaf)
+    found.update(f"{jax.tree_util.keystr(path)} {array.dtype}".encode())
+    found.update(array.tobytes())
+  return found.hexdigest()
+
+
+def sample_images(size: int) -> np.ndarray:
+  """Views of two photographs: uint8 [16, size, size, 3]."""
+  from sklearn.datasets import load_sample_images
+
+  views = []
+  for photo in load_sample_images().images:
+    height, width = photo.shape[:2]
+    side = height // 2
+    for number in range(8):
+      y, x = number % 2 * side, number // 2 * (width - side) // 3
+      view = photo[y : y + side, x : x + side]
+      views.append(resize.resize(view, size, size))
+  return np.stack(views)
+
+
+def check_folder(folder: pathlib.Path, model: TrainedModel) -> None:
+  """Refuses a folder that can't take the export of a network.
+
+  Raises:
+    ValueError: it is a file, or holds something else.
+  """
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f"--output={folder} is a file; expected a folder.")
+  # What is hidden is an interrupted export's, or the file manager's.
+  if not folder.exists() or all(p.name[0] == "." for p in folder.iterdir()):
+    return
+  there = directory.read_object(folder / FILE)
+  if there is None:
+    raise ValueError(
+      f"--output={folder} holds other files; expected a new folder, or one "
+      "that --mode=export wrote."
+    )
+  about = directory.plain(model.about)
+  if any(there.get(name) != about[name] for name in _FUNCTION):
+    raise ValueError(
+      f"--output={folder} holds the export of another network; choose another "
+      "--output, or remove it."
+    )
+
+
+def _check_names(names: Sequence[str]) -> None:
+  for name in names:
+    if name not in formats.FORMATS:
+      raise ValueError(
+        f"--format={name}: expected one or more of {','.join(formats.FORMATS)}."
+      )
+  if not names:
+    raise ValueError(
+      f"--format is empty; expected one or more of {','.join(formats.FORMATS)}."
+    )
+
+
+def _replace(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Moves a file or folder to where one may be."""
+  if target.is_dir():
+    shutil.rmtree(target)
+  os.replace(source, target)

@@ -1,0 +1,32 @@
+"""What a trained network can be exported as, a module a format.
+
+Each has `FILES`, the names of what it writes; `write(model, folder)`; and
+`load(folder)`, which gives a function from uint8 [n, s, s, 3] to float32 logits
+[n, C], of what is in the folder alone.
+"""
+
+import importlib
+from types import ModuleType
+
+_MODULES = {
+  "safetensors": "safetensors_file",
+  "jax": "jax_program",
+  "savedmodel": "saved_model",
+  "onnx": "onnx_file",
+}
+FORMATS: tuple[str, ...] = tuple(_MODULES)
+
+
+def module(name: str) -> ModuleType:
+  """The module of a format.
+
+  Args:
+    name: one of FORMATS.
+
+  Raises:
+    ImportError: when a package is missing; says which to install.
+  """
+  found = importlib.import_module(f"blt_jax.deploy.formats.{_MODULES[name]}")
+  if hasattr(found, "require"):
+    found.require()
+  return found

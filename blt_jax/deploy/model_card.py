@@ -1,0 +1,230 @@
+"""The README.md of an exported network."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from blt_jax.data import longtail
+from blt_jax.data.checks.advice import printable
+from blt_jax.method.metrics import GROUPS
+
+FILE = "README.md"
+FIGURES = "figures"
+
+# How to use what a format wrote, if its file is there. `images` are uint8.
+_USES = {
+  "model.safetensors": (
+    "With blt_jax",
+    """\
+from blt_jax.deploy.formats import safetensors_file
+
+classify = safetensors_file.load(pathlib.Path("."))
+logits = classify(images)""",
+  ),
+  "uint8.jaxexport": (
+    "With JAX alone",
+    """\
+import jax.export
+
+with open("uint8.jaxexport", "rb") as file:
+  program = jax.export.deserialize(bytearray(file.read()))
+logits = np.asarray(program.call(images))""",
+  ),
+  "savedmodel": (
+    "With TensorFlow",
+    """\
+import tensorflow as tf
+
+model = tf.saved_model.load("savedmodel")
+classify = model.signatures["serving_default"]
+logits = classify(images=tf.constant(images))["logits"].numpy()""",
+  ),
+  "model.onnx": (
+    "With ONNX Runtime",
+    """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+(logits,) = session.run(["logits"], {"images": images})""",
+  ),
+}
+
+# Images of one class and more than that have names that fill a page.
+_MOST_NAMES = 100
+
+
+def write(
+  about: Mapping[str, Any],
+  folder: pathlib.Path,
+  *,
+  workdir: pathlib.Path | None = None,
+) -> None:
+  """Writes README.md, and figures/ when the run is at hand.
+
+  Args:
+    about: description of the network, see `trained.describe`.
+    folder: of the exported files, which the card tells how to use.
+    workdir: of the run, None without it.
+  """
+  # The run's figures are of what the run measured.
+  measured = workdir if about["accuracy"] else None
+  pictures = _write_figures(measured, folder) if measured else []
+  if not pictures and (folder / FIGURES).is_dir():
+    pictures = sorted(path.name for path in (folder / FIGURES).glob("*.png"))
+  sections = [
+    _title(about),
+    _accuracy(about),
+    *([_pictures(pictures)] if pictures else []),
+    _use(about, folder),
+    _classes(about),
+    _training(about),
+  ]
+  temporary = folder / f"{FILE}.tmp"
+  temporary.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+  os.replace(temporary, folder / FILE)
+
+
+def _write_figures(workdir: pathlib.Path, folder: pathlib.Path) -> list[str]:
+  from blt_jax.report import figures
+  from blt_jax.report.record import read_run
+
+  figures.write_figures(read_run(workdir), folder / FIGURES)
+  return sorted(path.name for path in (folder / FIGURES).glob("*.png"))
+
+
+def _title(about: Mapping[str, Any]) -> str:
+  config = about["config"]
+  which = "best by validation" if about["checkpoint"] == "best" else "last"
+  return (
+    f"# {about['backbone']} for {config['dataset']['name']}\n\n"
+    f"An image classifier of {len(about['class_names'])} classes, trained on "
+    f"long-tailed data by blt_jax {about['blt_jax']} with the method "
+    f"`{config['method']}`: {about['backbone']}, a layer of {about['hidden']}, "
+    f"a {about['classifier'].replace('_', '-')} classifier. The weights are "
+    f"those after stage {about['stage']} epoch {about['epoch']}, the {which}."
+  )
+
+
+def _accuracy(about: Mapping[str, Any]) -> str:
+  """Accuracies by shot group, and what the groups are."""
+  if not about["accuracy"]:
+    return (
+      "## Accuracy\n\nNot measured: the logits are adjusted by a posthoc_tau "
+      f"of {about['config']['model']['posthoc_tau']}, which is not the run's."
+    )
+  counts = np.asarray(about["class_counts"])
+  dataset = about["config"]["dataset"]
+  groups = longtail.shot_groups(
+    counts, many_above=dataset["many_above"], few_up_to=dataset["few_up_to"]
+  )
+  lines = [
+    "## Accuracy",
+    "",
+    "Mean of the classes' accuracies, in percent. many: more than "
+    f"{dataset['many_above']} training images; few: {dataset['few_up_to']} or "
+    "fewer.",
+    "",
+    f"| images | {' | '.join(GROUPS)} |",
+    f"|---|{'---|' * len(GROUPS)}",
+  ]
+  for split, values in about["accuracy"].items():
+    for title, numbers in (("top-1", values), ("top-5", values["top5"])):
+      cells = (_percent(numbers[group]) for group in GROUPS)
+      lines.append(f"| {split}, {title} | {' | '.join(cells)} |")
+  sizes = ", ".join(f"{n} {int(mask.sum())}" for n, mask in groups.items())
+  lines += [
+    "",
+    f"{counts.sum()} training images, {counts.max()} ... {counts.min()} a "
+    f"class; classes: {sizes}.",
+  ]
+  if "test" not in about["accuracy"]:
+    lines.append("The run had not ended: there is no test yet.")
+  return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+  return "-" if value is None else f"{value:.1f}"
+
+
+def _pictures(names: list[str]) -> str:
+  links = (
+    f"![{pathlib.Path(name).stem.replace('_', ' ')}]({FIGURES}/{name})"
+    for name in names
+  )
+  return "\n\n".join(["## Figures of the run", *links])
+
+
+def _use(about: Mapping[str, Any], folder: pathlib.Path) -> str:
+  size, short = about["image_size"], about["resize_size"]
+  mean, std = (
+    ", ".join(f"{value:g}" for value in about[name]) for name in ("mean", "std")
+  )
+  lines = [
+    "## Use",
+    "",
+    f"Images are RGB, the short side resized to {short} pixels (bilinear, "
+    f"antialiased), the centre of {size} x {size} cropped. Networks that take "
+    f"bytes normalise them; others want (x / 255 - mean) / std with mean "
+    f"({mean}) and std ({std}). Layout: [n, {size}, {size}, 3].",
+    "",
+  ]
+  if (folder / "model.safetensors").exists():
+    lines += [
+      "    python -m blt_jax --mode=predict --model=. --input=PHOTOS "
+      "--output=predictions.csv",
+      "",
+    ]
+  lines += [
+    "```python",
+    "import pathlib",
+    "",
+    "import numpy as np",
+    "from PIL import Image",
+    "",
+    'image = Image.open("photo.jpg").convert("RGB")',
+    f"shape = [{short} * side // min(image.size) for side in image.size]",
+    "image = image.resize(shape, Image.Resampling.BILINEAR)",
+    f"left, top = (round((side - {size}) / 2) for side in image.size)",
+    f"box = left, top, left + {size}, top + {size}",
+    "images = np.asarray(image.crop(box))[None]",
+    "```",
+    "",
+    "(of images with 16 bits a pixel the upper 8 count: divide by 256 first).",
+  ]
+  for file, (title, code) in _USES.items():
+    if (folder / file).exists():
+      lines += ["", f"{title}:", "", "```python", code, "```"]
+  return "\n".join(lines)
+
+
+def _classes(about: Mapping[str, Any]) -> str:
+  names, counts = about["class_names"], about["class_counts"]
+  lines = ["## Classes", "", "In the order of the logits"]
+  if len(names) > _MOST_NAMES:
+    lines[-1] += f" (the first {_MOST_NAMES}; model.json has all)"
+  lines[-1] += ", with their training images: " + ", ".join(
+    f"{_code(name)} ({count})"
+    for name, count in list(zip(names, counts, strict=True))[:_MOST_NAMES]
+  )
+  return "\n".join(lines) + "."
+
+
+def _code(name: str) -> str:
+  """A name as it stands, whatever Markdown would make of its characters."""
+  text = printable(name).replace("`", "'")
+  return f"`{text}`"
+
+
+def _training(about: Mapping[str, Any]) -> str:
+  config = json.dumps(about["config"], indent=2)
+  return (
+    "## Training\n\n"
+    "BLT: Kozerawski, Fragoso, Karianakis, Mittal, Turk, Chen. *BLT: Balancing "
+    "Long-Tailed Datasets with Adversarially-Perturbed Images*, ACCV 2020. The "
+    "configuration of the run:\n\n"
+    f"<details>\n\n```json\n{config}\n```\n\n</details>"
+  )

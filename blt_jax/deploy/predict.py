@@ -1,0 +1,239 @@
+"""Classifies images that are no part of a data set: --mode=predict."""
+
+import concurrent.futures
+import csv
+import itertools
+import os
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TextIO
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from blt_jax.data.reading import decode, resize
+from blt_jax.data.reading.decode import EXTENSIONS
+from blt_jax.data.sources import file_lookup
+from blt_jax.deploy.model import TrainedModel
+from blt_jax.system import console
+
+# Classes that are written of each image, at most.
+_CLASSES = 5
+# Images at a time on each device.
+_BATCH_SIZE = 64
+
+
+class Prediction(NamedTuple):
+  """What an image was taken for.
+
+  Attributes:
+    path: of the image.
+    classes: int [k], the likeliest classes, the likeliest first.
+    probabilities: float32 [k], softmax probabilities of these, 0..1.
+    problem: why the image could not be read; then nothing is in the others.
+  """
+
+  path: str
+  classes: np.ndarray
+  probabilities: np.ndarray
+  problem: str | None = None
+
+
+def predict(
+  model: TrainedModel, source: str | os.PathLike, output: pathlib.Path
+) -> int:
+  """Classifies the images of a file or folder and writes a CSV file.
+
+  Its columns are path, class, probability, then class_1, probability_1 and so
+  on for the five likeliest classes. Images are prepared as those of an
+  evaluation: resized, the centre cropped, normalised. Files that can't be read
+  are named on stderr and have no row.
+
+  Args:
+    model: the network.
+    source: an image file, or a folder whose images (`EXTENSIONS`) are taken, in
+      the order of their paths, those of its subfolders, too. What is hidden is
+      skipped, links to folders are followed.
+    output: the CSV file; there as a whole or not at all.
+
+  Returns:
+    The number of files that could not be read.
+
+  Raises:
+    ValueError: when there is no image, or the output can't be written or is
+      one of the images.
+  """
+  paths = find_images(source)
+  _check_output(output, paths)
+  temporary = output.with_name(output.name + ".tmp")
+  try:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # The names of files need not be UTF-8; their bytes are kept.
+    file = temporary.open(
+      "w", newline="", encoding="utf-8", errors="surrogateescape"
+    )
+  except OSError as error:
+    raise ValueError(
+      f"--output={output} can't be written: {error.strerror}."
+    ) from None
+  try:
+    with file:
+      problems = _write(file, model, paths)
+  except BaseException:
+    temporary.unlink()
+    raise
+  os.replace(temporary, output)
+  console.say(
+    f"{len(paths) - problems} of {len(paths)} images classified: {output}"
+  )
+  return problems
+
+
+def _check_output(output: pathlib.Path, paths: Sequence[str]) -> None:
+  """Raises ValueError for what is there and would be lost."""
+  if not output.exists():
+    return
+  if not output.is_file():
+    kind = "a folder" if output.is_dir() else "no ordinary file"
+    raise ValueError(f"--output={output} is {kind}; expected a file.")
+  for path in paths:
+    if os.path.basename(path) == output.name and output.samefile(path):
+      raise ValueError(
+        f"--output={output} is one of the images; expected a file for the "
+        "predictions."
+      )
+
+
+def _write(file: TextIO, model: TrainedModel, paths: Sequence[str]) -> int:
+  """Writes the rows; returns how many files could not be read."""
+  problems = 0
+  rows = csv.writer(file, lineterminator="\n")
+  rows.writerow(_columns(len(model.class_names)))
+  for prediction in console.progress(
+    predictions_of(model, paths), "predict", total=len(paths), unit="image"
+  ):
+    if prediction.problem is None:
+      rows.writerow(_row(prediction, model.class_names))
+    else:
+      problems += 1
+      print(
+        f"left out: {prediction.path}: {prediction.problem}", file=sys.stderr
+      )
+  return problems
+
+
+def find_images(source: str | os.PathLike) -> list[str]:
+  """The image files that a path stands for.
+
+  Args:
+    source: a file, taken whatever its name is, or a folder.
+
+  Returns:
+    Paths that begin with `source`, in order.
+
+  Raises:
+    ValueError: when there is no such file or no image in the folder, or a
+      folder can't be read.
+  """
+  source = os.fspath(source)
+  if os.path.isfile(source):
+    return [source]
+  if not os.path.isdir(source):
+    raise ValueError(
+      f"--input={source}: there is no such file or folder; expected images."
+    )
+  found = [
+    os.path.join(source, path)
+    for path in file_lookup.files_below(source)
+    if path.lower().endswith(EXTENSIONS)
+  ]
+  if not found:
+    raise ValueError(
+      f"--input={source}: no image in this folder; expected files that end in "
+      f"{', '.join(EXTENSIONS)}."
+    )
+  return found
+
+
+def predictions_of(
+  model: TrainedModel, paths: Sequence[str]
+) -> Iterator[Prediction]:
+  """Classifies image files, batch by batch, on all devices.
+
+  Args:
+    model: the network.
+    paths: of the files.
+
+  Yields:
+    A Prediction for each path, in order.
+  """
+  devices = jax.local_devices()
+  mesh = Mesh(np.array(devices), ("batch",))
+  dealt = NamedSharding(mesh, PartitionSpec("batch"))
+  count = min(_CLASSES, len(model.class_names))
+
+  @jax.jit
+  def likeliest(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    probabilities = jax.nn.softmax(model.logits_of_pixels(images))
+    return jax.lax.top_k(probabilities, count)
+
+  size = min(_BATCH_SIZE, -(-len(paths) // len(devices))) * len(devices)
+  for read in _batched(_read_all(model, paths), size):
+    images = np.zeros((size, model.image_size, model.image_size, 3), np.uint8)
+    good = [
+      i for i, (_, image) in enumerate(read) if not isinstance(image, str)
+    ]
+    for i in good:
+      images[i] = read[i][1]
+    shown = jax.device_put(images, dealt)
+    probabilities, classes = jax.device_get(likeliest(shown))
+    for i, (path, image) in enumerate(read):
+      if isinstance(image, str):
+        yield Prediction(path, classes[i, :0], probabilities[i, :0], image)
+      else:
+        yield Prediction(path, classes[i], probabilities[i])
+
+
+def _read_all(
+  model: TrainedModel, paths: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray | str]]:
+  """(path, uint8 [s, s, 3] or what is wrong) of each file, in order."""
+  size, short = model.image_size, model.about["resize_size"]
+
+  def read(path: str) -> np.ndarray | str:
+    try:
+      image = decode.decode_rgb(pathlib.Path(path).read_bytes())
+    except decode.ImageError as error:
+      return str(error)
+    except OSError as error:
+      return error.strerror or type(error).__name__
+    return resize.resize_and_crop(image, image_size=size, resize_size=short)
+
+  with concurrent.futures.ThreadPoolExecutor() as threads:
+    # A part of the paths at a time, so that few images wait in memory.
+    for some in _batched(paths, 4 * _BATCH_SIZE):
+      yield from zip(some, threads.map(read, some), strict=True)
+
+
+def _batched(items: Iterable, size: int) -> Iterator[list]:
+  """Lists of `size` items, the last of fewer."""
+  iterator = iter(items)
+  while batch := list(itertools.islice(iterator, size)):
+    yield batch
+
+
+def _columns(num_classes: int) -> list[str]:
+  ranks = range(1, min(_CLASSES, num_classes) + 1)
+  ranked = [name for k in ranks for name in (f"class_{k}", f"probability_{k}")]
+  return ["path", "class", "probability", *ranked]
+
+
+def _row(prediction: Prediction, class_names: Sequence[str]) -> list[str]:
+  ranked = [
+    text
+    for c, p in zip(prediction.classes, prediction.probabilities, strict=True)
+    for text in (class_names[c], f"{p:.6f}")
+  ]
+  return [prediction.path, *ranked[:2], *ranked]

@@ -1,0 +1,36 @@
+"""Originals, perturbations and results (supplement, figure 1)."""
+
+from matplotlib.figure import Figure
+
+from blt_jax.experiments.figures import parts
+from blt_jax.report.examples_figure import perturbed
+from blt_jax.report.record import RunRecord
+
+
+@parts.figure_of
+def images(results: parts.Results, paper: parts.Paper) -> Figure:
+  """Images of the first run with perturbation, in three rows.
+
+  Args:
+    results: the runs of each setting.
+    paper: not used; the paper's figure has no numbers.
+
+  Returns:
+    A figure with 3 x n axes, n at most 8.
+
+  Raises:
+    ValueError: if no setting perturbs, or the run kept no examples.
+  """
+  del paper
+  record = _first_with_perturbation(results)
+  return parts.needed(perturbed(record), record, "perturbed.npz")
+
+
+def _first_with_perturbation(results: parts.Results) -> RunRecord:
+  for records in results.values():
+    if parts.hallucinates(records[0]):
+      return records[0]
+  raise ValueError(
+    f"none of the settings {', '.join(results)} is with perturbation: there "
+    "are no perturbed images to show."
+  )

@@ -1,0 +1,1 @@
+"""The paper in pure JAX: perturbation, confusion, losses, training step."""

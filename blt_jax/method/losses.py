@@ -1,0 +1,275 @@
+"""Training losses: one value for each image, and their mean.
+
+Every loss takes logits [n, C] and labels [n] and gives float32 [n].
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import optax
+
+from blt_jax.method.class_weights import (
+  class_balanced_weights,
+  ldam_margins,
+  per_class,
+)
+
+LOSSES = (
+  "cross_entropy",
+  "focal",
+  "class_balanced",
+  "balanced_softmax",
+  "logit_adjustment",
+  "ldam",
+)
+
+
+def cross_entropy(
+  logits: jax.Array, labels: jax.Array, *, margin: float = 0.0
+) -> jax.Array:
+  """Cross entropy of each image, with an optional additive margin.
+
+      loss_i = -log softmax(z_i - margin * onehot(y_i))[y_i]
+
+  A margin above 0 is the large-margin softmax of the paper's text; 0, plain
+  cross entropy, is the authors' release and the default.
+
+  Args:
+    logits: float [n, C].
+    labels: int [n], 0..C-1.
+    margin: subtracted from the true class's logit, 0 or more.
+
+  Returns:
+    float32 [n], 0 or more.
+  """
+  logits = logits.astype(jnp.float32)
+  if margin:
+    logits = logits - margin * jax.nn.one_hot(labels, logits.shape[1])
+  return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def focal(
+  logits: jax.Array, labels: jax.Array, *, gamma: float = 2.0
+) -> jax.Array:
+  """Focal loss of each image: the surer the network, the less it weighs.
+
+      loss_i = -(1 - p_i)^gamma log p_i,   p_i = softmax(z_i)[y_i]
+
+  The form for softmax, without the factor alpha of the paper's detector, which
+  has a sigmoid for each class. gamma = 0 is cross entropy. Values and gradients
+  are finite also where p_i rounds to 1.
+
+  Args:
+    logits: float [n, C], finite, C at least 2.
+    labels: int [n], 0..C-1.
+    gamma: 0 or more.
+
+  Returns:
+    float32 [n], 0 or more.
+
+  Reference:
+    Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
+  """
+  logits = logits.astype(jnp.float32)
+  true = labels[:, None] == jnp.arange(logits.shape[1])[None, :]
+  # log(1 - p) from the other classes' logits: 1 - p may round to 0.
+  others = jax.nn.logsumexp(jnp.where(true, -jnp.inf, logits), axis=1)
+  log_rest = others - jax.nn.logsumexp(logits, axis=1)
+  return jnp.exp(gamma * log_rest) * cross_entropy(logits, labels)
+
+
+def class_balanced(
+  logits: jax.Array,
+  labels: jax.Array,
+  *,
+  class_counts: npt.ArrayLike,
+  beta: float = 0.9999,
+) -> jax.Array:
+  """Cross entropy of each image times the weight of its class.
+
+      loss_i = w_{y_i} CE_i,   w from `class_weights.class_balanced_weights`
+
+  The mean is over images, as in the paper, and not over their weights, as in
+  PyTorch's `cross_entropy(weight=...)`: on natural batches, where most images
+  are of classes with small weights, the loss is smaller than cross entropy.
+
+  Args:
+    logits: float [n, C].
+    labels: int [n], 0..C-1.
+    class_counts: [C], training images of each class, above 0; not traced.
+    beta: 0..1; 0 is cross entropy.
+
+  Returns:
+    float32 [n], 0 or more.
+
+  Raises:
+    ValueError: when counts or beta are out of their ranges.
+
+  Reference:
+    Cui et al., "Class-Balanced Loss Based on Effective Number of Samples",
+    CVPR 2019.
+  """
+  counts = per_class("class_counts", class_counts, num_classes=logits.shape[1])
+  weights = jnp.asarray(class_balanced_weights(counts, beta), jnp.float32)
+  return weights[labels] * cross_entropy(logits, labels)
+
+
+def balanced_softmax(
+  logits: jax.Array, labels: jax.Array, *, class_probabilities: npt.ArrayLike
+) -> jax.Array:
+  """Cross entropy of a softmax that knows how frequent the classes are.
+
+      loss_i = -log(pi_{y_i} exp(z_i[y_i]) / sum_c pi_c exp(z_i[c]))
+
+  At evaluation the logits are taken as they are: they are those of classes of
+  equal frequency.
+
+  Args:
+    logits: float [n, C].
+    labels: int [n], 0..C-1.
+    class_probabilities: [C], of the training draws; above 0, not traced. Any
+      multiple of them gives the same, so counts do for natural sampling.
+
+  Returns:
+    float32 [n], 0 or more.
+
+  Raises:
+    ValueError: when a probability is not above 0, or they are not C.
+
+  Reference:
+    Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition",
+    NeurIPS 2020.
+  """
+  return logit_adjustment(
+    logits, labels, class_probabilities=class_probabilities, tau=1.0
+  )
+
+
+def logit_adjustment(
+  logits: jax.Array,
+  labels: jax.Array,
+  *,
+  class_probabilities: npt.ArrayLike,
+  tau: float = 1.0,
+) -> jax.Array:
+  """Cross entropy of logits that are shifted by the classes' frequencies.
+
+      loss_i = CE(z_i + tau log pi, y_i)
+
+  tau = 0 is cross entropy, tau = 1 `balanced_softmax`.
+
+  Args:
+    logits: float [n, C].
+    labels: int [n], 0..C-1.
+    class_probabilities: as in `balanced_softmax`.
+    tau: strength, 0 or more.
+
+  Returns:
+    float32 [n], 0 or more.
+
+  Raises:
+    ValueError: when a probability is not above 0, or they are not C.
+
+  Reference:
+    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021.
+  """
+  shifted = adjust_logits(
+    logits, class_probabilities=class_probabilities, tau=-tau
+  )
+  return cross_entropy(shifted, labels)
+
+
+def adjust_logits(
+  logits: jax.Array, *, class_probabilities: npt.ArrayLike, tau: float
+) -> jax.Array:
+  """Logits without the training draws' preference for frequent classes.
+
+      z_i - tau log pi
+
+  The post-hoc adjustment of a network that was trained with cross entropy.
+
+  Args:
+    logits: float [n, C].
+    class_probabilities: as in `balanced_softmax`.
+    tau: strength; 1 is what Bayes' rule gives for classes of equal frequency.
+
+  Returns:
+    float32 [n, C].
+
+  Raises:
+    ValueError: when a probability is not above 0, or they are not C.
+
+  Reference:
+    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021.
+  """
+  probabilities = per_class(
+    "class_probabilities", class_probabilities, num_classes=logits.shape[1]
+  )
+  shift = jnp.asarray(tau * np.log(probabilities), jnp.float32)
+  return logits.astype(jnp.float32) - shift[None, :]
+
+
+def ldam(
+  logits: jax.Array,
+  labels: jax.Array,
+  *,
+  class_counts: npt.ArrayLike,
+  max_margin: float = 0.5,
+  scale: float = 30.0,
+) -> jax.Array:
+  """Cross entropy with larger margins for classes with fewer images.
+
+      loss_i = CE(scale * (z_i - D_{y_i} onehot(y_i)), y_i)
+
+  with the margins D of `class_weights.ldam_margins`. The scale, of the authors'
+  code, is for logits that are cosines; the paper's equation has none (1).
+
+  Args:
+    logits: float [n, C].
+    labels: int [n], 0..C-1.
+    class_counts: [C], training images of each class, above 0; not traced.
+    max_margin: of the smallest class, 0 or more, in the unit of the logits.
+    scale: above 0.
+
+  Returns:
+    float32 [n], 0 or more.
+
+  Raises:
+    ValueError: when counts or max_margin are out of their ranges.
+
+  Reference:
+    Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware
+    Margin Loss", NeurIPS 2019.
+  """
+  counts = per_class("class_counts", class_counts, num_classes=logits.shape[1])
+  margins = jnp.asarray(ldam_margins(counts, max_margin), jnp.float32)
+  true = jax.nn.one_hot(labels, logits.shape[1])
+  logits = logits.astype(jnp.float32) - margins[labels][:, None] * true
+  return cross_entropy(scale * logits, labels)
+
+
+def weighted_mean(
+  values: jax.Array,
+  weights: jax.Array,
+  *,
+  total_weight: jax.Array | None = None,
+) -> jax.Array:
+  """Mean of the values by weight; of weight 0, even NaN has no part in it.
+
+      sum_i w_i v_i / max(sum_i w_i, tiny)
+
+  Args:
+    values: float [n].
+    weights: float [n], 0 or more.
+    total_weight: float scalar in place of the sum of `weights`: over several
+      devices each takes its share of the mean by dividing by the weight of all.
+
+  Returns:
+    float32 scalar, 0 when nothing has any weight.
+  """
+  values, weights = values.astype(jnp.float32), weights.astype(jnp.float32)
+  if total_weight is None:
+    total_weight = weights.sum()
+  total = jnp.where(weights > 0, values * weights, 0.0).sum()
+  return total / jnp.maximum(total_weight, jnp.finfo(jnp.float32).tiny)

@@ -1,0 +1,278 @@
+"""One step of training and one of evaluation, as pure functions.
+
+Both run on one device's share of a batch and know the other devices only by the
+name of an axis, so that `jax.pmap` (or any other mapping with named axes)
+spreads them over all devices. Random numbers are keyed by an image's place in
+the global batch: the number of devices changes nothing but rounding.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from blt_jax.method import losses
+
+Batch = Mapping[str, Any]
+Metrics = dict[str, jax.Array]
+LossFn = Callable[[jax.Array, jax.Array], jax.Array]
+
+# Folded into a step's key; none of the numbers that splitting it uses.
+_NETWORK_STREAM = 1_000_003
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """Everything that training changes, and nothing else.
+
+  Attributes:
+    step: int32 scalar, steps made so far over both stages.
+    params: the network's parameters.
+    batch_stats: running statistics of batch normalisation.
+    opt_state: state of `tx`.
+    confusion: int32 [C, C], [true, predicted] counts of the latest validation.
+    rng: PRNG key of the run; each step folds its number into it.
+    apply_fn: `model.apply`.
+    tx: the optimizer of the current stage.
+  """
+
+  step: jax.Array
+  params: Any
+  batch_stats: Any
+  opt_state: optax.OptState
+  confusion: jax.Array
+  rng: jax.Array
+  apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)
+  tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """Parameters and running statistics, as `apply_fn` takes them."""
+    return {"params": self.params, "batch_stats": self.batch_stats}
+
+  def logits(self, images: jax.Array) -> jax.Array:
+    """The network in inference mode: float [n, h, w, c] -> float32 [n, C]."""
+    return self.apply_fn(self.variables, images, train=False)
+
+
+class Hallucinations(flax.struct.PyTreeNode):
+  """Extra training images and how they came about.
+
+  Attributes:
+    images: float32 [H, h, w, 3], normalised.
+    weight: float32 [H], 1 for an image that counts and 0 for an unused slot.
+    num_updates: int32 [H], updates of the gradient ascent, 0 for unused slots.
+    reached: bool [H], whether the ascent reached its confidence.
+  """
+
+  images: jax.Array
+  weight: jax.Array
+  num_updates: jax.Array
+  reached: jax.Array
+
+
+def train_step(
+  state: TrainState,
+  batch: Batch,
+  *,
+  preprocess_fn: Callable[[jax.Array, jax.Array], jax.Array],
+  hallucinate_fn: Callable[..., Hallucinations],
+  loss_fn: LossFn = losses.cross_entropy,
+  class_weights: np.ndarray | None = None,
+  axis_name: str = "batch",
+) -> tuple[TrainState, Metrics]:
+  """Hallucinates where the batch has slots for it, then makes one update.
+
+  Batch statistics, loss and gradients are those of the whole batch over all
+  devices; unused slots have no part in them. What the network drops at random
+  (EfficientNet: blocks and features) is drawn for each image anew in the update
+  alone: perturbation sees the network in inference mode.
+
+  Args:
+    state: the state before the step.
+    batch: this device's share: "image" uint8 [b, h, w, 3] and "label" int32
+      [b]; with hallucination also "source_image" [k, h, w, 3], "source_label"
+      int32 [k] and "source_used" bool [k], the slots of `sampling.EpochPlan`.
+    preprocess_fn: (rngs [n], uint8 [n, h, w, 3]) -> float32 [n, h, w, 3],
+      augments and normalises.
+    hallucinate_fn: (rngs [k], state, batch) -> Hallucinations; called for a
+      batch with slots only.
+    loss_fn: (logits [n, C], labels [n]) -> float32 [n], the training loss. The
+      gradient ascent knows nothing of it.
+    class_weights: float [C], above 0, of an image in the mean of the losses by
+      its class: sum_i w_i loss_i / sum_i w_i over the whole batch. None for the
+      plain mean.
+    axis_name: axis over which devices are mapped.
+
+  Returns:
+    (state after the step, metrics summed over the whole batch: "loss" (times
+    weight), "weight", and with slots "hallucinated", "updates" and "reached";
+    and, not summed, "gradient_norm" of the update and "largest_pixel", the
+    greatest absolute value in the hallucinated images, infinite if one is NaN).
+  """
+  image_rng, _, network_rng = _step_keys(state.rng, state.step)
+  num_images = batch["image"].shape[0]
+  places = jax.lax.axis_index(axis_name) * num_images + jnp.arange(num_images)
+  images = preprocess_fn(_fold_in_each(image_rng, places), batch["image"])
+  labels, weights = batch["label"], jnp.ones(num_images, jnp.float32)
+  counts, largest = {}, jnp.zeros(())
+  if "source_label" in batch:
+    num_slots = batch["source_label"].shape[0]
+    rngs = slot_keys(state.rng, state.step, num_slots, axis_name)
+    extra = hallucinate_fn(rngs, state, batch)
+    images = jnp.concatenate([images, extra.images])
+    labels = jnp.concatenate([labels, batch["source_label"]])
+    weights = jnp.concatenate([weights, extra.weight])
+    behind = num_images * jax.lax.psum(1, axis_name)
+    slots = slot_numbers(num_slots, axis_name)
+    places = jnp.concatenate([places, behind + slots])
+    used = extra.weight[:, None, None, None] > 0
+    pixels = jnp.where(jnp.isnan(extra.images), jnp.inf, extra.images)
+    largest = jnp.where(used, jnp.abs(pixels), 0).max(initial=0)
+    counts = {
+      "hallucinated": extra.weight.sum(),
+      "updates": (extra.num_updates * extra.weight).sum(),
+      "reached": (extra.reached * extra.weight).sum(),
+    }
+  state, loss, norm = _update(
+    state,
+    images,
+    labels,
+    weights,
+    image_rngs=_fold_in_each(network_rng, places),
+    loss_fn=loss_fn,
+    class_weights=class_weights,
+    axis_name=axis_name,
+  )
+  sums = {"loss": loss, "weight": weights.sum(), **counts}
+  return state, {
+    **jax.lax.psum(sums, axis_name),
+    "gradient_norm": norm,
+    "largest_pixel": jax.lax.pmax(largest, axis_name),
+  }
+
+
+def _update(
+  state: TrainState,
+  images: jax.Array,
+  labels: jax.Array,
+  weights: jax.Array,
+  *,
+  image_rngs: jax.Array,
+  loss_fn: LossFn,
+  class_weights: np.ndarray | None,
+  axis_name: str,
+) -> tuple[TrainState, jax.Array, jax.Array]:
+  """One optimizer update.
+
+  Returns:
+    (the state after it, this device's share of the mean loss times the images
+    of the batch, the norm of the gradient).
+  """
+  num_images = jax.lax.psum(weights.sum(), axis_name)
+  parts, total_weight = weights, num_images
+  if class_weights is not None:
+    parts = weights * jnp.asarray(class_weights, jnp.float32)[labels]
+    total_weight = jax.lax.psum(parts.sum(), axis_name)
+
+  def mean_loss(params):
+    logits, updates = state.apply_fn(
+      {"params": params, "batch_stats": state.batch_stats},
+      images,
+      train=True,
+      mask=weights > 0,
+      image_rngs=image_rngs,
+      mutable=["batch_stats"],
+    )
+    values = loss_fn(logits, labels)
+    loss = losses.weighted_mean(values, parts, total_weight=total_weight)
+    return loss, updates["batch_stats"]
+
+  (loss, batch_stats), grads = jax.value_and_grad(mean_loss, has_aux=True)(
+    state.params
+  )
+  grads = jax.lax.psum(grads, axis_name)
+  updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
+  state = state.replace(
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+  )
+  return state, loss * num_images, optax.tree.norm(grads)
+
+
+def eval_step(
+  state: TrainState,
+  batch: Batch,
+  *,
+  normalize_fn: Callable[[jax.Array], jax.Array],
+  adjust_fn: Callable[[jax.Array], jax.Array] | None = None,
+  axis_name: str = "batch",
+) -> Metrics:
+  """Classifies a batch in inference mode.
+
+  Args:
+    state: the state; its parameters and running statistics are used.
+    batch: this device's share: "image" uint8 [b, h, w, 3], "label" int32 [b]
+      and "mask" bool [b], False for padding.
+    normalize_fn: uint8 [n, h, w, 3] -> float32 [n, h, w, 3].
+    adjust_fn: float32 [n, C] -> float32 [n, C], what becomes of the logits
+      before the classes are chosen; None leaves them as they are.
+    axis_name: axis over which devices are mapped.
+
+  Returns:
+    For the whole batch of n images: "label" int32 [n], "mask" bool [n],
+    "prediction" int32 [n], and "in_top5" bool [n].
+  """
+  logits = state.logits(normalize_fn(batch["image"]))
+  if adjust_fn is not None:
+    logits = adjust_fn(logits)
+  _, best = jax.lax.top_k(logits, min(5, logits.shape[1]))
+  outputs = {
+    "label": batch["label"],
+    "mask": batch["mask"],
+    "prediction": best[:, 0],
+    "in_top5": jnp.any(best == batch["label"][:, None], axis=1),
+  }
+  return jax.lax.all_gather(outputs, axis_name, tiled=True)
+
+
+def slot_numbers(num_slots: int, axis_name: str) -> jax.Array:
+  """Global numbers of this device's slots: int32 [num_slots].
+
+  Slots are dealt to the devices in turn, because the used ones come first: so
+  every device has its fair share of the gradient ascent.
+  """
+  devices = jax.lax.psum(1, axis_name)
+  return jax.lax.axis_index(axis_name) + devices * jnp.arange(num_slots)
+
+
+def slot_keys(
+  rng: jax.Array, step: jax.Array, num_slots: int, axis_name: str
+) -> jax.Array:
+  """PRNG keys [num_slots] of this device's slots in a step.
+
+  Args:
+    rng: PRNG key of the run.
+    step: number of the step.
+    num_slots: slots of this device.
+    axis_name: axis over which devices are mapped.
+  """
+  _, slot_rng, _ = _step_keys(rng, step)
+  return _fold_in_each(slot_rng, slot_numbers(num_slots, axis_name))
+
+
+def _step_keys(rng, step) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """A step's keys: for its images, for its slots, for the network."""
+  step_rng = jax.random.fold_in(rng, step)
+  image_rng, slot_rng = jax.random.split(step_rng)
+  return image_rng, slot_rng, jax.random.fold_in(step_rng, _NETWORK_STREAM)
+
+
+def _fold_in_each(rng: jax.Array, numbers: jax.Array) -> jax.Array:
+  """One key for each of the numbers [n]."""
+  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, numbers)

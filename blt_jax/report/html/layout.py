@@ -1,0 +1,101 @@
+"""How the parts of a report stand: alone for one run, side by side for more."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from blt_jax.report import facts
+from blt_jax.report.html import svg
+from blt_jax.report.html.markup import Markup, tag
+from blt_jax.report.record import RunRecord
+
+
+class Runs:
+  """The runs of a report and what they are called in it.
+
+  Attributes:
+    runs: at least one.
+    names: "A", "B", ...
+    badges: the names in their colours.
+    contents: results.json of each run, or as much of it as is known so far.
+  """
+
+  def __init__(self, runs: Sequence[RunRecord]):
+    """A report about these runs."""
+    self.runs = list(runs)
+    self.names = [_letter(i) for i in range(len(runs))]
+    self.badges = [
+      tag("span", name, class_=f"badge {svg.run_class(i)}")
+      for i, name in enumerate(self.names)
+    ]
+    self.contents = [
+      run.results or facts.accuracies_so_far(run) for run in runs
+    ]
+
+  @property
+  def several(self) -> bool:
+    """Whether runs are compared."""
+    return len(self.runs) > 1
+
+  @property
+  def titles(self) -> list[Markup]:
+    """Badge and work directory of each run; no badge for a single one."""
+    return [
+      tag("span", badge if self.several else None, _name(run))
+      for badge, run in zip(self.badges, self.runs, strict=True)
+    ]
+
+  def chosen(
+    self, condition: Callable[[RunRecord], bool]
+  ) -> tuple[list[RunRecord], list[str], list[Markup]]:
+    """Runs that meet a condition, their names and their titles."""
+    keep = [i for i, run in enumerate(self.runs) if condition(run)]
+    return (
+      [self.runs[i] for i in keep],
+      [self.names[i] for i in keep],
+      [self.titles[i] for i in keep],
+    )
+
+  def chart(self, draw: Callable[[int], Markup]) -> Markup:
+    """A chart that fits where it stands: alone, or beside others."""
+    return draw(svg.PANEL) if self.several else svg.responsive(draw)
+
+  def each(self, draw: Callable[[RunRecord], Markup | None]) -> Markup | None:
+    """Something of every run, side by side; None when no run has it."""
+    drawn = [draw(run) for run in self.runs]
+    if not any(drawn):
+      return None
+    if not self.several:
+      return drawn[0]
+    return panels(
+      tag("div", tag("h3", title), part or tag("p", "None.", class_="explain"))
+      for title, part in zip(self.titles, drawn, strict=True)
+    )
+
+
+def section(title: str, text: str, *content: Any) -> Markup | None:
+  """A section with its explanation; None without any content."""
+  if not any(content):
+    return None
+  note = tag("p", text, class_="explain") if text else None
+  return tag("section", tag("h2", title), note, *content)
+
+
+def panels(parts: Any, *, class_: str = "panels") -> Markup:
+  """Parts beside one another as far as the width allows."""
+  return tag("div", parts, class_=class_)
+
+
+def folded(title: str, content: Markup) -> Markup:
+  """What a reader may open."""
+  return tag("details", tag("summary", title), content)
+
+
+def _name(run: RunRecord) -> Markup:
+  """The work directory's name, not cut into more lines than it needs."""
+  name = run.workdir.resolve().name
+  return tag("span", name, style=f"min-width:{min(len(name), 9)}ch")
+
+
+def _letter(index: int) -> str:
+  """A, B, ... Z, then 27, 28, ..."""
+  return chr(ord("A") + index) if index < 26 else str(index + 1)

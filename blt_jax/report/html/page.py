@@ -1,0 +1,155 @@
+"""report.html: one page about a run, or about several side by side."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import blt_jax
+from blt_jax.report import facts
+from blt_jax.report.html import sections, summary, tables
+from blt_jax.report.html.layout import Runs, folded
+from blt_jax.report.html.markup import Markup, tag
+from blt_jax.report.html.sheet import CSS
+from blt_jax.report.record import RunRecord
+
+# Neither scripts nor anything from elsewhere.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def render(runs: Sequence[RunRecord]) -> str:
+  """The report of one run, or of several side by side.
+
+  Args:
+    runs: at least one.
+
+  Returns:
+    An HTML document that needs nothing but itself.
+
+  Raises:
+    ValueError: when there is no run, or a file of a run is damaged.
+  """
+  if not runs:
+    raise ValueError("runs is empty; a report needs at least one.")
+  side = Runs(runs)
+  head = tag(
+    "head",
+    tag("meta", charset="utf-8"),
+    tag("meta", name="viewport", content="width=device-width"),
+    tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+    tag("link", rel="icon", href="data:,"),
+    tag("title", " / ".join(dict.fromkeys(_title(run) for run in runs))),
+    tag("style", Markup(CSS)),
+  )
+  main = tag(
+    "main",
+    _header(side),
+    _missing(side),
+    *_headline(side),
+    sections.accuracy(side),
+    sections.classes(side),
+    sections.confusion(side),
+    sections.examples(side),
+    sections.hallucination(side),
+    sections.time(side),
+    sections.configuration(side),
+    tag("footer", f"Written by blt_jax {blt_jax.__version__}."),
+    class_="several" if side.several else None,
+  )
+  return f"<!doctype html>\n{tag('html', head, tag('body', main), lang='en')}\n"
+
+
+def _header(side: Runs) -> Markup:
+  """What was run."""
+  if not side.several:
+    (run,) = side.runs
+    name = f"{_setting(run)} · {run.workdir.resolve().name}"
+    return tag("header", tag("h1", _title(run)), tag("p", name, class_="under"))
+  items = (
+    tag("p", title, f" · {_title(run)} · {_setting(run)}", class_="under")
+    for title, run in zip(side.titles, side.runs, strict=True)
+  )
+  heading = tag("h1", f"{len(side.runs)} runs side by side")
+  return tag("header", heading, *items)
+
+
+def _title(run: RunRecord) -> str:
+  return f"{run.config.method} on {run.config.dataset.name}"
+
+
+def _setting(run: RunRecord) -> str:
+  config = run.config
+  epochs = f"{config.stage1.epochs} + {config.stage2.epochs} epochs"
+  return f"{config.model.backbone}, {epochs}, seed {config.seed}"
+
+
+def _missing(side: Runs) -> Markup | None:
+  """What the runs have not recorded."""
+  lines = [
+    tag("p", badge if side.several else None, line)
+    for badge, run in zip(side.badges, side.runs, strict=True)
+    for line in facts.missing(run)
+  ]
+  return tag("div", *lines, class_="missing", role="note") if lines else None
+
+
+def _headline(side: Runs) -> Iterator[Markup]:
+  """The numbers that matter most, and a single run in a few sentences."""
+  split = "test" if all(run.results for run in side.runs) else "validation"
+  if not any(side.contents):
+    return
+  if side.several:
+    for which in ("best", "last"):
+      yield tables.comparison_table(
+        side.contents, side.titles, which=which, split=split
+      )
+    return
+  (run,), (content,) = side.runs, side.contents
+  best = content["best"]
+  yield tag(
+    "div",
+    *(_tile(run, content, split, group) for group in tables.ORDER),
+    class_="tiles",
+  )
+  note = (
+    f"Top-1 on {split} images, means of per-class accuracies, of the epoch "
+    f"that is best on validation: stage {best['stage']} epoch {best['epoch']}."
+  )
+  yield tag("p", note, class_="explain")
+  lines = (tag("li", line) for line in summary.sentences(run))
+  yield tag("ul", *lines, class_="summary")
+  yield tables.results_table(content, top5=False)
+  if run.results:
+    yield folded("Top-5", tables.results_table(content, top5=True))
+
+
+def _tile(
+  run: RunRecord, content: Mapping[str, Any], split: str, group: str
+) -> Markup:
+  """A headline number."""
+  found = tables.number_of(content, ("best", split, group))
+  text = found.pop("text")
+  unit = None if text == "–" else tag("small", " %")
+  return tag(
+    "div",
+    tag("div", group, class_="label"),
+    tag("div", tag("span", text, **found), unit, class_="value"),
+    tag("div", _size(run, group), class_="detail"),
+    class_=f"tile {group}",
+  )
+
+
+def _size(run: RunRecord, group: str) -> str:
+  """How many classes a group has, and of what size."""
+  number = len(run.class_counts)
+  if not number:
+    return ""
+  low, high = run.config.dataset.few_up_to, run.config.dataset.many_above
+  sizes = {
+    "few": f"up to {low} images",
+    "medium": f"{low + 1} to {high} images",
+    "many": f"more than {high} images",
+    "overall": "mean over all",
+  }
+  if group != "overall":
+    number = int(run.groups[group].sum())
+  unit = "class" if number == 1 else "classes"
+  return f"{number:,} {unit}, {sizes[group]}"

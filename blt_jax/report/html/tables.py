@@ -1,0 +1,311 @@
+"""Tables of a report. Numbers of results.json carry their place in it."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from blt_jax.report import facts
+from blt_jax.report.html import svg
+from blt_jax.report.html.markup import Markup, join, tag
+from blt_jax.report.record import Confusion, RunRecord
+from blt_jax.system.console import duration
+from blt_jax.workdir import directory
+
+# The tail first: it is what the method is for.
+ORDER = ("few", "medium", "many", "overall")
+
+
+def percent(value: float | None, *, digits: int = 1) -> str:
+  """A number of percent, or a dash for what is not known."""
+  if value is None or not math.isfinite(value):
+    return "–"
+  return f"{value:.{digits}f}"
+
+
+def number_of(
+  content: Mapping[str, Any], path: Sequence[str], *, run: int = 0
+) -> dict[str, Any]:
+  """Text and attributes of a number of results.json.
+
+  Args:
+    content: results.json, or a part of it (of a run that is not finished).
+    path: keys that lead to the number.
+    run: which of the runs side by side it is of.
+
+  Returns:
+    {"text", and attributes that tell its run, its place and its exact value}.
+  """
+  value: Any = content
+  for key in path:
+    value = value[key] if value is not None and key in value else None
+  return {
+    "text": percent(value),
+    "data_run": run,
+    "data_result": ".".join(path),
+    "data_value": "" if value is None else repr(value),
+  }
+
+
+def numbers(
+  content: Mapping[str, Any], path: Sequence[str], *, run: int = 0
+) -> list[Markup]:
+  """Cells of the groups' accuracies below a place of results.json."""
+  cells = []
+  for group in ORDER:
+    attributes = number_of(content, [*path, group], run=run)
+    cells.append(tag("td", attributes.pop("text"), **attributes))
+  return cells
+
+
+def table(
+  head: Iterable[Any], rows: Iterable[Markup], *, caption: str, class_: str = ""
+) -> Markup:
+  """A table that scrolls by itself where it is too wide."""
+  content = tag(
+    "table",
+    tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head))),
+    tag("tbody", *rows),
+    class_=class_ or None,
+    aria_label=caption,
+  )
+  # The caption stands outside, so that it does not scroll with the table.
+  return join(
+    tag("p", caption, class_="caption"),
+    tag(
+      "div",
+      content,
+      class_="scroll",
+      tabindex=0,
+      role="region",
+      aria_label=caption,
+    ),
+  )
+
+
+def row(title: Any, *cells: Any, class_: str | None = None) -> Markup:
+  """A row with its heading; cells that are no markup become `td`."""
+  made = (c if isinstance(c, Markup) else tag("td", c) for c in cells)
+  return tag("tr", tag("th", title, scope="row"), *made, class_=class_)
+
+
+def results_table(content: Mapping[str, Any], *, top5: bool) -> Markup:
+  """Accuracy of the best and the last epoch on both splits."""
+  rows, inner = [], ("top5",) if top5 else ()
+  for which in ("best", "last"):
+    for split in ("test", "validation"):
+      if split in content.get(which, {}):
+        title = f"{which} ({content[which]['epoch']}), {split}"
+        rows.append(row(title, *numbers(content, (which, split, *inner))))
+  caption = (
+    f"Top-{5 if top5 else 1} in percent, means of per-class accuracies, after "
+    "the best and the last epoch"
+  )
+  return table(("", *ORDER), rows, caption=caption, class_="numbers")
+
+
+def comparison_table(
+  contents: Sequence[Mapping[str, Any]],
+  labels: Sequence[Markup],
+  *,
+  which: str,
+  split: str,
+) -> Markup:
+  """Accuracy of several runs; the highest of each column is marked."""
+  places = (which, split)
+  highest = {
+    group: max(_values(contents, (*places, group)), default=math.inf)
+    for group in ORDER
+  }
+  rows = []
+  for i, (content, label) in enumerate(zip(contents, labels, strict=True)):
+    cells = []
+    for group in ORDER:
+      found = number_of(content, (*places, group), run=i)
+      text, exact = found.pop("text"), found["data_value"]
+      best = exact not in ("", "None") and float(exact) == highest[group]
+      cells.append(tag("td", tag("b", text) if best else text, **found))
+    epoch = content.get(which, {}).get("epoch", "–")
+    rows.append(row(join(label, f" ({epoch})"), *cells))
+  caption = f"{which.capitalize()} epoch, {split}: top-1 in percent"
+  head = ("run (epoch)", *ORDER)
+  return table(head, rows, caption=caption, class_="numbers")
+
+
+def _values(contents, path: Sequence[str]) -> list[float]:
+  """The known values at a place of several results."""
+  found = (number_of(content, path)["data_value"] for content in contents)
+  return [float(value) for value in found if value not in ("", "nan")]
+
+
+def flow_table(run: RunRecord, entries: Confusion) -> Markup:
+  """Where the images of each shot group end up."""
+  flow = facts.group_flow(entries, run.groups)
+  rows = [
+    row(
+      chip(group),
+      *(percent(flow[group][name]) for name in ("correct", *ORDER[:3])),
+    )
+    for group in ORDER[:3]
+    if run.groups[group].any()
+  ]
+  head = ("images of", "correct", *(f"taken for {g}" for g in ORDER[:3]))
+  caption = "Where the images of each group end up, percent"
+  return table(head, rows, caption=caption, class_="numbers")
+
+
+def pairs_table(
+  run: RunRecord,
+  entries: Confusion,
+  history: Mapping[int, Confusion],
+  *,
+  limit: int,
+) -> Markup:
+  """The most confused pairs, with their course over the epochs."""
+  pairs = facts.confused_pairs(entries, limit)
+  courses = facts.pair_history(history, pairs)
+  rows = []
+  for pair, course in zip(pairs, courses, strict=True):
+    share = f"{100 * pair.share:.1f}"
+    cells = [
+      tag("td", named(run.class_names[pair.predicted]), class_="name"),
+      tag("td", f"{pair.count}/{pair.total}"),
+      tag(
+        "td",
+        tag("span", share),
+        tag(
+          "i", tag("i", style=f"width:{100 * pair.share:.0f}%"), class_="bar"
+        ),
+        class_="share",
+      ),
+    ]
+    if len(history) > 1:
+      text = (
+        f"share from epoch to epoch: first {percent(100 * course[0])} %, "
+        f"last {percent(100 * course[-1])} %"
+      )
+      cells.append(tag("td", svg.sparkline(course, text)))
+    rows.append(row(_class_and_group(run, pair.true), *cells))
+  head = ["class", "taken for", "images", "share, %"]
+  if len(history) > 1:
+    head.append("by epoch")
+  caption = "Most confused pairs on the test images"
+  return table(head, rows, caption=caption, class_="numbers pairs")
+
+
+def _class_and_group(run: RunRecord, c: int) -> Markup:
+  group = next(g for g, mask in run.groups.items() if mask[c])
+  return join(named(run.class_names[c]), " ", chip(group))
+
+
+def named(name: str) -> Markup:
+  """A class's name with the width that it needs to be readable."""
+  parts = re.split(r"(?<=[_/-])", name)
+  broken = join(
+    *(join(part, Markup("<wbr>")) for part in parts[:-1]), parts[-1]
+  )
+  return tag("span", broken, style=f"min-width:{min(len(name), 10)}ch")
+
+
+def chip(group: str) -> Markup:
+  """The name of a group with its colour."""
+  return tag("span", group, class_=f"chip {group}")
+
+
+def class_table(runs: Sequence[RunRecord], labels: Sequence[str]) -> Markup:
+  """Every class in the order of its size, with its accuracy in each run."""
+  first = runs[0]
+  found = [run.class_accuracies() for run in runs]
+  rows = []
+  for c in facts.by_size(first.class_counts):
+    values = (percent(a[c]) if a is not None else "–" for a in found)
+    rows.append(
+      row(named(first.class_names[c]), int(first.class_counts[c]), *values)
+    )
+  columns = (
+    [f"{label} %" for label in labels] if len(runs) > 1 else ["top-1, %"]
+  )
+  caption = "Every class: training images, test accuracy of the best epoch"
+  head = ("class", "images", *columns)
+  return table(head, rows, caption=caption, class_="numbers")
+
+
+def epochs_table(run: RunRecord) -> Markup:
+  """What the charts over the epochs show, in numbers."""
+  counts, spent = facts.hallucinated(run), facts.times(run)
+  rows = []
+  for i, values in enumerate(run.rows):
+    made = counts[i] > 0
+    rows.append(
+      row(
+        f"{values['stage']:.0f} · {values['epoch']:.0f}",
+        percent(values["loss"], digits=3),
+        *(percent(values[f"val_{group}"]) for group in ORDER),
+        percent(counts[i], digits=0),
+        percent(values["mean_updates"]) if made else "–",
+        percent(100 * values["reached_share"], digits=0) if made else "–",
+        *(percent(spent[name][i], digits=2) for name in spent),
+      )
+    )
+  head = ("stage · epoch", "loss", *ORDER, "hallucinated", "updates")
+  times = (f"{name}, s" for name in spent)
+  return table(
+    (*head, "reached, %", *times),
+    rows,
+    caption="Every epoch: validation top-1 in percent, hallucination, time",
+    class_="numbers",
+  )
+
+
+def times_table(runs: Sequence[RunRecord], labels: Sequence[Any]) -> Markup:
+  """Time of the epochs together, an epoch, and where it went."""
+  rows = []
+  for run, label in zip(runs, labels, strict=True):
+    spent = {n: float(np.nansum(v)) for n, v in facts.times(run).items()}
+    total = sum(spent.values())
+    last = facts.stage_starts(run.rows)[-1]
+    epochs = np.nansum([v[last:] for v in facts.times(run).values()], axis=0)
+    shares = (percent(100 * value / total) for value in spent.values())
+    median = f"{np.median(epochs):.2f}"
+    rows.append(row(label, duration(total), median, *shares))
+  head = ("", "all", "an epoch, s", *spent)
+  return table(
+    head,
+    rows,
+    caption="All epochs (h:mm:ss), the median one of the last stage, and where "
+    "the time went, percent",
+    class_="numbers",
+  )
+
+
+def config_table(
+  runs: Sequence[RunRecord], labels: Sequence[Any], *, only: Sequence[str] = ()
+) -> Markup:
+  """The configuration field by field; differences between runs are marked.
+
+  Args:
+    runs: one or more.
+    labels: of the runs.
+    only: fields to show, all by default.
+  """
+  flat = [directory.flatten(run.config) for run in runs]
+  different = set(facts.differences(runs))
+  rows = [
+    row(
+      tag("code", name),
+      *(tag("td", tag("code", _value(f.get(name, "–")))) for f in flat),
+      class_="different" if name in different and not only else None,
+    )
+    for name in (only or dict.fromkeys(key for f in flat for key in f))
+  ]
+  head = ("field", *(labels if len(runs) > 1 else ("value",)))
+  caption = "Where the configurations differ" if only else "Configuration"
+  return table(head, rows, caption=caption, class_="config")
+
+
+def _value(value: Any) -> str:
+  if isinstance(value, list):
+    return ", ".join(map(str, value)) or "none"
+  return "“”" if value == "" else str(value)

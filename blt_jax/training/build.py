@@ -1,0 +1,296 @@
+"""From a configuration to the parts of a run, which take plain arguments."""
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from blt_jax.data import augment, device_resize, sources
+from blt_jax.data.dataset import Dataset
+from blt_jax.method import hallucinate, optimizer, train_step
+from blt_jax.method.train_step import TrainState
+from blt_jax.models import create_model
+from blt_jax.training import devices
+from blt_jax.training.objective import Objective, build_objective
+from blt_jax.training.stages import Stage, rate_scale
+
+# Fewest images that ascend at a time on an accelerator: for fewer, starting the
+# kernels takes the time and not the images.
+_NARROWEST = 4
+
+# Fields of the data set that a source can't do without.
+_NEEDED = {
+  "npz": ("root",),
+  "image_list": ("root", "train_list"),
+  "image_folder": ("root",),
+  "inaturalist": ("root", "train_list"),
+}
+
+
+def build_dataset(config: ml_collections.ConfigDict) -> Dataset:
+  """Finds the images of a configuration and splits them.
+
+  Raises:
+    ValueError: when something is missing or malformed; names it.
+  """
+  dataset = config.dataset
+  for field in _NEEDED.get(dataset.source, ()):
+    if not dataset[field]:
+      raise ValueError(
+        f"config.dataset.{field} is ''; the source {dataset.source} needs it."
+      )
+  options = {
+    "profile": dataset.profile,
+    "max_per_class": dataset.max_per_class,
+    "imbalance": dataset.imbalance,
+    "validation_per_class": dataset.validation_per_class,
+    "split_seed": dataset.split_seed,
+  }
+  if dataset.source == "tfds":
+    return sources.load_tfds(
+      dataset.name,
+      data_dir=dataset.root or None,
+      manual_dir=dataset.manual_dir or None,
+      **options,
+    )
+  if dataset.source == "digits":
+    return sources.load_digits_lt(**options)
+  options["name"] = dataset.name
+  if dataset.source == "npz":
+    return sources.load_npz(dataset.root, **options)
+  if dataset.source == "image_folder":
+    return sources.load_image_folder(
+      dataset.root, test_per_class=dataset.test_per_class, **options
+    )
+  options["class_names_file"] = _list_path(dataset, "class_names")
+  options["drop_below"] = dataset.drop_below
+  train_list = _list_path(dataset, "train_list")
+  test_list = _list_path(dataset, "test_list")
+  if dataset.source == "inaturalist":
+    return sources.load_inaturalist(
+      dataset.root, train_list, test_json=test_list, **options
+    )
+  return sources.load_image_lists(
+    dataset.root,
+    train_list,
+    validation_list=_list_path(dataset, "validation_list"),
+    test_list=test_list,
+    class_folders=dataset.class_folders,
+    flat_folders=dataset.flat_folders,
+    **options,
+  )
+
+
+def _list_path(dataset: ml_collections.ConfigDict, field: str) -> str:
+  """A list's path: as it is given, or else under the root."""
+  path = dataset[field]
+  under_root = os.path.join(dataset.root, path)
+  if path and not os.path.exists(path) and os.path.exists(under_root):
+    return under_root
+  return path
+
+
+def build_model(
+  config: ml_collections.ConfigDict, num_classes: int
+) -> nn.Module:
+  """The network of a configuration."""
+  model = config.model
+  return create_model(
+    model.backbone,
+    num_classes,
+    classifier=model.classifier,
+    alpha=model.alpha,
+    beta=model.beta,
+    hidden=model.hidden,
+    dtype=jnp.dtype(model.dtype),
+    axis_name=devices.AXIS,
+  )
+
+
+def init_state(
+  config: ml_collections.ConfigDict,
+  model: nn.Module,
+  num_classes: int,
+  *,
+  draw: int = 0,
+) -> TrainState:
+  """A fresh state: initialised variables, an optimizer that is yet to be set.
+
+  Args:
+    config: the configuration.
+    model: from `build_model`.
+    num_classes: C.
+    draw: another number gives another initialisation of the same seed.
+
+  Returns:
+    A state at step 0 with an empty confusion matrix.
+  """
+  rng = jax.random.fold_in(jax.random.key(config.seed), draw)
+  init_rng, run_rng = jax.random.split(rng)
+  size = config.dataset.image_size
+  images = jnp.zeros((1, size, size, 3), jnp.float32)
+  # The same bits as with full optimisation, which takes three times as long.
+  options = {"xla_backend_optimization_level": 1}
+  variables = jax.jit(
+    functools.partial(model.init, train=False),
+    compiler_options=options if devices.on_cpu(config) else None,
+  )(init_rng, images)
+  return state_of(variables, model, num_classes, rng=run_rng)
+
+
+def state_of(
+  variables: Mapping[str, Any],
+  model: nn.Module,
+  num_classes: int,
+  *,
+  rng: jax.Array,
+) -> TrainState:
+  """A state at step 0 with an optimizer that is yet to be set.
+
+  Args:
+    variables: {"params", "batch_stats"} of the model.
+    model: from `build_model`.
+    num_classes: C.
+    rng: PRNG key of the run.
+  """
+  tx = optimizer.sgd(lambda _: 0.0, lambda _: 0.0)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=variables["params"],
+    batch_stats=variables["batch_stats"],
+    opt_state=tx.init(variables["params"]),
+    confusion=jnp.zeros((num_classes, num_classes), jnp.int32),
+    rng=rng,
+    apply_fn=model.apply,
+    tx=tx,
+  )
+
+
+def with_optimizer(
+  config: ml_collections.ConfigDict, state: TrainState, stage: Stage
+) -> TrainState:
+  """The state with a fresh optimizer and the learning rates of a stage."""
+  scale = rate_scale(config, stage.config)
+  schedules = (
+    optimizer.step_schedule(
+      scale * rate, stage.config.drop_epochs, steps_per_epoch=stage.steps
+    )
+    for rate in (stage.config.backbone_rate, stage.config.classifier_rate)
+  )
+  tx = optimizer.sgd(
+    *schedules,
+    momentum=config.optimizer.momentum,
+    weight_decay=config.optimizer.weight_decay,
+  )
+  return state.replace(tx=tx, opt_state=tx.init(state.params))
+
+
+def build_train_step(
+  config: ml_collections.ConfigDict, objective: Objective | None = None
+) -> Callable:
+  """`train_step` over the devices: (state, batch) -> (state, metrics).
+
+  Args:
+    config: the configuration.
+    objective: what it trains for; without it the loss of the configuration, if
+      that needs to know no class counts.
+
+  Raises:
+    ValueError: when it does.
+  """
+  objective = objective or build_objective(config)
+  hallucinate_fn = (
+    hallucinate.reuse if config.perturb.static else build_hallucinate(config)
+  )
+  step = functools.partial(
+    train_step.train_step,
+    preprocess_fn=build_preprocess(config),
+    hallucinate_fn=hallucinate_fn,
+    loss_fn=objective.loss_fn,
+    class_weights=objective.class_weights,
+    axis_name=devices.AXIS,
+  )
+  return devices.over_devices(step, config, donate_argnums=(0,))
+
+
+def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
+  """`hallucinate` with the settings of a configuration."""
+  perturb = config.perturb
+  return functools.partial(
+    hallucinate.hallucinate,
+    preprocess_fn=build_preprocess(config),
+    confidence=perturb.confidence,
+    confidence_choices=perturb.confidence_choices,
+    targets=perturb.targets,
+    ascent={
+      "step_size": perturb.step_size,
+      "max_steps": perturb.max_steps,
+      "momentum": perturb.momentum,
+    },
+    narrowest=1 if devices.on_cpu(config) else _NARROWEST,
+  )
+
+
+def canvas(config: ml_collections.ConfigDict) -> int | None:
+  """Side of the canvases that crops travel in; None if the host resizes."""
+  where = config.dataset.resize_on
+  if where == "auto":
+    # A CPU would only do the same work with less suitable tools.
+    where = "host" if devices.on_cpu(config) else "device"
+  if where == "host":
+    return None
+  return device_resize.CANVAS_SCALE * config.dataset.image_size
+
+
+def build_eval_step(
+  config: ml_collections.ConfigDict,
+  adjust_fn: Callable[[jax.Array], jax.Array] | None = None,
+) -> Callable:
+  """`eval_step` mapped over the devices: (state, batch) -> outputs.
+
+  Args:
+    config: the configuration.
+    adjust_fn: from `objective.build_adjustment`.
+  """
+  step = functools.partial(
+    train_step.eval_step,
+    normalize_fn=build_normalize(config),
+    adjust_fn=adjust_fn,
+    axis_name=devices.AXIS,
+  )
+  return devices.over_devices(step, config)
+
+
+def build_preprocess(config: ml_collections.ConfigDict) -> Callable:
+  """(rngs [n], uint8 images) -> augmented, normalised float32 images."""
+  dataset = config.dataset
+  normalize_fn = functools.partial(
+    augment.normalize, mean=dataset.mean, std=dataset.std
+  )
+
+  def preprocess(rngs: jax.Array, images: jax.Array) -> jax.Array:
+    augmented = augment.augment(
+      rngs,
+      images,
+      flip=dataset.flip,
+      rotation=dataset.rotation,
+      brightness=dataset.brightness,
+      contrast=dataset.contrast,
+      saturation=dataset.saturation,
+    )
+    return normalize_fn(augmented)
+
+  return preprocess
+
+
+def build_normalize(config: ml_collections.ConfigDict) -> Callable:
+  """uint8 images -> normalised float32 images, for evaluation."""
+  dataset = config.dataset
+  return lambda images: augment.normalize(
+    images.astype(jnp.float32) / 255.0, mean=dataset.mean, std=dataset.std
+  )

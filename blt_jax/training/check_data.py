@@ -1,0 +1,103 @@
+r"""The mode check_data: checks every image of a configuration's data set.
+
+    python main.py --mode=check_data --config=configs/imagenet_lt.py \
+        --config.dataset.root=DIR --output=findings.csv
+
+reads and decodes each image once and prints what the data set holds and what
+is wrong with it. The command exits with 1 when a file can't be decoded, when
+two splits share an image, when a class has no training image, or when the
+counts contradict what is known of the data set (check_facts.py). Odd formats,
+names and sizes and copies inside a split are only noted. --output, which need
+not be given, names a CSV file for every finding and for the number of training
+images of each class. Nothing is trained, no device is used, and TensorFlow only
+where the source is TFDS. A configuration without a test list or folder tests on
+its validation images: those count once and are no leak.
+"""
+
+import errno
+import functools
+import os
+import pathlib
+import tempfile
+import time
+
+import ml_collections
+
+from blt_jax.config import check_config
+from blt_jax.data.checks import check, findings, lines
+from blt_jax.data.checks import facts as check_facts
+from blt_jax.data.dataset import Dataset
+from blt_jax.system import console
+from blt_jax.training import choose
+from blt_jax.training.build import build_dataset
+from blt_jax.training.stages import shot_groups, shot_limits
+
+
+def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
+  """Checks the images of a configuration and prints the report.
+
+  Args:
+    config: a configuration as `configs/common.py` defines it.
+    output: CSV file for all findings; "" writes none.
+
+  Returns:
+    The exit code: 1 when something is wrong, else 0.
+
+  Raises:
+    ValueError: for a configuration or a data set that can't be loaded, and
+      when `output` can't be written.
+  """
+  check_config(config)
+  if output:
+    _check_output(output)  # Better now than after an hour of reading.
+  dataset = build_dataset(config)
+  start = time.monotonic()
+  scan = check.scan(
+    dataset,
+    max_pixels=config.dataset.max_pixels,
+    progress=functools.partial(console.progress, title="checked", unit="image"),
+  )
+  seconds = time.monotonic() - start
+  facts, facts_note = check_facts.compare(
+    dataset, shot_groups(config, dataset.class_counts), config.dataset
+  )
+  report = findings.report(
+    dataset,
+    scan,
+    image_size=_image_size(config, dataset),
+    shot_limits=shot_limits(config),
+    facts=facts,
+    facts_note=facts_note,
+    seconds=seconds,
+  )
+  console.say(lines.text(report))
+  if output:
+    lines.write_csv(report, output)
+    console.say(f"all findings: {output}")
+  return 1 if report.errors else 0
+
+
+def _image_size(config: ml_collections.ConfigDict, dataset: Dataset) -> int:
+  """Side of the images in training, pixels; 0 if no image says what to pick."""
+  if config.dataset.image_size:
+    return config.dataset.image_size
+  try:
+    seen = choose.look(dataset.train)
+  except ValueError:
+    return 0  # The scan has found the same, and names every image.
+  return choose.pick(config, seen, devices=1)[0].dataset.image_size
+
+
+def _check_output(output: str) -> None:
+  """Raises ValueError unless a file of that name can be written."""
+  path = pathlib.Path(output)
+  try:
+    if path.is_dir():
+      raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with tempfile.TemporaryFile(dir=path.parent):
+      pass
+  except OSError as error:
+    raise ValueError(
+      f"--output={output} can't be written: {error.strerror}; expected a CSV "
+      "file in an existing folder."
+    ) from None

@@ -1,0 +1,79 @@
+"""Mapping steps over the devices of a run, and putting arrays on them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from blt_jax.data import device_resize
+from blt_jax.method import train_step
+from blt_jax.method.train_step import TrainState
+
+AXIS = "batch"
+
+
+def over_devices(step: Callable, config, **options: Any) -> Callable:
+  """Maps step(state, batch) over the devices; the state has no device axis.
+
+  Crops that come in canvases are resized before the step sees them.
+  """
+
+  def resized_step(state: TrainState, batch: train_step.Batch):
+    size = config.dataset.image_size
+    return step(state, device_resize.resize_batch(batch, size))
+
+  return jax.pmap(
+    resized_step,
+    axis_name=AXIS,
+    in_axes=(None, 0),
+    devices=devices_of(config),
+    **{"out_axes": None, **options},
+  )
+
+
+def place(tree: Any, config: ml_collections.ConfigDict) -> Any:
+  """Puts arrays on every device, whole, where the steps leave their results.
+
+  Each process on its own devices, from values that are the same in all.
+  A step compiles anew for arguments that lie elsewhere.
+  """
+  mesh = jax.sharding.Mesh(np.array(local_devices_of(config)), (AXIS,))
+  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  return jax.device_put(tree, everywhere)
+
+
+def devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
+  """The devices that a run uses, over all processes.
+
+  Raises:
+    ValueError: when the configuration asks for more than there are.
+  """
+  devices = jax.devices()
+  wanted = config.num_devices or len(devices)
+  if wanted > len(devices):
+    raise ValueError(
+      f"config.num_devices is {wanted}; expected at most the {len(devices)} "
+      "devices of this machine, or 0 for all of them."
+    )
+  if wanted < len(devices) and jax.process_count() > 1:
+    raise ValueError(
+      f"config.num_devices is {wanted}; expected 0 for all {len(devices)} "
+      f"devices of the {jax.process_count()} processes."
+    )
+  return devices[:wanted]
+
+
+def local_devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
+  """The devices that a run uses in this process."""
+  return [
+    device
+    for device in devices_of(config)
+    if device.process_index == jax.process_index()
+  ]
+
+
+def on_cpu(config: ml_collections.ConfigDict) -> bool:
+  """Whether a run computes on CPUs."""
+  return devices_of(config)[0].platform == "cpu"

@@ -1,0 +1,192 @@
+"""One epoch of training, which may begin and end between any two steps."""
+
+import collections
+import contextlib
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from blt_jax.method.train_step import TrainState
+from blt_jax.system import console, processes
+from blt_jax.system.interrupt import NOTHING, STOP, Watch
+from blt_jax.training import nonfinite, static_images
+from blt_jax.training.feeder import HostBatch
+from blt_jax.training.run import Run
+from blt_jax.training.stages import Stage
+
+# Steps that the host runs ahead of the devices. They never idle, the progress
+# bar tells the truth, and the batches in flight don't fill the memory.
+_AHEAD = 2
+
+# One program: leaf by leaf it would compile a hundred of them.
+_norm = jax.jit(optax.tree.norm)
+
+
+class Epoch:
+  """The steps of an epoch and what they add up to.
+
+  Attributes:
+    stage: stage of the epoch.
+    number: of the epoch in its stage, from 1.
+    steps: steps made.
+    sums: over those steps, of the metrics of `train_step`, and "seconds",
+      "waited" for data and "replaced", images that could not be read.
+  """
+
+  def __init__(
+    self,
+    run: Run,
+    stage: Stage,
+    number: int,
+    *,
+    midway: Mapping[str, Any] | None = None,
+  ):
+    """An epoch from its beginning, or from where `midway` says it is."""
+    self._run, self._plan = run, run.feeder.plan(stage, number)
+    self.stage, self.number = stage, number
+    self.steps: int = midway["steps"] if midway else 0
+    self.sums: dict[str, float] = dict(midway["sums"]) if midway else {}
+    self._queue: collections.deque = collections.deque()
+
+  @property
+  def midway(self) -> dict[str, Any]:
+    """Where the epoch is, for a checkpoint: what `__init__` takes."""
+    return {
+      "stage": self.stage.number,
+      "epoch": self.number,
+      "steps": self.steps,
+      "sums": dict(self.sums),
+    }
+
+  @property
+  def overflow(self) -> int:
+    """Hallucinations that the epoch drops for lack of slots."""
+    return self._plan.overflow
+
+  @property
+  def place(self) -> str:
+    """Where the epoch is, for messages."""
+    return (
+      f"in stage {self.stage.number} epoch {self.number} after step "
+      f"{self.steps} of {self.stage.steps}"
+    )
+
+  def train(
+    self,
+    state: TrainState,
+    *,
+    pool: static_images.Pool | None,
+    watch: Watch,
+    save: Callable[[TrainState, dict[str, Any]], None],
+    workdir: pathlib.Path,
+  ) -> TrainState:
+    """Makes the steps that are left.
+
+    Args:
+      state: after the steps that are made.
+      pool: static images, if the method has them.
+      watch: says when to save and to stop.
+      save: takes the state between two steps, and `midway`.
+      workdir: where the images of a step that went wrong are named.
+
+    Returns:
+      The state after the epoch.
+
+    Raises:
+      FloatingPointError: when a loss, a gradient or a weight is not finite.
+      Interrupted: when it was asked to stop, after `save`.
+    """
+    if self.steps < self.stage.steps:
+      state = self._train_rest(state, pool, watch, save, workdir)
+    norm = float(_norm((state.params, state.batch_stats)))
+    if not math.isfinite(norm):
+      raise FloatingPointError(
+        f"the norm of the weights is {norm} {self.place}: try lower learning "
+        "rates. The checkpoint before it is intact."
+      )
+    return state
+
+  def _train_rest(self, state, pool, watch, save, workdir) -> TrainState:
+    run, feeder = self._run, self._run.feeder
+    train_fn = watch.first_call(
+      run.train_fn(self.stage, self.number), self.place
+    )
+    title = f"stage {self.stage.number} epoch {self.number}/{self.stage.epochs}"
+    rest = self._plan.tail(self.steps)
+    with contextlib.closing(feeder.training(rest, pool=pool)) as read:
+      times = _Times(read, lambda: feeder.replaced)
+      shown = console.progress(
+        times, title, total=self.stage.steps, initial=self.steps
+      )
+      for batch in shown:
+        state, metrics = train_fn(state, batch)
+        self._queue.append(metrics)
+        self._settle(_AHEAD, workdir)
+        wish = watch.poll()
+        if wish != NOTHING:
+          self._settle(0, workdir)
+          self._add(times.take())
+          save(state, self.midway)
+          watch.saved()
+        if wish == STOP:
+          raise watch.interrupted(self.place)
+      self._settle(0, workdir)
+      self._add(times.take())
+    return state
+
+  def _settle(self, most: int, workdir: pathlib.Path) -> None:
+    """Adds up the steps until at most so many are under way."""
+    while len(self._queue) > most:
+      metrics = jax.device_get(self._queue.popleft())
+      nonfinite.check(
+        {name: float(value) for name, value in metrics.items()},
+        plan=self._plan,
+        step=self.steps,
+        split=self._run.dataset.train,
+        workdir=workdir,
+      )
+      self.steps += 1
+      del metrics["gradient_norm"], metrics["largest_pixel"]
+      self._add(metrics)
+
+  def _add(self, values: Mapping[str, Any]) -> None:
+    """Adds to the sums, one by one: so they don't depend on interruptions."""
+    for name, value in values.items():
+      self.sums[name] = self.sums.get(name, 0.0) + float(value)
+
+
+class _Times:
+  """Passes batches on and measures what has passed since the last `take`."""
+
+  def __init__(self, batches: Iterator[HostBatch], replaced: Callable[[], int]):
+    self._batches, self._replaced = batches, replaced
+    self._begin()
+
+  def _begin(self) -> None:
+    self._waited, self._start = 0.0, time.monotonic()
+    self._replaced_before = self._replaced()
+
+  def __iter__(self) -> Iterator[HostBatch]:
+    return self
+
+  def __next__(self) -> HostBatch:
+    start = time.monotonic()
+    try:
+      return next(self._batches)
+    finally:
+      self._waited += time.monotonic() - start
+
+  def take(self) -> dict[str, float]:
+    """What `Epoch.sums` adds of it; all processes have to call it."""
+    taken = {
+      "seconds": time.monotonic() - self._start,
+      "waited": self._waited,
+      "replaced": processes.total(self._replaced() - self._replaced_before),
+    }
+    self._begin()
+    return taken

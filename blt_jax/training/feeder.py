@@ -1,0 +1,224 @@
+"""Brings the images of a data set to the devices, in the order of the plan."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+import jax
+import ml_collections
+import numpy as np
+
+from blt_jax.data import input_pipeline, sampling
+from blt_jax.data.dataset import Dataset, Split
+from blt_jax.data.reading import cache
+from blt_jax.data.reading.substitutes import Substitutes
+from blt_jax.system import processes
+from blt_jax.training import build
+from blt_jax.training.stages import Stage
+
+if TYPE_CHECKING:
+  from blt_jax.training.static_images import Pool
+
+HostBatch = input_pipeline.Batch
+
+# Evaluation images up to this size are decoded once and kept, bytes.
+_KEEP_BELOW = 512 * 2**20
+
+
+class Feeder:
+  """Batches for the steps of one configuration, dealt to the devices.
+
+  Of each batch a process reads what its own devices work on.
+  """
+
+  def __init__(
+    self, config: ml_collections.ConfigDict, dataset: Dataset, *, devices: int
+  ):
+    """Feeds so many devices, over all processes, with the images of a data set.
+
+    Raises:
+      ValueError: when the processes have different numbers of devices.
+    """
+    self._local = devices // processes.count()
+    if processes.count() > 1 and jax.local_device_count() != self._local:
+      raise ValueError(
+        f"{processes.count()} processes have {devices} devices, and this one "
+        f"{jax.local_device_count()} of them; expected as many in each."
+      )
+    self.config = config
+    self.dataset = dataset
+    self.devices = devices
+    self.substitutes = {
+      name: Substitutes(split, name=name, on_error=config.dataset.on_error)
+      for name, split in (
+        ("training", dataset.train),
+        ("validation", dataset.validation),
+        ("test", dataset.test),
+      )
+    }
+    self._kept: dict[int, list[HostBatch]] = {}
+    self.replaced = 0
+    """Substitutes for unreadable images in the training batches given out."""
+
+  def plan(self, stage: Stage, epoch: int) -> sampling.EpochPlan:
+    """Which images the batches and slots of an epoch hold."""
+    perturb = self.config.perturb
+    slots = sampling.HallucinationPlan(
+      tail=stage.tail,
+      p=perturb.p if epoch >= perturb.start_epoch else 0.0,
+      capacity=stage.capacity,
+      rounding=perturb.rounding,
+    )
+    return sampling.epoch_plan(
+      self.dataset.train.labels,
+      seed=self.config.seed,
+      stage=stage.number,
+      epoch=epoch,
+      batch_size=stage.batch_size,
+      gamma=stage.gamma,
+      hallucinate=slots if stage.capacity else None,
+    )
+
+  def training(
+    self, plan: sampling.EpochPlan, *, pool: "Pool | None" = None
+  ) -> Generator[HostBatch]:
+    """The device batches of a plan.
+
+    Args:
+      plan: from `plan`.
+      pool: static images to fill the slots with, in place of fresh ones.
+
+    Yields:
+      What `train_step` takes, each array with a leading device axis.
+    """
+    if pool is None:
+      yield from self._read(plan, self.config.dataset.crop_scale)
+      return
+    share = self._share(plan)
+    slots = zip(share.sources, share.used, strict=True)
+    plain = self._read(without_slots(plan), self.config.dataset.crop_scale)
+    for batch, (sources, used) in zip(plain, slots, strict=True):
+      yield {**batch, **self._deal(pool.fill(sources, used))}
+
+  def sources(self, plan: sampling.EpochPlan) -> Iterator[HostBatch]:
+    """Like `training`, with the crops of source images."""
+    yield from self._read(plan, self.config.perturb.crop_scale)
+
+  def evaluation(self, split: Split) -> Iterator[HostBatch]:
+    """Device batches of a whole split, the last one padded.
+
+    Yields:
+      What `eval_step` takes, each array with a leading device axis. A split
+      that fits into memory is read only once. Images that can't be read are
+      masked out.
+    """
+    if id(split) not in self._kept:
+      size = self.config.dataset.image_size
+      batches = self._read_evaluation(split)
+      if len(split) * size * size * 3 > _KEEP_BELOW:
+        yield from batches
+        return
+      kept = []
+      for batch in batches:
+        kept.append(batch)
+        yield batch
+      self._kept[id(split)] = kept
+      return
+    yield from self._kept[id(split)]
+
+  @functools.cached_property
+  def _train(self) -> Split:
+    """The training images, decoded where they are small.
+
+    What lies in memory is resized there; only files can leave it to the device.
+    """
+    if self.config.dataset.resize_on == "device":
+      return self.dataset.train
+    return cache.in_memory(
+      self.dataset.train, max_pixels=self.config.dataset.max_pixels
+    )
+
+  def _read(self, plan, crop_scale) -> Iterator[HostBatch]:
+    dataset = self.config.dataset
+    batches = input_pipeline.train_batches(
+      self._train,
+      self._share(plan),
+      image_size=dataset.image_size,
+      crop_scale=crop_scale,
+      source_crop_scale=self.config.perturb.crop_scale,
+      crop_ratio=dataset.crop_ratio,
+      substitutes=self.substitutes["training"],
+      max_pixels=dataset.max_pixels,
+      canvas=build.canvas(self.config),
+      prefetch_depth=2,
+    )
+    # Those that are read ahead don't count yet.
+    counts = self.substitutes["training"].counts
+    with contextlib.closing(batches):
+      for step, batch in enumerate(batches):
+        self.replaced += counts[step] if counts else 0
+        yield self._deal(batch)
+
+  def _read_evaluation(self, split: Split) -> Iterator[HostBatch]:
+    config = self.config
+    largest = max(config.stage1.batch_size, config.stage2.batch_size)
+    batches = input_pipeline.eval_batches(
+      split,
+      batch_size=-(-largest // self.devices) * self.devices,
+      image_size=config.dataset.image_size,
+      resize_size=config.dataset.resize_size,
+      process_index=processes.index(),
+      process_count=processes.count(),
+      substitutes=self._substitutes_of(split),
+      max_pixels=config.dataset.max_pixels,
+    )
+    for batch in batches:
+      yield self._deal(batch)
+
+  def _substitutes_of(self, split: Split) -> Substitutes:
+    is_validation = split is self.dataset.validation
+    return self.substitutes["validation" if is_validation else "test"]
+
+  def numbers(self, first: int, count: int) -> np.ndarray:
+    """Global numbers of the images of this process's devices in a batch.
+
+    Args:
+      first: number of the batch's first image.
+      count: images of the batch, over all processes.
+
+    Returns:
+      int32 [devices of this process, count / devices].
+    """
+    dealt = np.arange(first, first + count, dtype=np.int32)
+    rows = processes.index() * self._local + np.arange(self._local)
+    return dealt.reshape(self.devices, -1)[rows]
+
+  def _share(self, plan: sampling.EpochPlan) -> sampling.EpochPlan:
+    """What this process reads of a plan."""
+    if processes.count() == 1:
+      return plan
+    return plan.shard(
+      processes.index(), processes.count(), devices=self.devices
+    )
+
+  def _deal(self, batch: HostBatch) -> HostBatch:
+    """Splits [n, ...] into [devices, n / devices, ...], of this process.
+
+    Images go to the devices in blocks, slots in turn (`slot_numbers`).
+    """
+
+    def deal(name: str, array: np.ndarray) -> np.ndarray:
+      if name.startswith("source_"):
+        dealt = array.reshape((-1, self._local, *array.shape[1:]))
+        return dealt.swapaxes(0, 1)
+      return array.reshape((self._local, -1, *array.shape[1:]))
+
+    return {name: deal(name, array) for name, array in batch.items()}
+
+
+def without_slots(plan: sampling.EpochPlan) -> sampling.EpochPlan:
+  """The plan with the same batches and no slots."""
+  none = plan.indices[:, :0]
+  return dataclasses.replace(plan, sources=none, used=none.astype(bool))

@@ -1,0 +1,212 @@
+"""What a configuration trains for: its loss, and its logits at evaluation."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import ml_collections
+import numpy as np
+
+from blt_jax.config import check_config
+from blt_jax.data import sampling
+from blt_jax.method import losses
+from blt_jax.method.class_weights import class_balanced_weights, per_class
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Objective:
+  """What a training step makes small.
+
+  Attributes:
+    loss_fn: (logits [n, C], labels [n]) -> float32 [n].
+    class_weights: float64 [C] of the weighted mean over a batch, None for the
+      plain mean.
+  """
+
+  loss_fn: Callable[[jax.Array, jax.Array], jax.Array]
+  class_weights: np.ndarray | None = None
+
+
+def build_objective(
+  config: ml_collections.ConfigDict,
+  class_counts: np.ndarray | None = None,
+  *,
+  gamma: float | None = None,
+  reweighted: bool = False,
+) -> Objective:
+  """The loss of `model.loss`.
+
+  Balanced softmax and logit adjustment take the class distribution of the
+  stage's sampler: they are to undo what the network sees, and it sees natural
+  frequencies only under natural sampling. The other losses take the training
+  counts, as in their papers.
+
+  Args:
+    config: the configuration.
+    class_counts: int [C], training images of each class; cross entropy and
+      focal without weights do without.
+    gamma: of the stage's balanced sampler, None for natural sampling.
+    reweighted: whether the deferred weights are on (`is_reweighted`).
+
+  Raises:
+    ValueError: when the counts are missing, or a class has none.
+  """
+  weights = None
+  if reweighted:
+    counts = _needed(config, class_counts)
+    weights = class_balanced_weights(counts, config.model.class_balanced_beta)
+  return Objective(_loss_fn(config, class_counts, gamma), weights)
+
+
+def _loss_fn(config, class_counts, gamma) -> Callable:
+  """`Objective.loss_fn`."""
+  model = config.model
+  if model.loss == "cross_entropy":
+    return functools.partial(losses.cross_entropy, margin=model.margin)
+  if model.loss == "focal":
+    return functools.partial(losses.focal, gamma=model.focal_gamma)
+  counts = _needed(config, class_counts)
+  if model.loss == "class_balanced":
+    return functools.partial(
+      losses.class_balanced,
+      class_counts=counts,
+      beta=model.class_balanced_beta,
+    )
+  if model.loss == "ldam":
+    return _ldam_fn(config, counts)
+  drawn = sampler_probabilities(counts, gamma)
+  if model.loss == "balanced_softmax":
+    return functools.partial(losses.balanced_softmax, class_probabilities=drawn)
+  return functools.partial(
+    losses.logit_adjustment,
+    class_probabilities=drawn,
+    tau=model.logit_adjustment_tau,
+  )
+
+
+def _ldam_fn(config, class_counts) -> Callable:
+  """LDAM of cosines: the squashing-cosine classifier without its scale.
+
+  Its logits are alpha times (squashed) cosines. The loss has a scale of its
+  own in alpha's place; margins are in the unit of a cosine, as in the paper.
+  """
+  model = config.model
+  unit = model.alpha if model.classifier == "squashing_cosine" else 1.0
+
+  def loss_fn(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return losses.ldam(
+      logits / unit,
+      labels,
+      class_counts=class_counts,
+      max_margin=model.ldam_max_margin,
+      scale=model.ldam_scale,
+    )
+
+  return loss_fn
+
+
+def _needed(config, class_counts) -> np.ndarray:
+  """The counts, above 0, that the loss can't do without."""
+  if class_counts is None:
+    raise ValueError(
+      f"config.model.loss is {config.model.loss!r}, for which the training "
+      "images of each class have to be known."
+    )
+  return per_class(
+    f"config.model.loss is {config.model.loss!r}, but the number of training "
+    "images",
+    class_counts,
+  )
+
+
+def is_reweighted(
+  config: ml_collections.ConfigDict, *, stage: int, epoch: int
+) -> bool:
+  """Whether an epoch has the deferred weights, which only the last stage has.
+
+  Args:
+    config: the configuration.
+    stage: 1 or 2.
+    epoch: of the stage, from 1.
+  """
+  last = 2 if config.stage2.epochs else 1
+  return stage == last and 0 < config.model.reweight_epoch <= epoch
+
+
+def sampler_gamma(section: ml_collections.ConfigDict) -> float | None:
+  """Gamma of a stage's sampler, None for natural sampling."""
+  return section.gamma if section.balanced else None
+
+
+def sampler_probabilities(
+  class_counts: np.ndarray, gamma: float | None
+) -> np.ndarray:
+  """Probability that a training draw is of each class: float64 [C]."""
+  return sampling.class_probabilities(class_counts, gamma or 0.0)
+
+
+def gamma_at(
+  config: ml_collections.ConfigDict, class_counts: np.ndarray, *, step: int
+) -> float | None:
+  """`sampler_gamma` of the stage that a network comes from.
+
+  Args:
+    config: the configuration.
+    class_counts: int [C], training images of each class.
+    step: steps that the network has been trained for, over both stages.
+  """
+  stage1 = config.stage1
+  stage1_steps = stage1.epochs * (int(class_counts.sum()) // stage1.batch_size)
+  return sampler_gamma(stage1 if step <= stage1_steps else config.stage2)
+
+
+def with_posthoc(
+  config: ml_collections.ConfigDict, tau: float
+) -> ml_collections.ConfigDict:
+  """A run's configuration with another `model.posthoc_tau`, checked.
+
+  Raises:
+    ValueError: for a tau below 0 or above 10, or one that the loss of the run
+      does not go with.
+  """
+  config = config.copy_and_resolve_references()
+  config.model.posthoc_tau = tau
+  check_config(config)
+  return config
+
+
+def build_adjustment(
+  config: ml_collections.ConfigDict,
+  class_counts: np.ndarray,
+  *,
+  gamma: float | None,
+) -> Callable[[jax.Array], jax.Array] | None:
+  """The post-hoc adjustment of a network's logits, None if it is off.
+
+  What it undoes are the class frequencies that the network was trained with:
+  those of the sampler of its stage.
+
+  Args:
+    config: the configuration.
+    class_counts: int [C], training images of each class.
+    gamma: of that stage's balanced sampler, None for natural sampling.
+
+  Returns:
+    float [n, C] -> float32 [n, C].
+
+  Raises:
+    ValueError: when a class has no training image.
+  """
+  tau = config.model.posthoc_tau
+  if not tau:
+    return None
+  counts = per_class(
+    f"config.model.posthoc_tau is {tau}, but the number of training images",
+    class_counts,
+  )
+  return functools.partial(
+    losses.adjust_logits,
+    class_probabilities=sampler_probabilities(counts, gamma),
+    tau=tau,
+  )

@@ -1,0 +1,265 @@
+"""Writes what `record.py` reads: confusion matrices and examples."""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from blt_jax.data import sampling
+from blt_jax.method.confusion import sample_confusing_classes
+from blt_jax.method.hallucinate import draw_confidence
+from blt_jax.method.perturb import perturb_images
+from blt_jax.method.train_step import Batch, TrainState
+from blt_jax.report import record
+from blt_jax.system import processes
+from blt_jax.training import build
+from blt_jax.training import devices as mapping
+from blt_jax.training.feeder import Feeder
+from blt_jax.training.stages import tail_classes
+
+MAX_EXAMPLES = 24
+
+# Folded into the run's key, where training folds in the number of a step.
+_NO_STEP = 2**31 + 1
+
+
+def epoch_name(stage: int, epoch: int) -> str:
+  """What the validation confusion of an epoch is called."""
+  return f"stage{stage}-epoch{epoch:03d}"
+
+
+def write_confusion(
+  workdir: pathlib.Path, name: str, confusion: np.ndarray
+) -> None:
+  """Writes a confusion matrix as its non-zero entries, in place of an old one.
+
+  Args:
+    workdir: of the run.
+    name: of the file without its suffix, see `RunRecord.entries`.
+    confusion: int [C, C], [true, predicted].
+  """
+  true, predicted = np.nonzero(confusion)
+  folder = workdir / record.CONFUSION
+  _write_npz(
+    folder / f"{name}.npz",
+    {
+      "true": true.astype(np.int32),
+      "predicted": predicted.astype(np.int32),
+      "count": np.asarray(confusion)[true, predicted].astype(np.int32),
+      "num_classes": np.array(len(confusion), np.int32),
+    },
+  )
+
+
+def take_over_confusions(workdir: pathlib.Path, other: pathlib.Path) -> None:
+  """Copies stage 1's confusion matrices of another run, as many as it has."""
+  if not processes.is_first():
+    return
+  for path in sorted((other / record.CONFUSION).glob("stage1-epoch*.npz")):
+    folder = workdir / record.CONFUSION
+    folder.mkdir(exist_ok=True)
+    temporary = folder / (path.name + ".tmp")
+    shutil.copyfile(path, temporary)
+    os.replace(temporary, folder / path.name)
+
+
+def write_examples(
+  workdir: pathlib.Path, feeder: Feeder, state: TrainState
+) -> None:
+  """Hallucinates examples with a state and writes them to perturbed.npz.
+
+  Each example is what a step of training would have made of its image: a fresh
+  crop, augmented and normalised, moved towards a class that the state's
+  confusion matrix gives, by the configuration's ascent. A method that never
+  hallucinates gets them as well, so that reports can compare.
+
+  Args:
+    workdir: of the run.
+    feeder: reads the images.
+    state: network and confusion matrix of the epoch to show.
+  """
+  _write_npz(workdir / record.EXAMPLES, _make_examples(feeder, state))
+
+
+def choose_sources(
+  labels: np.ndarray, *, tail: np.ndarray, usable: np.ndarray, seed: int
+) -> np.ndarray:
+  """Which training images the examples are made from.
+
+  The tail's classes take turns, the smallest first; where they are more than
+  there are examples, those chosen are spread evenly over the tail. Other
+  classes come in only when no class of the tail is usable.
+
+  Args:
+    labels: int [N], classes of the training images.
+    tail: bool [C], the classes to hallucinate for.
+    usable: bool [C], the classes that have a target.
+    seed: of the order of a class's images.
+
+  Returns:
+    int64 [n], distinct positions in `labels`, n <= MAX_EXAMPLES.
+  """
+  counts = np.bincount(labels, minlength=len(tail))
+  chosen = np.flatnonzero(tail & usable & (counts > 0))
+  if not len(chosen):
+    chosen = np.flatnonzero(usable & (counts > 0))
+  chosen = chosen[np.argsort(counts[chosen], kind="stable")]
+  if len(chosen) > MAX_EXAMPLES:
+    places = np.linspace(0, len(chosen) - 1, MAX_EXAMPLES)
+    chosen = chosen[np.round(places).astype(int)]
+  rng = np.random.default_rng(seed)
+  images = [rng.permutation(np.flatnonzero(labels == c)) for c in chosen]
+  turns = [
+    own[turn]
+    for turn in range(MAX_EXAMPLES)
+    for own in images
+    if turn < len(own)
+  ]
+  return np.asarray(turns[:MAX_EXAMPLES], np.int64)
+
+
+def _make_examples(feeder: Feeder, state: TrainState) -> dict[str, np.ndarray]:
+  """The arrays of perturbed.npz."""
+  config, labels = feeder.config, feeder.dataset.train.labels
+  sources = choose_sources(
+    labels,
+    tail=tail_classes(config, feeder.dataset.class_counts),
+    usable=_usable(config.perturb.targets, state.confusion),
+    seed=config.seed,
+  )
+  size = config.dataset.image_size
+  if not len(sources):
+    none = {name: np.zeros(0, kind) for name, kind in _KINDS.items()}
+    images = np.zeros((0, size, size, 3), np.float32)
+    return {"original": images, "perturbed": images, **none}
+  plan = _plan(sources, feeder.devices, config.seed)
+  (batch,) = feeder.sources(plan)
+  batch["number"] = feeder.numbers(0, plan.indices.size)
+  made = jax.device_get(_examples_step(config)(state, batch))
+  made = {name: array[: len(sources)] for name, array in made.items()}
+  for name in ("original", "perturbed"):
+    pixels = made[name] * np.asarray(config.dataset.std, np.float32)
+    made[name] = pixels + np.asarray(config.dataset.mean, np.float32)
+  return made
+
+
+# Arrays beside the images, for a run whose classes were never confused.
+_KINDS = {
+  "label": np.int32,
+  "target": np.int32,
+  "confidence": np.float32,
+  "before": np.float32,
+  "after": np.float32,
+  "num_updates": np.int32,
+  "reached": bool,
+}
+
+
+def _usable(targets: str, confusion: jax.Array) -> np.ndarray:
+  """Bool [C], classes that a target can be drawn for."""
+  if targets != "confusion":
+    return np.ones(len(confusion), bool)
+  return np.asarray(confusion.sum(axis=1) > confusion.diagonal())
+
+
+def _plan(sources: np.ndarray, devices: int, seed: int) -> sampling.EpochPlan:
+  """The sources in one batch that can be dealt, filled up with the first."""
+  size = -(-len(sources) // devices) * devices
+  indices = np.resize(sources, (1, size))
+  none = indices[:, :0]
+  return sampling.EpochPlan(
+    indices=indices,
+    sources=none,
+    used=none.astype(bool),
+    dropped=np.zeros(1, np.int64),
+    seed=seed,
+    stage=2,
+    epoch=0,
+  )
+
+
+def _examples_step(config) -> Callable:
+  """(state, batch with "number") -> the arrays of its examples."""
+  perturb, preprocess_fn = config.perturb, build.build_preprocess(config)
+
+  def confidence_of(rng: jax.Array) -> jax.Array:
+    return draw_confidence(
+      rng, perturb.confidence, choices=perturb.confidence_choices
+    )
+
+  def step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+    run_rng = jax.random.fold_in(state.rng, _NO_STEP)
+    rngs = jax.vmap(
+      lambda number: jax.random.split(jax.random.fold_in(run_rng, number), 3)
+    )(batch["number"])
+    target = _targets(rngs[:, 0], state, batch["label"], perturb.targets)
+    confidence = jax.vmap(confidence_of)(rngs[:, 1])
+    original = preprocess_fn(rngs[:, 2], batch["image"])
+    result = perturb_images(
+      state.logits,
+      original,
+      target,
+      confidence,
+      step_size=perturb.step_size,
+      max_steps=perturb.max_steps,
+      momentum=perturb.momentum,
+    )
+    before, after = _probabilities(state, original, result.images, target)
+    made = {
+      "original": original,
+      "perturbed": result.images,
+      "label": batch["label"],
+      "target": target,
+      "confidence": confidence,
+      "before": before,
+      "after": after,
+      "num_updates": result.num_updates,
+      "reached": result.reached,
+    }
+    return jax.lax.all_gather(made, mapping.AXIS, tiled=True)
+
+  return mapping.over_devices(step, config)
+
+
+def _targets(
+  rngs: jax.Array, state: TrainState, labels: jax.Array, targets: str
+) -> jax.Array:
+  """The class that each image is moved towards: int32 [n]."""
+  if targets == "confusion":
+    draw = jax.vmap(sample_confusing_classes, in_axes=(0, None, 0))
+    return draw(rngs, state.confusion, labels[:, None])[0][:, 0]
+  num_classes = state.confusion.shape[0]
+  shifts = jax.vmap(lambda rng: jax.random.randint(rng, (), 1, num_classes))
+  return (labels + shifts(rngs)) % num_classes
+
+
+def _probabilities(
+  state: TrainState,
+  original: jax.Array,
+  perturbed: jax.Array,
+  target: jax.Array,
+) -> jax.Array:
+  """Softmax probability of the target, before and after: float32 [2, n]."""
+  # In one pass: the program compiles faster with one network less in it.
+  images = jax.numpy.concatenate([original, perturbed])
+  probabilities = jax.nn.softmax(state.logits(images))
+  targets = jax.numpy.tile(target, 2)[:, None]
+  found = jax.numpy.take_along_axis(probabilities, targets, axis=1)
+  return found.reshape(2, -1)
+
+
+def _write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+  """Writes arrays so that a reader sees the old file or the new one, whole.
+
+  The first process does, for all of them.
+  """
+  if not processes.is_first():
+    return
+  path.parent.mkdir(exist_ok=True)
+  temporary = path.with_name(path.name + ".tmp.npz")
+  np.savez_compressed(temporary, **arrays)
+  os.replace(temporary, path)

@@ -1,0 +1,201 @@
+"""What a configuration amounts to, and where its training stands."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from blt_jax.data.checks import advice
+from blt_jax.data.dataset import Dataset, Split
+from blt_jax.method.train_step import TrainState
+from blt_jax.system import console
+from blt_jax.training import build, devices, objective
+from blt_jax.training.evaluate import Evaluation, evaluate
+from blt_jax.training.feeder import Feeder, HostBatch
+from blt_jax.training.stages import (
+  Stage,
+  build_stages,
+  rate_scale,
+  shot_groups,
+  shot_limits,
+  tail_classes,
+)
+from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
+from blt_jax.workdir.progress import Progress
+
+
+class Run:
+  """What a configuration amounts to: data, model and compiled steps."""
+
+  def __init__(
+    self, config: ml_collections.ConfigDict, *, dataset: Dataset | None = None
+  ):
+    """Reads the data set's lists; raises ValueError for what can't work.
+
+    Args:
+      config: the configuration, with nothing left open (auto.py).
+      dataset: what `build.build_dataset` gave for it, to spare reading twice.
+    """
+    self.config = config
+    self.devices = devices.devices_of(config)
+    self.dataset = dataset or build.build_dataset(config)
+    self.class_counts = self.dataset.class_counts
+    self.model = build.build_model(config, self.dataset.num_classes)
+    self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
+    # By what they depend on: each is compiled once.
+    self._train_fns: dict[tuple[int, bool], Callable] = {}
+    self._eval_fns: dict[float | None, Callable] = {}
+
+  @functools.cached_property
+  def stages(self) -> list[Stage]:
+    """The stages to train; a batch that can't be dealt raises ValueError."""
+    return build_stages(
+      self.config, self.class_counts, devices=len(self.devices)
+    )
+
+  def train_fn(self, stage: Stage, epoch: int) -> Callable:
+    """`train_step` of an epoch: (state, batch) -> (state, metrics).
+
+    Args:
+      stage: stage of the epoch.
+      epoch: its number in the stage, from 1.
+    """
+    reweighted = objective.is_reweighted(
+      self.config, stage=stage.number, epoch=epoch
+    )
+    key = (stage.number, reweighted)
+    if key not in self._train_fns:
+      self._train_fns[key] = build.build_train_step(
+        self.config,
+        objective.build_objective(
+          self.config,
+          self.class_counts,
+          gamma=stage.gamma,
+          reweighted=reweighted,
+        ),
+      )
+    return self._train_fns[key]
+
+  def _eval_fn(self, step: int) -> Callable:
+    """`eval_step` of a network that has been trained for so many steps."""
+    gamma = None
+    if self.config.model.posthoc_tau:
+      gamma = objective.gamma_at(self.config, self.class_counts, step=step)
+    if gamma not in self._eval_fns:
+      adjust_fn = objective.build_adjustment(
+        self.config, self.class_counts, gamma=gamma
+      )
+      self._eval_fns[gamma] = build.build_eval_step(self.config, adjust_fn)
+    return self._eval_fns[gamma]
+
+  def announce(self, picked: Sequence[str] = ()) -> None:
+    """Says what is going to be trained on what, and what to know about it.
+
+    Args:
+      picked: lines about values that the configuration left open.
+    """
+    groups = shot_groups(self.config, self.class_counts)
+    console.say(
+      console.dataset_lines(
+        self.config.dataset.name,
+        self.class_counts,
+        groups,
+        validation=len(self.dataset.validation),
+        test=len(self.dataset.test),
+      )
+    )
+    if self.config.dataset.source == "image_folder":
+      counts, names = self.dataset.counts, self.dataset.class_names
+      console.say(console.class_table(names, counts, groups))
+    for line in picked:
+      console.say(line)
+    scales = {
+      stage.batch_size: rate_scale(self.config, stage.config)
+      for stage in self.stages
+    }
+    for size, scale in scales.items():
+      if scale != 1:
+        console.say(
+          f"learning rates times {scale:g} for batches of {size}: they are "
+          f"given for {self.config.optimizer.rate_batch_size}"
+        )
+    for note in self.notes():
+      console.say(f"note: {note}")
+    epochs = " + ".join(str(stage.epochs) for stage in self.stages)
+    console.say(
+      f"{self.config.method} with {self.config.model.backbone}, {epochs} "
+      f"epochs on {len(self.devices)} x {self.devices[0].device_kind}, seed "
+      f"{self.config.seed}"
+    )
+
+  def notes(self) -> list[str]:
+    """Remarks about the classes' sizes; see blt_jax.data.notes."""
+    config = self.config
+    sections = (config.stage1, config.stage2)
+    tail = None
+    if any(section.epochs and section.perturb for section in sections):
+      tail = tail_classes(config, self.class_counts)
+    counts = dict(self.dataset.counts)
+    if self.dataset.test is self.dataset.validation:
+      del counts["test"]
+    return advice.notes(
+      counts,
+      self.dataset.class_names,
+      **shot_limits(config),
+      hallucinated=tail,
+      confusing=config.perturb.targets == "confusion",
+    )
+
+  def open_checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
+    """The checkpoints of the run; the end of stage 1 is kept for reuse."""
+    first = self.stages[0]
+    return Checkpoints(
+      workdir / FOLDER,
+      keep_steps=(first.epochs * first.steps,),
+    )
+
+  def evaluate(
+    self,
+    state: TrainState,
+    split: Split,
+    *,
+    guard: Callable[[Iterator[HostBatch]], Iterator[HostBatch]] = iter,
+  ) -> Evaluation:
+    """Evaluates the state on a split, whose batches pass through `guard`.
+
+    Logits are adjusted as `model.posthoc_tau` says.
+    """
+    eval_fn = self._eval_fn(int(state.step))
+    # Without the optimizer, so that it compiles once for both stages.
+    state = state.replace(tx=None, opt_state=())
+    batches = guard(self.feeder.evaluation(split))
+    return evaluate(state, batches, eval_fn)
+
+  def summary(self, evaluation: Evaluation) -> dict[str, Any]:
+    """Accuracies of an evaluation under the data set's shot groups."""
+    return evaluation.summary(self.class_counts, **shot_limits(self.config))
+
+  def images_left(self, progress: Progress) -> int:
+    """Real training images between a point of the run and its end."""
+    left = sum(s.epochs * s.steps * s.batch_size for s in self.stages)
+    for stage in self.stages:
+      done = min(stage.epochs, epochs_done(stage, progress))
+      left -= done * stage.steps * stage.batch_size
+      if midway := steps_begun(stage, progress):
+        left -= midway["steps"] * stage.batch_size
+    return left
+
+
+def epochs_done(stage: Stage, progress: Progress) -> int:
+  """Finished epochs of a stage."""
+  if progress.stage > stage.number:
+    return stage.epochs
+  return progress.epoch if progress.stage == stage.number else 0
+
+
+def steps_begun(stage: Stage, progress: Progress) -> Mapping[str, Any] | None:
+  """`Progress.midway` when it is of this stage."""
+  midway = progress.midway
+  return midway if midway and midway["stage"] == stage.number else None

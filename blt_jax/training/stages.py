@@ -1,0 +1,129 @@
+"""The training stages of a configuration, and what the class counts decide."""
+
+import dataclasses
+
+import ml_collections
+import numpy as np
+
+from blt_jax.data import longtail, sampling
+from blt_jax.training.objective import sampler_gamma
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A training stage with everything that is derived from the configuration.
+
+  Attributes:
+    number: 1 or 2.
+    epochs: epochs to train.
+    steps: training steps of an epoch.
+    batch_size: real images of a step, over all devices.
+    gamma: of the balanced sampler, None for natural sampling.
+    tail: bool [C], the classes to hallucinate for.
+    capacity: hallucinated slots of a step, over all devices; 0 for none.
+    config: the stage's section of the configuration.
+  """
+
+  number: int
+  epochs: int
+  steps: int
+  batch_size: int
+  gamma: float | None
+  tail: np.ndarray
+  capacity: int
+  config: ml_collections.ConfigDict
+
+
+def build_stages(
+  config: ml_collections.ConfigDict, class_counts: np.ndarray, *, devices: int
+) -> list[Stage]:
+  """Both stages, without those of 0 epochs.
+
+  Args:
+    config: the configuration.
+    class_counts: int [C], training images of each class.
+    devices: number of devices over all processes.
+
+  Raises:
+    ValueError: when a batch can't be dealt to the devices or is larger than the
+      training set.
+  """
+  sections = {1: config.stage1, 2: config.stage2}
+  return [
+    _build_stage(config, number, section, class_counts, devices)
+    for number, section in sections.items()
+    if section.epochs
+  ]
+
+
+def _build_stage(config, number, section, class_counts, devices) -> Stage:
+  batch_size, images = section.batch_size, int(class_counts.sum())
+  field = f"config.stage{number}.batch_size"
+  if batch_size % devices:
+    raise ValueError(
+      f"{field} is {batch_size}; expected a multiple of the {devices} devices."
+    )
+  if batch_size > images:
+    raise ValueError(
+      f"{field} is {batch_size}; expected at most the {images} training images."
+    )
+  gamma = sampler_gamma(section)
+  tail = tail_classes(config, class_counts)
+  perturb = config.perturb
+  slots = 0
+  if section.perturb:
+    slots = sampling.capacity(
+      class_counts,
+      tail,
+      gamma=gamma,
+      p=perturb.p,
+      batch_size=batch_size,
+      devices=devices,
+      rounding=perturb.rounding,
+    )
+  return Stage(
+    number=number,
+    epochs=section.epochs,
+    steps=images // batch_size,
+    batch_size=batch_size,
+    gamma=gamma,
+    tail=tail,
+    capacity=slots,
+    config=section,
+  )
+
+
+def tail_classes(
+  config: ml_collections.ConfigDict, class_counts: np.ndarray
+) -> np.ndarray:
+  """Bool [C], the classes to hallucinate for."""
+  if config.perturb.classes == "all":
+    return np.ones(len(class_counts), bool)
+  return shot_groups(config, class_counts)["few"]
+
+
+def shot_groups(
+  config: ml_collections.ConfigDict, class_counts: np.ndarray
+) -> dict[str, np.ndarray]:
+  """The shot groups under the configuration's limits."""
+  return longtail.shot_groups(class_counts, **shot_limits(config))
+
+
+def shot_limits(config: ml_collections.ConfigDict) -> dict[str, int]:
+  """The limits of the shot groups, as keyword arguments."""
+  return {
+    "many_above": config.dataset.many_above,
+    "few_up_to": config.dataset.few_up_to,
+  }
+
+
+def rate_scale(
+  config: ml_collections.ConfigDict, section: ml_collections.ConfigDict
+) -> float:
+  """What a stage's learning rates are multiplied by.
+
+  The linear scaling rule of Goyal et al., Accurate, Large Minibatch SGD (2017),
+  from `optimizer.rate_batch_size` to the stage's batch size.
+  """
+  made_for = config.optimizer.rate_batch_size
+  return section.batch_size / made_for if made_for else 1.0

@@ -1,0 +1,395 @@
+"""Files of a work directory: config.json, metrics.csv and results.json."""
+
+import contextlib
+import csv
+import errno
+import fcntl
+import io
+import json
+import math
+import os
+import pathlib
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from blt_jax.system import console, processes
+
+# Fields that older versions did not have, with what they did.
+_ADDED: dict[str, dict[str, Any]] = {
+  "model": {
+    "init_from": "",
+    "loss": "cross_entropy",
+    "focal_gamma": 2.0,
+    "class_balanced_beta": 0.9999,
+    "logit_adjustment_tau": 1.0,
+    "ldam_max_margin": 0.5,
+    "ldam_scale": 30.0,
+    "reweight_epoch": 0,
+    "posthoc_tau": 0.0,
+  },
+  "optimizer": {"rate_batch_size": 0},
+  "checkpoint": {"every_minutes": 10.0},
+}
+# The one of these sections that older versions did not have at all.
+_NEW_SECTION = "checkpoint"
+
+# What may change from one part of a run to the next: it changes nothing in the
+# result but, for devices, the rounding.
+_FREE = ("checkpoint.every_minutes", "num_devices")
+# What may grow.
+_EPOCHS = ("stage1.epochs", "stage2.epochs")
+
+# What the system says when a disk is full or no longer to be written.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+CONFIG, METRICS, RESULTS = "config.json", "metrics.csv", "results.json"
+CLASSES, LOCK = "classes.json", "train.lock"
+
+
+@contextlib.contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
+  """Holds a work directory, made if need be, so that nobody else trains in it.
+
+  The system gives it back when this process ends, however it ends.
+
+  Raises:
+    ValueError: when another process holds it, or it can't be written.
+  """
+  path = workdir / LOCK
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+  except OSError as error:
+    raise ValueError(
+      f"--workdir={workdir} can't be written: {error.strerror}."
+    ) from error
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      file.seek(0)
+      holder = file.read().strip() or "another process"
+      raise ValueError(
+        f"--workdir={workdir} is in use: {holder} trains in it. Choose another "
+        "--workdir, or end it first."
+      ) from None
+    except OSError as error:
+      console.say(f"{path} can't be locked here ({error.strerror})")
+    if not (
+      path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    ):
+      raise ValueError(  # Its holder was just about to remove it.
+        f"--workdir={workdir} was in use a moment ago. Try again."
+      )
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    try:
+      yield
+    finally:
+      path.unlink(missing_ok=True)
+
+
+def remove_lock_of_the_dead(workdir: pathlib.Path) -> None:
+  """Removes the lock file of a process that was killed, if there is one."""
+  if (workdir / LOCK).exists():
+    with contextlib.suppress(ValueError), lock(workdir):  # Held, or read-only.
+      pass
+
+
+def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Makes a work directory for a configuration, or checks that it is its own.
+
+  Args:
+    workdir: made when it does not exist.
+    config: written to config.json in a new work directory.
+
+  Raises:
+    ValueError: when the directory belongs to another configuration; names the
+      fields that differ.
+  """
+  if (workdir / CONFIG).exists():
+    check_config_of(workdir, config)
+    return
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / CONFIG, config.to_dict())
+  except OSError as error:
+    raise ValueError(
+      f"--workdir={workdir} can't be written: {error.strerror}."
+    ) from error
+
+
+def check_config_of(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> None:
+  """Checks that a run can go on under a configuration.
+
+  More epochs are allowed, and fields that don't change the result.
+
+  Raises:
+    ValueError: names the fields that differ.
+  """
+  theirs, ours = flatten(read_config(workdir)), flatten(config)
+  different = [
+    f"{field} ({theirs.get(field)!r} there, {ours.get(field)!r} here)"
+    for field in sorted(ours | theirs)
+    if not _may_become(field, theirs.get(field), ours.get(field))
+  ]
+  if different:
+    raise ValueError(
+      f"work directory {workdir} is of another configuration: "
+      f"{', '.join(different)}. Choose another --workdir."
+    )
+
+
+def _may_become(field: str, theirs: Any, ours: Any) -> bool:
+  """Whether a run may go on with another value of a field."""
+  if field in _EPOCHS and theirs:
+    return ours >= theirs
+  return field in _FREE or ours == theirs
+
+
+def lengthen(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Makes a configuration with more epochs that of the work directory.
+
+  Results that it has keep existing under a name with their last epoch.
+  """
+  if not processes.is_first() or _epochs(read_config(workdir)) == _epochs(
+    config
+  ):
+    return
+  results = read_results(workdir)
+  if results:
+    last = results["last"]
+    aside = f"results-stage{last['stage']}-epoch{last['epoch']:03d}.json"
+    os.replace(workdir / RESULTS, workdir / aside)
+  write_json(workdir / CONFIG, config.to_dict())
+
+
+def _epochs(config: ml_collections.ConfigDict) -> list[int]:
+  flat = flatten(config)
+  return [flat[field] for field in _EPOCHS]
+
+
+def check_classes(
+  workdir: pathlib.Path, class_counts: np.ndarray, class_names: Sequence[str]
+) -> None:
+  """Writes classes.json, or checks that a run goes on with the same classes.
+
+  Args:
+    workdir: of the run.
+    class_counts: int [C], training images of each class.
+    class_names: of the C classes.
+
+  Raises:
+    ValueError: when the classes or their numbers of images have changed.
+  """
+  ours: dict[str, list] = {
+    "class_counts": [int(count) for count in class_counts],
+    "class_names": list(class_names),
+  }
+  path = workdir / CLASSES
+  theirs = read_object(path)
+  if theirs is None:
+    write_json(path, ours)
+  elif theirs != ours:
+    raise ValueError(
+      f"the images are not those that {workdir} began with: "
+      f"{_difference(theirs, ours)}. Choose another --workdir, or bring the "
+      "images back."
+    )
+
+
+def _difference(theirs: Any, ours: dict[str, list]) -> str:
+  """What is different between two contents of classes.json."""
+  there, here = theirs.get("class_names", []), ours["class_names"]
+  if len(there) != len(here):
+    return f"{len(there)} classes there, {len(here)} here"
+  counts = zip(theirs["class_counts"], ours["class_counts"], strict=True)
+  for name, other, (before, now) in zip(here, there, counts, strict=True):
+    if name != other:
+      return f"a class is called {other!r} there, {name!r} here"
+    if before != now:
+      return f"class {name} has {before} training images there, {now} here"
+  return "their order"
+
+
+def remove_leftovers(workdir: pathlib.Path) -> None:
+  """Removes what killed processes had not finished writing."""
+  for pattern in ("*.tmp", "*.tmp.npz", "*/*.tmp", "*/*.tmp.npz"):
+    for path in workdir.glob(pattern):
+      path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def no_room_is_said(workdir: pathlib.Path) -> Iterator[None]:
+  """Says what to do when a file of a work directory can't be written.
+
+  Raises:
+    OSError: with that message.
+  """
+  try:
+    yield
+  except OSError as error:
+    name = str(error.filename or "")
+    if error.errno not in _NO_ROOM and not name.startswith(str(workdir)):
+      raise
+    raise OSError(
+      f"--workdir={workdir} can't be written: {error.strerror} {name}. Its "
+      "checkpoints are intact: with the trouble mended, the same command goes "
+      "on from the last one."
+    ) from error
+
+
+def own_results(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> dict[str, Any] | None:
+  """Results of a finished run of this configuration, None without one.
+
+  Raises:
+    ValueError: when the directory belongs to another configuration, or its
+      results.json is not what a finished run writes.
+  """
+  if not (workdir / CONFIG).exists():
+    return None
+  check_config_of(workdir, config)
+  if _epochs(read_config(workdir)) != _epochs(config):
+    return None
+  results = read_results(workdir)
+  for name in () if results is None else ("best", "last"):
+    try:
+      for split in ("validation", "test"):
+        results[name][split]["overall"]  # type: ignore[index]
+    except (KeyError, TypeError):
+      raise ValueError(
+        f"{workdir / RESULTS} lacks {name}.validation or {name}.test; expected "
+        "what a finished run writes. Without the file the run goes on."
+      ) from None
+  return results
+
+
+def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+  """The configuration of a work directory, of an older version's, too.
+
+  Raises:
+    ValueError: when there is no readable config.json.
+  """
+  try:
+    content = read_object(workdir / CONFIG)
+  except NotADirectoryError:
+    content = None
+  if content is None:
+    raise ValueError(
+      f"--workdir={workdir} holds no {CONFIG}; expected a directory that a "
+      "training run made."
+    )
+  older = "perturb" in content and _NEW_SECTION not in content
+  sections = {**content, _NEW_SECTION: {}} if older else content
+  return ml_collections.ConfigDict(
+    {
+      name: {**_ADDED.get(name, {}), **_tuples(value)}
+      if isinstance(value, dict)
+      else value
+      for name, value in sections.items()
+    }
+  )
+
+
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """{"section.field": value} of every field, sequences as lists."""
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      inner = flatten(value)
+      flat.update({f"{name}.{field}": v for field, v in inner.items()})
+    else:
+      flat[name] = list(value) if isinstance(value, tuple | list) else value
+  return flat
+
+
+def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
+  """results.json of a finished run, None before it is written."""
+  return read_object(workdir / RESULTS)
+
+
+def read_object(path: pathlib.Path) -> dict[str, Any] | None:
+  """The object in a JSON file, None without the file.
+
+  Raises:
+    ValueError: when it is not JSON, or not an object.
+  """
+  try:
+    content = json.loads(path.read_bytes())
+  except FileNotFoundError:
+    return None
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path} is not JSON: {error}.") from None
+  if not isinstance(content, dict):
+    kind = type(content).__name__
+    raise ValueError(
+      f"{path} holds a {kind}; expected an object, as a run writes it."
+    )
+  return content
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+  """Writes JSON so that a reader sees the old file or the new one, whole.
+
+  NaN becomes null, which is what JSON knows. The first process writes for all.
+  """
+  if not processes.is_first():
+    return
+  text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
+  _replace(path, text)
+
+
+def write_metrics(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
+  """Writes metrics.csv, a row for each finished epoch.
+
+  Rows of an older version may lack a column; their fields stay empty. The first
+  process writes for all.
+  """
+  if not processes.is_first():
+    return
+  if not rows:
+    return
+  text = io.StringIO(newline="")
+  columns = list(rows[-1]) + [n for n in rows[0] if n not in rows[-1]]
+  writer = csv.DictWriter(text, columns, lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(rows)
+  _replace(workdir / METRICS, text.getvalue())
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole, also when the power fails."""
+  temporary = path.with_name(path.name + ".tmp")
+  with temporary.open("w", newline="") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)
+
+
+def _tuples(section: dict[str, Any]) -> dict[str, Any]:
+  """JSON's lists as the tuples that they were."""
+  return {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in section.items()
+  }
+
+
+def plain(content: Any) -> Any:
+  """Content with NaN and infinities as None."""
+  if isinstance(content, Mapping):
+    return {key: plain(value) for key, value in content.items()}
+  if isinstance(content, tuple | list):
+    return [plain(value) for value in content]
+  if isinstance(content, float) and not math.isfinite(content):
+    return None
+  return content

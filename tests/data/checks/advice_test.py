@@ -1,0 +1,139 @@
+"""Remarks about classes that are too few or too small to be measured."""
+
+import numpy as np
+import pytest
+
+from blt_jax.data.checks import advice
+
+
+def _notes(training, validation=20, test=20, **options):
+  """Notes about classes a, b, ...; test=None: tested on validation."""
+  training = np.array(training)
+  counts = {"training": training}
+  for part, images in (("validation", validation), ("test", test)):
+    if images is not None:
+      counts[part] = np.broadcast_to(images, training.shape)
+  few = training <= 20
+  return advice.notes(
+    counts,
+    [chr(ord("a") + c) for c in range(len(training))],
+    **{
+      "many_above": 100,
+      "few_up_to": 20,
+      "hallucinated": few,
+      "confusing": True,
+      **options,
+    },
+  )
+
+
+LONG = [200, 50, 20, 15, 10, 8, 5]
+
+
+def test_nothing_is_said_of_a_sound_data_set():
+  assert _notes(LONG) == []
+
+
+def test_the_demo_is_sound():
+  assert _notes([120, 84, 59, 41, 29, 20, 14, 10, 7, 5], 20, 34) == []
+
+
+def test_no_tail_is_said_with_the_way_out():
+  (note,) = _notes([90, 35, 200])
+  assert note == (
+    "no class is few-shot, up to 20 training images (config.dataset.few_up_to);"
+    " the smallest, b, has 35. Nothing is hallucinated: raise"
+    " config.dataset.few_up_to to 35 or more, or train with method=neither"
+  )
+
+
+def test_no_tail_far_above_the_limits_needs_both_raised():
+  (note,) = _notes([900, 350])
+  assert "few_up_to to 350 or more and config.dataset.many_above" in note
+
+
+def test_no_tail_is_nothing_to_a_method_without_hallucination():
+  assert _notes([90, 35, 200], hallucinated=None) == []
+
+
+def test_no_tail_is_nothing_where_all_classes_are_hallucinated_for():
+  assert _notes([90, 35], hallucinated=np.ones(2, bool)) == []
+
+
+def test_tail_of_everything_is_said():
+  (note,) = _notes([20, 15, 12, 10, 5])
+  assert note.startswith("every class is few-shot")
+  assert "the largest, a, has 20" in note
+  assert "lower config.dataset.few_up_to" in note
+
+
+def test_equal_small_classes_have_no_tail_to_tell_apart():
+  assert _notes(6 * [10]) == []
+
+
+def test_few_images_of_the_tail_are_said_with_step_and_error():
+  validation, test = _notes([200, 20, 10, 5], 5, [9, 2, 4, 5])
+  assert validation == (
+    "validation of the few-shot classes: 15 images of 3 classes. One image"
+    " moves their accuracy by up to 6.7 points, and its standard error is up to"
+    " 12.9: smaller differences tell nothing. Measure on more images, or"
+    " average over several splits"
+  )
+  assert test.startswith("test of the few-shot classes: 11 images of 3 classes")
+  assert "up to 16.7 points" in test
+
+
+def test_equal_validation_and_test_are_said_once():
+  (note,) = _notes([200, 20, 10, 5], 5, [9, 5, 5, 5])
+  assert note.startswith(
+    "validation and test of the few-shot classes: 15 images of 3 classes each."
+  )
+
+
+def test_standard_error_is_that_of_a_simulation():
+  images = np.array([5, 2, 9])
+  rng = np.random.default_rng(0)
+  accuracies = rng.binomial(images, 0.5, (100_000, 3)) / images
+  simulated = 100 * accuracies.mean(axis=1).std()
+  assert advice.standard_error(images) == pytest.approx(simulated, rel=0.01)
+
+
+def test_classes_without_validation_are_named_and_not_hallucinated_for():
+  (note,) = _notes(LONG, [40, 40, 40, 40, 40, 0, 0])
+  assert note == (
+    "2 of 7 classes have no validation image (f, g): the accuracies leave them"
+    " out, and as no confusion is seen, none is hallucinated for them"
+  )
+
+
+def test_only_classes_of_the_tail_would_be_hallucinated_for():
+  (note,) = _notes(LONG, [40, 0, 40, 40, 40, 0, 40])
+  assert note.endswith("none is hallucinated for 1 of them")
+
+
+@pytest.mark.parametrize(
+  "options", [{"confusing": False}, {"hallucinated": None}]
+)
+def test_random_targets_need_no_confusion(options):
+  (note,) = _notes(LONG, [40, 40, 40, 40, 40, 0, 0], **options)
+  assert note.endswith("the accuracies leave them out")
+
+
+def test_classes_without_any_measurement_are_said_once():
+  images = [40, 40, 40, 40, 40, 0, 0]
+  (note,) = _notes(LONG, images, images)
+  assert "have no validation and no test image (f, g)" in note
+
+
+def test_at_most_three_classes_are_named():
+  (note,) = _notes(LONG, [100, 100, 200, 0, 0, 0, 0])
+  assert "(d, e, f, ...)" in note
+
+
+def test_test_on_validation_is_said():
+  (note,) = _notes(LONG, test=None)
+  assert note.startswith("the test images are the validation images")
+
+
+def test_names_are_printable():
+  assert advice.printable("a\nb\udce9é") == "a?b?é"

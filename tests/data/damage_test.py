@@ -1,0 +1,78 @@
+"""Training on image files, some of which are damaged, end to end."""
+
+import csv
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from blt_jax.training import build, devices, train
+from blt_jax.training.feeder import Feeder
+from blt_jax.training.stages import build_stages
+from configs import image_folder
+
+
+@pytest.fixture
+def config(tmp_path):
+  """Digits as PNG files in folders, one a broken one of training."""
+  digits = load_digits()
+  root = tmp_path / "images"
+  for label in range(4):
+    folder = root / str(label)
+    folder.mkdir(parents=True)
+    grey = digits.images[digits.target == label][:30] * 16 - 1
+    for i, pixels in enumerate(np.clip(grey, 0, 255).astype(np.uint8)):
+      Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+  config = image_folder.get_config()
+  config.dataset.root = str(root)
+  config.dataset.validation_per_class = 5
+  config.dataset.image_size = config.dataset.resize_size = 8
+  config.model.backbone = "small_resnet10"
+  config.num_devices = 2
+  config.stage1.epochs, config.stage2.epochs = 2, 0
+  config.stage1.batch_size = config.stage2.batch_size = 80
+  return config
+
+
+def _break_training_images(config, count):
+  paths = build.build_dataset(config).train.paths[:count]
+  for path in paths.tolist():
+    with open(path, "wb") as file:
+      file.write(b"no image")
+  return paths
+
+
+def test_run_goes_on_and_counts_what_it_replaced(config, tmp_path):
+  _break_training_images(config, 1)
+  train.train(config, tmp_path / "run")
+  with (tmp_path / "run" / "metrics.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  # Stage 1 sees each of the 80 images once an epoch.
+  assert [float(row["replaced"]) for row in rows[:2]] == [1, 1]
+
+
+def test_run_stops_where_that_is_asked_for(config, tmp_path):
+  (path,) = _break_training_images(config, 1)
+  config.dataset.on_error = "stop"
+  with pytest.raises(ValueError, match=rf"{path}: can't be read"):
+    train.train(config, tmp_path / "run")
+
+
+def test_steps_see_the_same_crops_wherever_they_are_resized(config):
+  seen = {}
+  config.stage2.epochs = 1
+  for where in ("host", "device"):
+    config.dataset.resize_on = where
+    dataset = build.build_dataset(config)
+    stages = build_stages(config, dataset.class_counts, devices=2)
+    feeder = Feeder(config, dataset, devices=2)
+    batch = next(feeder.training(feeder.plan(stages[1], 2)))
+    assert ("image_extent" in batch) == (where == "device")
+    gather = devices.over_devices(
+      lambda _, batch: jax.lax.all_gather(batch, devices.AXIS), config
+    )
+    seen[where] = gather(np.zeros(()), batch)
+  assert seen["host"]["source_used"].any()
+  jax.tree.map(np.testing.assert_array_equal, seen["host"], seen["device"])

@@ -1,0 +1,411 @@
+"""Image folders: which images are held out, and a run on a very long tail."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import math
+import pathlib
+import re
+
+import ml_collections
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from blt_jax.data import longtail, sources
+from blt_jax.system import console
+from blt_jax.training import train
+from configs import image_folder
+
+TAIL = {"large": 24, "medium": 20, "seven": 7, "four": 4, "two": 2, "one": 1}
+
+
+def _files(root, counts):
+  for name, count in counts.items():
+    (root / name).mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+      (root / name / f"{i:02d}.jpg").touch()
+
+
+def _load(root, **options):
+  per_class = {"validation_per_class": 5, "test_per_class": 5}
+  return sources.load_image_folder(str(root), **{**per_class, **options})
+
+
+def _held(dataset, name):
+  """Files of a class in each split, as root-free names."""
+  return {
+    part: sorted(
+      path.rsplit("/", 1)[1]
+      for path in split.paths
+      if path.rsplit("/", 2)[1] == name
+    )
+    for part, split in (
+      ("training", dataset.train),
+      ("validation", dataset.validation),
+      ("test", dataset.test),
+    )
+  }
+
+
+def test_small_classes_keep_at_least_half_for_training(tmp_path):
+  _files(tmp_path, TAIL)
+  dataset = _load(tmp_path)
+  counts = dict(zip(dataset.class_names, dataset.class_counts, strict=True))
+  assert counts == {
+    "large": 14,
+    "medium": 10,
+    "seven": 5,
+    "four": 2,
+    "two": 2,
+    "one": 1,
+  }
+
+
+def test_each_held_out_split_takes_at_most_a_fourth(tmp_path):
+  _files(tmp_path, TAIL)
+  dataset = _load(tmp_path)
+  for part in ("validation", "test"):
+    counts = dict(
+      zip(dataset.class_names, dataset.counts[part].tolist(), strict=True)
+    )
+    assert counts == {
+      "large": 5,
+      "medium": 5,
+      "seven": 1,
+      "four": 1,
+      "two": 0,
+      "one": 0,
+    }
+
+
+def test_a_single_held_out_split_takes_at_most_half(tmp_path):
+  _files(tmp_path, {"a": 12, "b": 7, "c": 1})
+  dataset = _load(tmp_path, test_per_class=0)
+  np.testing.assert_array_equal(dataset.counts["validation"], [5, 3, 0])
+  np.testing.assert_array_equal(dataset.class_counts, [7, 4, 1])
+  assert dataset.test is dataset.validation
+
+
+def test_only_what_lacks_a_folder_is_held_out(tmp_path):
+  _files(tmp_path / "train", {"a": 12, "b": 3})
+  _files(tmp_path / "test", {"a": 2})
+  dataset = _load(tmp_path)
+  np.testing.assert_array_equal(dataset.counts["validation"], [5, 1])
+  np.testing.assert_array_equal(dataset.counts["test"], [2, 0])
+  assert all("/train/" in path for path in dataset.validation.paths)
+
+
+def test_splits_share_no_image_and_lose_none(tmp_path):
+  _files(tmp_path, TAIL)
+  dataset = _load(tmp_path)
+  paths = [
+    path
+    for split in (dataset.train, dataset.validation, dataset.test)
+    for path in split.paths
+  ]
+  assert len(set(paths)) == len(paths) == sum(TAIL.values())
+
+
+def test_an_image_more_changes_no_other_class(tmp_path):
+  _files(tmp_path, TAIL)
+  before = _load(tmp_path)
+  (tmp_path / "medium" / "new.jpg").touch()
+  after = _load(tmp_path)
+  for name in set(TAIL) - {"medium"}:
+    assert _held(after, name) == _held(before, name)
+
+
+def test_a_class_more_changes_no_other_class(tmp_path):
+  _files(tmp_path, TAIL)
+  before = _load(tmp_path)
+  _files(tmp_path, {"ant": 30})
+  after = _load(tmp_path)
+  for name in TAIL:
+    assert _held(after, name) == _held(before, name)
+
+
+def test_an_image_more_moves_at_most_one_out_of_a_split(tmp_path):
+  _files(tmp_path, TAIL)
+  before = _held(_load(tmp_path), "large")
+  (tmp_path / "large" / "new.jpg").touch()
+  after = _held(_load(tmp_path), "large")
+  for part in before:
+    assert len(set(before[part]) - set(after[part])) <= 1
+
+
+def test_the_splits_are_these_for_good(tmp_path):
+  _files(tmp_path, {"cat": 8, "dog": 8})
+  dataset = _load(tmp_path)
+  assert _held(dataset, "cat")["test"] == ["01.jpg", "03.jpg"]
+  assert _held(dataset, "cat")["validation"] == ["06.jpg", "07.jpg"]
+  assert _held(dataset, "dog")["test"] == ["04.jpg", "05.jpg"]
+
+
+def test_the_seed_draws_other_splits(tmp_path):
+  _files(tmp_path, TAIL)
+  splits = [_load(tmp_path, split_seed=seed).test.paths for seed in (0, 1)]
+  assert splits[0].tolist() != splits[1].tolist()
+
+
+def test_a_moved_folder_is_split_the_same(tmp_path):
+  _files(tmp_path / "a", TAIL)
+  before = _load(tmp_path / "a")
+  (tmp_path / "a").rename(tmp_path / "b")
+  after = _load(tmp_path / "b")
+  assert _held(after, "large") == _held(before, "large")
+
+
+# What folders look like in the wild
+
+
+def test_images_may_lie_deeper_in_a_class(tmp_path):
+  _files(tmp_path, {"a": 4, "a/2020/may": 3, "a/.thumbnails": 2, "b": 4})
+  dataset = _load(tmp_path)
+  assert dataset.class_names == ("a", "b")
+  assert sum(counts[0] for counts in dataset.counts.values()) == 7
+  assert f"{tmp_path}/a/2020/may/00.jpg" in {
+    path
+    for split in (dataset.train, dataset.validation, dataset.test)
+    for path in split.paths
+  }
+
+
+def test_a_deeper_image_moves_no_other(tmp_path):
+  _files(tmp_path, {"a": 24, "b": 24})
+  before = _load(tmp_path)
+  _files(tmp_path, {"a/more": 1})
+  after = _load(tmp_path)
+  for part in ("validation", "test"):
+    old = set(getattr(before, part).paths)
+    assert len(old - set(getattr(after, part).paths)) <= 1
+
+
+def test_folders_that_link_in_a_circle_are_read_once(tmp_path):
+  _files(tmp_path, {"a": 8, "b": 8})
+  (tmp_path / "a" / "all").symlink_to(tmp_path, target_is_directory=True)
+  # The whole tree lies below class a now, and class b's images as well.
+  dataset = _load(tmp_path)
+  assert sum(counts[0] for counts in dataset.counts.values()) == 16
+
+
+@pytest.mark.parametrize(
+  "train, validation, test",
+  [("train", "valid", "test"), ("Training", "Validation", "Testing")],
+)
+def test_splits_have_the_usual_names(tmp_path, train, validation, test):
+  for part, count in ((train, 9), (validation, 2), (test, 3)):
+    _files(tmp_path / part, {"a": count, "b": count})
+  counts = {k: v.tolist() for k, v in _load(tmp_path).counts.items()}
+  assert counts == {"training": [9, 9], "validation": [2, 2], "test": [3, 3]}
+
+
+def test_folders_beside_the_splits_are_named(tmp_path, caplog):
+  for part in ("train", "unlabelled"):
+    _files(tmp_path / part, {"a": 9, "b": 9})
+  _load(tmp_path)
+  (message,) = [record.getMessage() for record in caplog.records]
+  assert "ignored unlabelled" in message
+
+
+def test_a_class_may_be_called_train(tmp_path):
+  _files(tmp_path, {"bus": 8, "train": 8, "__MACOSX": 3})
+  assert _load(tmp_path).class_names == ("bus", "train")
+
+
+def test_without_train_names_of_splits_are_classes(tmp_path):
+  _files(tmp_path, {"test": 8, "testing": 8})
+  assert _load(tmp_path).class_names == ("test", "testing")
+
+
+def test_names_that_are_not_utf_8_are_classes_of_readable_names(tmp_path):
+  _files(tmp_path, {"v\udce9lo": 8, "bus": 8})
+  dataset = _load(tmp_path)
+  assert dataset.class_names == ("bus", "v\\xe9lo")
+  assert all(pathlib.Path(path).exists() for path in dataset.train.paths)
+
+
+def test_profile_is_made_of_what_is_not_held_out(tmp_path):
+  _files(tmp_path, {"a": 30, "b": 30})
+  whole = _load(tmp_path)
+  dataset = _load(tmp_path, profile="step", max_per_class=20, imbalance=5)
+  np.testing.assert_array_equal(dataset.class_counts, [20, 4])
+  assert dataset.validation.paths.tolist() == whole.validation.paths.tolist()
+  assert dataset.test.paths.tolist() == whole.test.paths.tolist()
+  assert set(dataset.train.paths) < set(whole.train.paths)
+
+
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    (
+      {},
+      "no class has the 4 images .* hold out for test and validation: the"
+      " largest has 3; allowed: larger classes, or folders train,",
+    ),
+    ({"validation_per_class": 0}, "validation_per_class = 0 with no valid"),
+  ],
+)
+def test_what_can_not_be_split_is_refused(tmp_path, options, message):
+  _files(tmp_path, {"a": 3, "b": 1})
+  with pytest.raises(ValueError, match=message):
+    _load(tmp_path, **options)
+
+
+# The table
+
+
+def _table(sizes):
+  counts = np.array(sizes)
+  names = [f"class {c}" for c in range(len(counts))]
+  parts = {"training": counts, "validation": counts // 4, "test": counts // 5}
+  return console.class_table(names, parts, longtail.shot_groups(counts)).split(
+    "\n"
+  )
+
+
+def test_table_has_the_classes_by_size():
+  header, *rows = _table([7, 120, 25])
+  assert header.split() == ["class", "training", "validation", "test", "group"]
+  assert [row.split() for row in rows] == [
+    ["class", "1", "120", "30", "24", "many"],
+    ["class", "2", "25", "6", "5", "medium"],
+    ["class", "0", "7", "1", "1", "few"],
+  ]
+
+
+@pytest.mark.parametrize("number, lines", [(20, 21), (21, 12)])
+def test_long_table_shows_both_ends(number, lines):
+  table = _table(range(1, number + 1))
+  assert len(table) == lines
+  assert table[1].startswith(f"class {number - 1} ")
+  assert table[-1].startswith("class 0 ")
+  assert ("... 11 classes between these ..." in table) == (number == 21)
+
+
+def test_table_prints_odd_names():
+  ones = np.ones(2, int)
+  name = b"caf\xe9\n".decode("utf-8", "surrogateescape")
+  table = console.class_table(
+    [name, 50 * "x"], {"training": ones}, longtail.shot_groups(ones)
+  )
+  assert table.encode().decode().split("\n")[1].startswith("caf?? ")
+  assert 27 * "x" + "... " in table
+
+
+def test_table_of_wide_letters_is_straight():
+  ones = np.ones(3, int)
+  _, narrow, wide, accent = console.class_table(
+    ["letters", "\u732b\u3068\u72ac", "cafe\u0301"],
+    {"training": ones},
+    longtail.shot_groups(ones),
+  ).split("\n")
+  # Three letters of two columns each; an accent that takes no column.
+  assert len(wide) == len(narrow) - 3
+  assert len(accent) == len(narrow) + 1
+
+
+# A run
+
+
+def _write_digits(root):
+  """Digits as PNG files: 40 ... 1 a class, the last two never measured."""
+  digits = load_digits()
+  for label, count in enumerate((40, 24, 12, 8, 3, 1)):
+    folder = root / f"digit {label}"
+    folder.mkdir(parents=True)
+    grey = digits.images[digits.target == label][:count] * 16 - 1
+    for i, pixels in enumerate(np.clip(grey, 0, 255).astype(np.uint8)):
+      Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+  config: ml_collections.ConfigDict
+  workdir: pathlib.Path
+  said: str
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """A run on them, 0 + 2 epochs, with everything left open."""
+  folder = tmp_path_factory.mktemp("trained")
+  _write_digits(folder / "images")
+  config = image_folder.get_config()
+  config.dataset.root = str(folder / "images")
+  config.num_devices = 1
+  config.stage1.epochs, config.stage2.epochs = 0, 2
+  with contextlib.redirect_stdout(io.StringIO()) as said:
+    train.train(config, folder / "run")
+  return _Trained(config, folder / "run", said.getvalue())
+
+
+def test_run_says_what_it_found_and_picked(trained):
+  lines = trained.said.splitlines()
+  assert lines[0] == (
+    "image_folder: 58 training images in 6 classes, 30 ... 1 a class (many 0,"
+    " medium 1, few 5); 15 validation and 15 test images"
+  )
+  assert lines[2].split() == ["digit", "0", "30", "5", "5", "medium"]
+  assert lines[7].split() == ["digit", "5", "1", "0", "0", "few"]
+  assert lines[8:12] == [
+    "picked image size 16: the short sides of the images have a median of 8"
+    " pixels (58 looked at)",
+    "picked backbone small_resnet10: 58 training images of 16 pixels",
+    "picked batch size 8: 7 steps an epoch",
+    "learning rates times 0.03125 for batches of 8: they are given for 256",
+  ]
+  assert lines[12].startswith(
+    "note: 2 of 6 classes have no validation and no test image (digit 4, digit"
+  )
+
+
+def test_run_measures_without_the_classes_that_have_no_image(trained):
+  stored = json.loads((trained.workdir / "results.json").read_text())
+  assert stored["class_counts"] == [30, 14, 6, 4, 3, 1]
+  for which in ("best", "last"):
+    for split in ("validation", "test"):
+      values = stored[which][split]
+      assert values["many"] is None  # There are none.
+      assert None not in (values["overall"], values["medium"], values["few"])
+
+
+def test_metrics_have_no_number_only_for_groups_without_classes(trained):
+  with (trained.workdir / "metrics.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == 2
+  for row in rows:
+    values = {name: float(value) for name, value in row.items()}
+    bad = {name for name, value in values.items() if not math.isfinite(value)}
+    assert bad == {"val_many", "val_top5_many"}
+
+
+def test_report_shows_the_class_of_one_image(trained):
+  report = (trained.workdir / "report.html").read_text()
+  assert "digit 5" in report
+  assert not re.findall(r"\bnan\b", report)
+  assert "left out" not in trained.said
+
+
+def test_config_of_a_run_has_what_was_picked(trained):
+  stored = json.loads((trained.workdir / "config.json").read_text())
+  assert stored["dataset"]["image_size"] == 16
+  assert stored["dataset"]["resize_size"] == 18
+  assert stored["model"]["backbone"] == "small_resnet10"
+  assert stored["stage1"]["batch_size"] == stored["stage2"]["batch_size"] == 8
+  assert trained.config.dataset.image_size == 0
+
+
+def test_same_command_again_finds_the_run_finished(trained, capsys):
+  train.train(trained.config, trained.workdir)
+  assert f"{trained.workdir} is finished" in capsys.readouterr().out
+
+
+def test_other_size_than_what_was_picked_is_another_run(trained):
+  config = trained.config.copy_and_resolve_references()
+  config.dataset.image_size = 8
+  with pytest.raises(ValueError, match=r"dataset.image_size \(16 there, 8 her"):
+    train.train(config, trained.workdir)

@@ -1,0 +1,436 @@
+"""Exports of a real run: loaded elsewhere, compared, documented."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+
+import jax
+import jax.export
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from blt_jax.deploy import export, formats, model_card, predict
+from blt_jax.deploy import model as trained
+from blt_jax.deploy.formats import jax_program, safetensors_file
+from blt_jax.models import torch_weights
+from blt_jax.training import build, resume
+from blt_jax.training.train import train
+from blt_jax.workdir import directory
+from tests.small_run import ROOT, make_config, trained_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  return trained_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def model(run):
+  return trained.from_workdir(run)
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+  """What the command line makes with every format that needs nothing extra."""
+  folder = tmp_path_factory.mktemp("out") / "exported"
+  finished = subprocess.run(
+    [
+      sys.executable,
+      "main.py",
+      "--mode=export",
+      f"--workdir={run}",
+      f"--output={folder}",
+      "--format=safetensors,jax,savedmodel",
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert finished.returncode == 0, finished.stderr
+  (folder.parent / "said").write_text(finished.stdout)
+  return folder
+
+
+@pytest.fixture
+def images(model):
+  return export.sample_images(model.image_size)
+
+
+def test_every_format_was_compared(exported):
+  said = (exported.parent / "said").read_text()
+  found = re.findall(r"^(\w+): logits differ by (\S+) at most$", said, re.M)
+  assert [name for name, _ in found] == ["safetensors", "jax", "savedmodel"]
+  assert all(float(difference) <= export.TOLERANCE for _, difference in found)
+  assert f"exported: {exported}" in said
+
+
+def test_what_is_there(exported):
+  assert {path.name for path in exported.iterdir()} == {
+    "README.md",
+    "figures",
+    "model.json",
+    "model.safetensors",
+    "normalized.jaxexport",
+    "savedmodel",
+    "uint8.jaxexport",
+  }
+
+
+def test_description_is_enough_to_rebuild(exported, run, model):
+  about = json.loads((exported / "model.json").read_text())
+  assert about["backbone"] == "small_resnet10"
+  assert about["classifier"] == "squashing_cosine"
+  assert (about["alpha"], about["beta"]) == (20.0, 0.5)
+  assert about["class_names"] == [str(digit) for digit in range(10)]
+  results = directory.read_results(run)
+  assert about["accuracy"]["test"] == results["best"]["test"]
+  assert about["accuracy"]["validation"] == results["best"]["validation"]
+  assert about["config"] == json.loads((run / "config.json").read_text())
+  rebuilt = safetensors_file.read(exported)
+  assert rebuilt.about == about
+  jax.tree.map(
+    np.testing.assert_array_equal, rebuilt.variables, dict(model.variables)
+  )
+
+
+def test_predictions_of_the_export_alone(exported, model, tmp_path):
+  from PIL import Image
+
+  for number, image in enumerate(export.sample_images(40)):
+    Image.fromarray(image).save(tmp_path / f"{number:02d}.png")
+  paths = predict.find_images(tmp_path)
+  ours = list(predict.predictions_of(model, paths))
+  theirs = list(predict.predictions_of(safetensors_file.read(exported), paths))
+  for one, other in zip(ours, theirs, strict=True):
+    np.testing.assert_array_equal(one.classes, other.classes)
+    np.testing.assert_allclose(one.probabilities, other.probabilities)
+
+
+def test_programs_are_of_any_number_of_images(exported, model, images):
+  normalized = jax.export.deserialize(
+    bytearray((exported / jax_program.NORMALIZED).read_bytes())
+  )
+  classify = jax_program.load(exported)
+  for count in (1, 5):
+    expected = model.logits_of_pixels(images[:count])
+    np.testing.assert_allclose(classify(images[:count]), expected, atol=1e-4)
+    rng = np.random.default_rng(0)
+    floats = rng.normal(size=(count, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+      normalized.call(floats), model.logits(floats), atol=1e-4
+    )
+  assert normalized.platforms == jax_program.PLATFORMS
+
+
+def test_tensors_are_torchvisions(exported, model):
+  tensors = load_file(exported / "model.safetensors")
+  backbone = torch_weights.backbone_to_torchvision(
+    "small_resnet10",
+    {
+      "params": model.variables["params"]["backbone"],
+      "batch_stats": model.variables["batch_stats"]["backbone"],
+    },
+  )
+  assert set(tensors) - set(backbone) == {
+    "fc.0.weight",
+    "fc.0.bias",
+    "fc.2.weight",
+  }
+  assert tensors["conv1.weight"].shape == (16, 3, 3, 3)
+  hidden = model.variables["params"]["hidden"]["kernel"]
+  np.testing.assert_array_equal(tensors["fc.0.weight"], np.asarray(hidden).T)
+
+
+def test_an_export_begins_a_run(exported, capsys):
+  config = make_config(model__init_from=str(exported / "model.safetensors"))
+  network = build.build_model(config, 10)
+  fresh = build.init_state(config, network, 10)
+  begun = resume.with_pretrained(config, fresh)
+  theirs = safetensors_file.read(exported).variables
+  for mine, wanted in (
+    (begun.params["backbone"], theirs["params"]["backbone"]),
+    (begun.batch_stats, theirs["batch_stats"]),
+    (begun.params["classifier"], fresh.params["classifier"]),
+  ):
+    jax.tree.map(np.testing.assert_array_equal, mine, wanted)
+  assert "the backbone begins with the weights of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  "variant, message",
+  [
+    (",backbone=resnet10", "init_from: .*for resnet10: 'conv1.weight' has"),
+    (
+      ",backbone=densenet121",
+      "init_from: .*'features.conv0.weight' is missing",
+    ),
+  ],
+)
+def test_weights_of_another_backbone_begin_nothing(
+  exported, tmp_path, variant, message
+):
+  path = str(exported / "model.safetensors")
+  config = make_config(variant, model__init_from=path)
+  with pytest.raises(ValueError, match=message):
+    train(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_formats_are_added_to_an_export_of_the_same_network(
+  exported, model, tmp_path, monkeypatch
+):
+  folder = tmp_path / "exported"
+  export.export(model, folder, names=["jax"])
+  before = (folder / jax_program.PIXELS).read_bytes()
+  export.export(model, folder, names=["safetensors"])
+  assert (folder / "model.safetensors").exists()
+  assert (folder / jax_program.PIXELS).read_bytes() == before
+  later = {**model.about, "accuracy": {}, "blt_jax": "9.9"}
+  export.check_folder(
+    folder,
+    trained.TrainedModel(
+      {**later, "weights": export.fingerprint(model.variables)},
+      model.variables,
+    ),
+  )
+  other = trained.TrainedModel(
+    model.about, jax.tree.map(lambda leaf: leaf + 1, model.variables)
+  )
+  with pytest.raises(ValueError, match="export of another network"):
+    export.export(other, folder, names=["jax"])
+
+
+def test_an_export_that_computes_something_else_fails(
+  model, tmp_path, monkeypatch
+):
+  write = safetensors_file.write
+
+  def damaged(model, folder):
+    write(model, folder)
+    path = folder / safetensors_file.FILE
+    tensors = load_file(path)
+    with safetensors_file.Safetensors(path) as file:
+      metadata = file.metadata
+    tensors["fc.0.bias"] = tensors["fc.0.bias"] + 0.1
+    save_file(tensors, path, metadata=metadata)
+
+  monkeypatch.setattr(safetensors_file, "write", damaged)
+  with pytest.raises(ValueError, match=r"differ by .*; allowed: 1e-04"):
+    export.export(model, tmp_path / "exported", names=["safetensors"])
+  assert not any((tmp_path / "exported").iterdir())
+
+
+def test_an_export_that_does_not_load_fails(model, tmp_path, monkeypatch):
+  monkeypatch.setattr(
+    jax_program,
+    "write",
+    lambda model, folder: (folder / jax_program.PIXELS).write_bytes(b"nothing"),
+  )
+  with pytest.raises(ValueError, match="--format=jax can't be loaded"):
+    export.export(model, tmp_path / "exported", names=["jax"])
+
+
+@pytest.mark.parametrize(
+  "names, message",
+  [
+    (["pickle"], "--format=pickle: expected one or more of safetensors,jax"),
+    ([], "--format is empty"),
+  ],
+)
+def test_unknown_formats_are_refused(model, tmp_path, names, message):
+  with pytest.raises(ValueError, match=message):
+    export.export(model, tmp_path / "exported", names=names)
+  assert not (tmp_path / "exported").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(model, tmp_path):
+  (tmp_path / "thesis.tex").write_text("years of work")
+  with pytest.raises(ValueError, match="holds other files"):
+    export.export(model, tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_hidden_files_are_no_other_files(model, tmp_path):
+  (tmp_path / ".export-killed").mkdir()
+  (tmp_path / ".DS_Store").touch()
+  export.export(model, tmp_path, names=["safetensors"])
+  assert (tmp_path / export.FILE).exists()
+
+
+def test_card_promises_predictions_only_where_they_can_be_made(
+  exported, model, tmp_path
+):
+  assert "--mode=predict" in (exported / "README.md").read_text()
+  (tmp_path / "uint8.jaxexport").touch()
+  model_card.write(model.about, tmp_path)
+  assert "--mode=predict" not in (tmp_path / "README.md").read_text()
+
+
+def test_names_of_classes_are_no_markdown(model, tmp_path):
+  names = [
+    "__init__",
+    "<b>",
+    "a`b",
+    "line\nbreak",
+    *model.about["class_names"][4:],
+  ]
+  model_card.write({**model.about, "class_names": names}, tmp_path)
+  card = (tmp_path / "README.md").read_text()
+  for name in ("__init__", "<b>", "a'b", "line?break"):
+    assert f"`{name}` (" in card
+
+
+def test_a_folder_without_safetensors_is_told(tmp_path):
+  with pytest.raises(ValueError, match="has no model.safetensors"):
+    safetensors_file.read(tmp_path)
+
+
+def test_every_format_has_a_use_in_the_card(exported):
+  card = (exported / "README.md").read_text()
+  for title in ("With blt_jax", "With JAX alone", "With TensorFlow"):
+    assert f"\n{title}:\n" in card
+  written = {
+    file for name in formats.FORMATS[:3] for file in formats.module(name).FILES
+  }
+  assert written >= set(model_card._USES) - {"model.onnx"}
+
+
+def test_card_shows_accuracies_and_figures(exported, run):
+  card = (exported / "README.md").read_text()
+  results = directory.read_results(run)
+  numbers = results["best"]["test"]
+  cells = " | ".join(
+    f"{numbers[group]:.1f}" for group in ("overall", "many", "medium", "few")
+  )
+  assert f"| test, top-1 | {cells} |" in card
+  pictures = re.findall(r"!\[[^]]*\]\((figures/\w+\.png)\)", card)
+  assert "figures/class_accuracies.png" in pictures
+  assert all((exported / picture).stat().st_size for picture in pictures)
+
+
+@pytest.mark.parametrize("title", ["With blt_jax", "With JAX alone"])
+def test_code_of_the_card_runs(exported, model, tmp_path, title):
+  from PIL import Image
+
+  card = (exported / "README.md").read_text()
+  blocks = dict(re.findall(r"([^\n]*)\n\n```python\n(.*?)```", card, re.S))
+  prepare = next(code for code in blocks.values() if "Image.open" in code)
+  photo = export.sample_images(50)[3]
+  Image.fromarray(photo).save(tmp_path / "photo.jpg", quality=95)
+  program = prepare.replace("photo.jpg", str(tmp_path / "photo.jpg"))
+  program += blocks[f"{title}:"] + "\nprint(np.argmax(logits, axis=1)[0])\n"
+  finished = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=exported,
+    env={"PYTHONPATH": str(ROOT), "PATH": "", "JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert finished.returncode == 0, finished.stderr
+  (found,) = predict.predictions_of(model, [str(tmp_path / "photo.jpg")])
+  assert int(finished.stdout) == found.classes[0]
+
+
+def with_metadata(exported, path, change):
+  """A copy of model.safetensors with another description."""
+  file = exported / "model.safetensors"
+  about = json.loads((exported / "model.json").read_text())
+  change(about)
+  save_file(load_file(file), path, metadata={"blt_jax": json.dumps(about)})
+  return path
+
+
+@pytest.mark.parametrize(
+  "field, value, message",
+  [
+    ("backbone", "resnet9", "backbone is 'resnet9'; expected one of"),
+    ("backbone", "resnet10", "has shape"),
+    ("alpha", "20", "alpha is '20'; expected a number above 0"),
+    ("hidden", 10**12, "hidden is 1000000000000; expected a whole number"),
+    ("hidden", 2**31 - 1, "has shape"),
+    ("class_names", [], "class_names is no list"),
+    ("class_names", ["a"] * 11, "has shape"),
+    ("image_size", 0, "image_size is 0; expected"),
+    ("resize_size", 8, None),
+    ("std", [0, 0, 0], "std is"),
+    ("logit_offset", [0.5], "logit_offset is"),
+    ("logit_offset", [0.5] * 10, None),
+    ("accuracy", None, "accuracy is None; expected what --mode=export wrote"),
+    ("class_counts", "many", "class_counts is 'many'; expected"),
+    ("format", 2, "has format 2; this version of blt_jax reads 1"),
+    ("classifier", "linear", "'fc.2.bias' is missing"),
+  ],
+)
+def test_descriptions_of_strangers_are_checked(
+  exported, tmp_path, field, value, message
+):
+  path = with_metadata(
+    exported,
+    tmp_path / "a.safetensors",
+    lambda about: about.update({field: value}),
+  )
+  if message is None:
+    assert safetensors_file.read(path).about[field] == value
+    return
+  with pytest.raises(ValueError, match=message) as error:
+    safetensors_file.read(path)
+  assert str(path) in str(error.value)
+
+
+def test_weights_without_description_are_refused(exported, tmp_path):
+  path = tmp_path / "a.safetensors"
+  save_file(load_file(exported / "model.safetensors"), path)
+  with pytest.raises(ValueError, match="does not say what network it is of"):
+    safetensors_file.read(path)
+
+
+def test_sample_images_are_real_and_differ():
+  images = export.sample_images(32)
+  assert images.shape == (16, 32, 32, 3)
+  assert images.dtype == np.uint8
+  assert len({image.tobytes() for image in images}) == 16
+  assert images.std(axis=(1, 2)).min() > 5
+
+
+@pytest.mark.parametrize(
+  "backbone", ["resnet10", "densenet121", "efficientnet_b0"]
+)
+def test_tensors_of_every_family_come_back(backbone, tmp_path):
+  from blt_jax.models import create_model
+
+  network = create_model(backbone, 3, classifier="linear", hidden=4)
+  shapes = jax.eval_shape(
+    lambda: network.init(
+      jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32), train=False
+    )
+  )
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(
+    lambda s: rng.normal(size=s.shape).astype(np.float32), shapes
+  )
+  tensors = torch_weights.network_to_torchvision(backbone, variables)
+  save_file(tensors, tmp_path / "a.safetensors")
+  with safetensors_file.Safetensors(tmp_path / "a.safetensors") as file:
+    found = torch_weights.network_from_safetensors(
+      backbone, file, hidden=4, num_classes=3, bias=True
+    )
+  jax.tree.map(np.testing.assert_array_equal, found, variables)
+
+
+def test_onnx_says_which_environment_it_needs(model, tmp_path):
+  if importlib.util.find_spec("jax2onnx"):
+    pytest.skip("jax2onnx is installed here")
+  with pytest.raises(ImportError, match=r"requirements-onnx\.txt"):
+    export.export(model, tmp_path / "exported", names=["onnx"])
+  assert not (tmp_path / "exported").exists()
+
+
+def test_onnx_gives_the_same_logits(model, tmp_path):
+  pytest.importorskip("jax2onnx")
+  export.export(model, tmp_path / "exported", names=["safetensors", "onnx"])
+  assert (tmp_path / "exported" / "model.onnx").exists()

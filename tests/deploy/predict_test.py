@@ -1,0 +1,282 @@
+"""Predictions of image files by a run, and by an export of it alone."""
+
+import csv
+import itertools
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blt_jax.data.sources import load_digits_lt
+from blt_jax.deploy import model as trained
+from blt_jax.deploy import predict
+from blt_jax.report.record import read_run
+from blt_jax.training.train import evaluate_run
+from blt_jax.workdir import directory
+from tests.small_run import ROOT, trained_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  return trained_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  """The digits' test images as files, in folders called as their classes."""
+  folder = tmp_path_factory.mktemp("photos")
+  test = load_digits_lt().test
+  for number, (label, image) in enumerate(
+    zip(test.labels, test.images, strict=True)
+  ):
+    path = folder / str(label) / f"{number:03d}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(image).save(path)
+  return folder
+
+
+def rows_of(path):
+  with path.open(newline="") as file:
+    return list(csv.DictReader(file))
+
+
+def test_predictions_are_those_of_the_runs_own_test(run, photos, tmp_path):
+  model = trained.from_workdir(run)
+  output = tmp_path / "new" / "predictions.csv"
+  assert predict.predict(model, photos, output) == 0
+  rows = rows_of(output)
+  confusion = np.zeros((10, 10), int)
+  for row in rows:
+    label = os.path.basename(os.path.dirname(row["path"]))
+    confusion[int(label), int(row["class"])] += 1
+  expected = read_run(run).entries("test-best").matrix()
+  np.testing.assert_array_equal(confusion, expected)
+  assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+
+
+def test_columns(run, photos, tmp_path):
+  output = tmp_path / "a.csv"
+  predict.predict(trained.from_workdir(run), photos / "3", output)
+  rows = rows_of(output)
+  assert list(rows[0]) == [
+    "path",
+    "class",
+    "probability",
+    *(f"{what}_{k}" for k in range(1, 6) for what in ("class", "probability")),
+  ]
+  for row in rows:
+    assert row["class"] == row["class_1"]
+    assert row["probability"] == row["probability_1"]
+    ranked = [float(row[f"probability_{k}"]) for k in range(1, 6)]
+    assert ranked == sorted(ranked, reverse=True)
+    assert len({row[f"class_{k}"] for k in range(1, 6)}) == 5
+
+
+def test_probabilities_are_softmax_of_the_logits(run, photos):
+  model = trained.from_workdir(run)
+  path = next((photos / "0").iterdir())
+  (found,) = predict.predictions_of(model, [str(path)])
+  pixels = np.asarray(Image.open(path).convert("RGB"))[None]
+  logits = np.asarray(model.logits_of_pixels(pixels), np.float64)[0]
+  expected = np.exp(logits - logits.max())
+  expected = np.sort(expected / expected.sum())[::-1][:5]
+  np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+
+
+def test_more_images_than_a_batch_holds_keep_their_order(run, photos):
+  model = trained.from_workdir(run)
+  (path,) = predict.find_images(next((photos / "7").iterdir()))
+  others = predict.find_images(photos / "1")
+  paths = [*others, path] * 12
+  found = list(predict.predictions_of(model, paths))
+  assert [prediction.path for prediction in found] == paths
+  alone = next(iter(predict.predictions_of(model, [path])))
+  np.testing.assert_allclose(
+    found[-1].probabilities, alone.probabilities, atol=1e-6
+  )
+
+
+def test_any_real_image_format(run, tmp_path):
+  photo = Image.fromarray(
+    np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+  )
+  folder = tmp_path / "photos"
+  folder.mkdir()
+  photo.save(folder / "a.JPG", format="jpeg")
+  photo.convert("L").save(folder / "b.png")
+  photo.convert("CMYK").save(folder / "c.tiff")
+  photo.convert("P").save(folder / "d.gif")
+  photo.save(folder / "e.webp")
+  (folder / "notes.txt").write_text("no image")
+  (folder / ".hidden.png").write_bytes(b"")
+  output = tmp_path / "a.csv"
+  assert predict.predict(trained.from_workdir(run), folder, output) == 0
+  names = [os.path.basename(row["path"]) for row in rows_of(output)]
+  assert names == ["a.JPG", "b.png", "c.tiff", "d.gif", "e.webp"]
+
+
+def test_unreadable_files_are_named_and_left_out(run, photos, tmp_path, capsys):
+  folder = tmp_path / "photos"
+  folder.mkdir()
+  pixels = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
+  Image.fromarray(pixels).save(folder / "good.png")
+  whole = (folder / "good.png").read_bytes()
+  (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+  (folder / "text.jpg").write_text("no image")
+  (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+  output = tmp_path / "a.csv"
+  assert predict.predict(trained.from_workdir(run), folder, output) == 3
+  (row,) = rows_of(output)
+  assert row["path"] == str(folder / "good.png")
+  (cut,) = predict.predictions_of(
+    trained.from_workdir(run), [str(folder / "cut.png")]
+  )
+  assert cut.problem.startswith("damaged")
+  assert len(cut.classes) == len(cut.probabilities) == 0
+  captured = capsys.readouterr()
+  assert f"left out: {folder / 'cut.png'}: damaged" in captured.err
+  assert f"left out: {folder / 'text.jpg'}: not an image" in captured.err
+  assert f"left out: {folder / 'gone.jpg'}: No such file" in captured.err
+  assert f"1 of 4 images classified: {output}" in captured.out
+
+
+def test_folders_are_searched_as_in_training(tmp_path):
+  for place in ("a", "a/b", ".thumbnails", "elsewhere/c"):
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    (tmp_path / place / "1.png").touch()
+  (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
+  (tmp_path / "a" / "circle").symlink_to(tmp_path / "a")
+  found = predict.find_images(tmp_path / "a")
+  assert [path[len(str(tmp_path)) + 1 :] for path in found] == [
+    "a/1.png",
+    "a/b/1.png",
+    "a/link/c/1.png",
+  ]
+
+
+def test_names_that_are_not_utf_8_keep_their_bytes(run, photos, tmp_path):
+  model = trained.from_workdir(run)
+  folder = tmp_path / "images"
+  folder.mkdir()
+  photo = next((photos / "7").iterdir())
+  (folder / "caf\udce9.png").write_bytes(photo.read_bytes())
+  output = tmp_path / "out.csv"
+  assert predict.predict(model, folder, output) == 0
+  assert os.fsencode(folder) + b"/caf\xe9.png," in output.read_bytes()
+
+
+def test_an_image_is_not_overwritten(run, photos, tmp_path):
+  model = trained.from_workdir(run)
+  photo = tmp_path / "7.png"
+  content = next((photos / "7").iterdir()).read_bytes()
+  photo.write_bytes(content)
+  for source in (photo, tmp_path):
+    with pytest.raises(ValueError, match="is one of the images"):
+      predict.predict(model, source, photo)
+  assert photo.read_bytes() == content
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "."])
+def test_output_has_to_be_a_file(run, photos, place):
+  with pytest.raises(ValueError, match="expected a file"):
+    predict.predict(trained.from_workdir(run), photos, pathlib.Path(place))
+
+
+def test_an_interrupted_prediction_leaves_the_old_file(
+  run, photos, tmp_path, monkeypatch
+):
+  output = tmp_path / "a.csv"
+  output.write_text("old")
+  predictions_of = predict.predictions_of
+
+  def interrupted(model, paths):
+    yield from itertools.islice(predictions_of(model, paths), 3)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(predict, "predictions_of", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    predict.predict(trained.from_workdir(run), photos, output)
+  assert output.read_text() == "old"
+  assert list(tmp_path.iterdir()) == [output]
+
+
+def test_posthoc_adjustment_is_part_of_the_logits(run):
+  config = directory.read_config(run)
+  config.model.posthoc_tau = 1.5
+  classes = {"class_counts": [100, *[10] * 9]}
+  offset = trained._logit_offset(config, classes, step=1)
+  expected = -1.5 * np.log(np.array([100, *[10] * 9]) / 190)
+  np.testing.assert_allclose(offset, expected, rtol=1e-5)
+  model = trained.from_workdir(run)
+  assert model.about["logit_offset"] is None
+  adjusted = trained.TrainedModel(
+    {**model.about, "logit_offset": offset}, model.variables
+  )
+  images = np.ones((2, 8, 8, 3), np.float32)
+  np.testing.assert_allclose(
+    adjusted.logits(images),
+    np.asarray(model.logits(images)) + expected,
+    rtol=1e-5,
+  )
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_evaluate_tries_posthoc_taus_without_training(run, checkpoint, capsys):
+  taus = (0.0, 1.0)
+  found = evaluate_run(run, checkpoint=checkpoint, posthoc_taus=taus)
+  own = trained.from_workdir(run, checkpoint=checkpoint)
+  dataset, counts = load_digits_lt(), np.array(own.about["class_counts"])
+  for tau, tested in zip(taus, found, strict=True):
+    # The digits of 8 pixels are neither resized nor cropped.
+    images = dataset.test.images
+    logits = np.asarray(own.logits_of_pixels(images))
+    predicted = np.argmax(logits - tau * np.log(counts / counts.sum()), axis=1)
+    right = predicted == dataset.test.labels
+    each = [right[dataset.test.labels == c].mean() for c in range(10)]
+    assert tested["overall"] == pytest.approx(100 * np.mean(each), abs=1e-4)
+    model = trained.from_workdir(run, checkpoint=checkpoint, posthoc_tau=tau)
+    assert bool(model.about["accuracy"]) == (tau == 0.0)
+    ours = np.argmax(model.logits_of_pixels(images), axis=1)
+    np.testing.assert_array_equal(ours, predicted)
+  assert found[0] != found[1]
+  lines = capsys.readouterr().out.splitlines()
+  assert f"the {checkpoint} so far" in lines[0]
+  assert lines[1].startswith("tau 0    validation  overall ")
+  assert lines[4].startswith("         test        overall ")
+  assert len(lines) == 5
+
+
+def test_best_and_last_are_other_weights(run):
+  best, last = (
+    trained.from_workdir(run, checkpoint=which) for which in ("best", "last")
+  )
+  assert best.about["epoch"] != last.about["epoch"]
+  assert best.about["accuracy"]["test"] != last.about["accuracy"]["test"]
+
+
+def test_command_line(run, photos, tmp_path):
+  (photos / "0" / "broken.png").write_bytes(b"no image")
+  try:
+    finished = subprocess.run(
+      [
+        sys.executable,
+        "main.py",
+        "--mode=predict",
+        f"--workdir={run}",
+        f"--input={photos / '0'}",
+        f"--output={tmp_path / 'a.csv'}",
+      ],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+  finally:
+    (photos / "0" / "broken.png").unlink()
+  assert finished.returncode == 1
+  assert "broken.png: not an image" in finished.stderr
+  assert len(rows_of(tmp_path / "a.csv")) == 34

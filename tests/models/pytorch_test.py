@@ -1,0 +1,163 @@
+"""Weights to and from PyTorch, where it is installed."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from blt_jax.models import create_backbone, create_model, torch_weights
+from tests.small_run import ROOT
+
+torch = pytest.importorskip("torch")
+
+IMAGES = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+NAMES = ("resnet18", "resnext50_32x4d", "densenet121", "efficientnet_b0")
+
+
+def random_variables(network):
+  """Variables of a network with running statistics that are not 0 and 1."""
+  shapes = jax.eval_shape(
+    lambda: network.init(jax.random.key(0), IMAGES, train=False)
+  )
+  rng = np.random.default_rng(1)
+
+  def draw(path, leaf):
+    name = path[-1].key
+    if name in ("var", "scale"):
+      return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+    fan = max(np.prod(leaf.shape[:-1]), 1)
+    return (rng.normal(size=leaf.shape) / np.sqrt(fan)).astype(np.float32)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def in_torch(network):
+  """What a network of PyTorch makes of the images."""
+  with torch.no_grad():
+    images = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy())
+    return network.eval()(images).numpy()
+
+
+def as_tensors(arrays):
+  return {name: torch.from_numpy(np.array(a)) for name, a in arrays.items()}
+
+
+def torchvision_network(name, head):
+  """torchvision's network with another last layer."""
+  torchvision = pytest.importorskip("torchvision")
+  network = getattr(torchvision.models, name)(weights=None)
+  setattr(network, "fc" if name.startswith("res") else "classifier", head)
+  return network
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_network_in_torchvision(name):
+  ours = create_model(name, 3, classifier="linear", hidden=8)
+  variables = random_variables(ours)
+  features = variables["params"]["hidden"]["kernel"].shape[0]
+  head = torch.nn.Sequential(
+    torch.nn.Linear(features, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)
+  )
+  theirs = torchvision_network(name, head)
+  tensors = as_tensors(torch_weights.network_to_torchvision(name, variables))
+  theirs.load_state_dict(tensors, strict=True)
+  expected = ours.apply(variables, IMAGES, train=False)
+  np.testing.assert_allclose(in_torch(theirs), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_in_torchvision(name):
+  backbone = create_backbone(name)
+  variables = random_variables(backbone)
+  theirs = torchvision_network(name, torch.nn.Identity())
+  tensors = as_tensors(torch_weights.backbone_to_torchvision(name, variables))
+  theirs.load_state_dict(tensors, strict=True)
+  expected = backbone.apply(variables, IMAGES, train=False)
+  np.testing.assert_allclose(in_torch(theirs), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_of_timm(name, tmp_path):
+  timm = pytest.importorskip("timm")
+  safetensors_torch = pytest.importorskip("safetensors.torch")
+  torch.manual_seed(0)
+  theirs = timm.create_model(name, pretrained=False)
+  path = tmp_path / "timm.safetensors"
+  safetensors_torch.save_file(theirs.state_dict(), path)
+  variables = torch_weights.backbone_from_safetensors(name, path)
+  theirs.reset_classifier(0)
+  found = create_backbone(name).apply(variables, IMAGES, train=False)
+  np.testing.assert_allclose(found, in_torch(theirs), rtol=1e-3, atol=1e-4)
+
+
+def convert_pth(*arguments):
+  return subprocess.run(
+    [sys.executable, "tools/pth_to_safetensors.py", *map(str, arguments)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+  """A file in the form of the authors': state dicts in a dictionary."""
+  rng = np.random.default_rng(0)
+  variables = random_variables(create_backbone("resnet10"))
+  tensors = as_tensors(
+    torch_weights.backbone_to_torchvision("resnet10", variables)
+  )
+  feat_model = {f"module.{name}": tensor for name, tensor in tensors.items()}
+  own = rng.normal(size=(4, 4)).astype(np.float32)
+  feat_model["module.fc_add.weight"] = torch.from_numpy(own)
+  content = {
+    "state_dict_best": {
+      "feat_model": feat_model,
+      "classifier": {"module.weight": torch.zeros(3, 4)},
+    },
+    "best_epoch": 55,
+  }
+  path = tmp_path / "model.pth"
+  torch.save(content, path)
+  return path, variables
+
+
+def test_pth_becomes_weights_to_begin_with(checkpoint, tmp_path):
+  path, variables = checkpoint
+  target = tmp_path / "backbone.safetensors"
+  key = "state_dict_best.feat_model"
+  finished = convert_pth(path, target, f"--key={key}", "--drop=fc_add")
+  assert finished.returncode == 0, finished.stderr
+  assert "conv1.weight" in load_file(target)
+  found = torch_weights.backbone_from_safetensors("resnet10", target)
+  jax.tree.map(np.testing.assert_array_equal, found, variables)
+
+
+def test_state_dicts_of_a_pth_are_listed(checkpoint, tmp_path):
+  finished = convert_pth(checkpoint[0], tmp_path / "a.safetensors")
+  assert finished.returncode == 1
+  assert "--key=state_dict_best.feat_model" in finished.stderr
+  assert "--key=state_dict_best.classifier  (1 tensors)" in finished.stderr
+  assert not (tmp_path / "a.safetensors").exists()
+
+
+class Program:
+  """Runs something when it is unpickled."""
+
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return (open, (str(self.path), "w"))
+
+
+def test_pth_with_a_program_is_refused(tmp_path):
+  torch.save({"a": Program(tmp_path / "harm")}, tmp_path / "bad.pth")
+  finished = convert_pth(tmp_path / "bad.pth", tmp_path / "a.safetensors")
+  assert finished.returncode == 1
+  assert "can't be loaded as weights" in finished.stderr
+  assert not (tmp_path / "harm").exists()

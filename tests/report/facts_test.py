@@ -1,0 +1,189 @@
+import math
+
+import numpy as np
+import pytest
+
+from blt_jax.report import facts
+from blt_jax.report.html import summary
+from blt_jax.report.record import Confusion
+from tests import report_runs
+from tests.report_runs import make_row, make_run
+
+
+def _entries(confusion):
+  confusion = np.array(confusion)
+  true, predicted = np.nonzero(confusion)
+  count = confusion[true, predicted]
+  return Confusion(true, predicted, count, len(confusion))
+
+
+def test_pairs_come_by_count_then_share_then_class():
+  pairs = facts.confused_pairs(
+    _entries([[10, 2, 1, 0], [1, 0, 2, 0], [2, 0, 9, 0], [0, 0, 0, 0]])
+  )
+  found = [(p.true, p.predicted, p.count, p.total) for p in pairs]
+  assert found == [
+    (1, 2, 2, 3),
+    (2, 0, 2, 11),
+    (0, 1, 2, 13),
+    (1, 0, 1, 3),
+    (0, 2, 1, 13),
+  ]
+  assert pairs[0].share == pytest.approx(2 / 3)
+
+
+def test_pairs_that_tie_at_the_limit_are_chosen_by_their_share():
+  entries = _entries([[8, 2, 0], [0, 0, 2], [2, 0, 2]])
+  found = [(p.true, p.predicted) for p in facts.confused_pairs(entries, 2)]
+  assert found == [(1, 2), (2, 0)]
+
+
+def test_no_confusion_gives_no_pair():
+  assert facts.confused_pairs(_entries(np.eye(3, dtype=int))) == []
+
+
+def test_history_of_a_pair_is_nan_where_its_class_has_no_image():
+  pairs = [facts.Pair(0, 1, 2, 4)]
+  epochs = {1: _entries([[3, 1], [0, 1]]), 2: _entries([[0, 0], [0, 1]])}
+  history = facts.pair_history(epochs, pairs)
+  np.testing.assert_array_equal(history, [[0.25, np.nan]])
+
+
+def test_group_flow_is_the_mean_over_classes():
+  groups = {
+    "many": np.array([True, False, False, False]),
+    "medium": np.array([False, True, False, False]),
+    "few": np.array([False, False, True, True]),
+  }
+  flow = facts.group_flow(_entries(report_runs.CONFUSION), groups)
+  assert flow["few"] == pytest.approx(
+    {"correct": 25.0, "many": 35.0, "medium": 40.0, "few": 0.0}
+  )
+  assert flow["many"]["medium"] == pytest.approx(10.0)
+
+
+def test_group_without_classes_or_images_flows_nowhere():
+  groups = {
+    "many": np.array([True, False, False]),
+    "medium": np.zeros(3, bool),
+    "few": np.array([False, True, True]),
+  }
+  flow = facts.group_flow(_entries([[1, 0, 0], [1, 0, 0], [0, 0, 0]]), groups)
+  assert math.isnan(flow["medium"]["correct"])
+  assert flow["few"]["many"] == 100.0
+
+
+def test_worst_classes_skip_those_without_images():
+  accuracies = np.array([50.0, np.nan, 10.0, 10.0, 0.0])
+  chosen = np.array([True, True, True, True, False])
+  assert facts.worst_classes(accuracies, chosen, 2) == [2, 3]
+
+
+def test_classes_of_equal_size_keep_their_order():
+  assert facts.by_size(np.array([5, 7, 5, 9])).tolist() == [3, 1, 0, 2]
+
+
+def test_bins_hold_means_and_quartiles_of_what_is_known():
+  values = np.array([0.0, 100.0, np.nan, 50.0, np.nan])
+  bins = facts.binned(values, 2)
+  assert bins.edges.tolist() == [0, 2, 5]
+  assert bins.mean.tolist() == [50.0, 50.0]
+  assert bins.low.tolist() == [25.0, 50.0]
+  bins = facts.binned(values[4:], 3)
+  assert np.isnan(bins.mean).tolist() == [True]
+
+
+def test_hallucinated_images_of_an_older_run_follow_from_their_share(tmp_path):
+  rows = [
+    make_row(2, 1, 10, hallucinated_share=0.0),
+    make_row(2, 2, 20, hallucinated_share=0.2),
+  ]
+  for row in rows:
+    del row["hallucinated"]
+  run = make_run(tmp_path, rows=rows)
+  # 10 steps of 32 images are 320; 80 more are a fifth of 400.
+  assert facts.hallucinated(run).tolist() == [0, 80]
+
+
+def test_time_is_split(tmp_path):
+  spent = facts.times(make_run(tmp_path))
+  assert {name: values[0] for name, values in spent.items()} == {
+    "computing": 6.0,
+    "waiting": 2.0,
+    "validation": 2.0,
+  }
+
+
+def test_best_row_is_the_earlier_of_equals_of_the_last_stage(tmp_path):
+  run = make_run(tmp_path)
+  assert facts.best_row(run)["epoch"] == 1
+  assert facts.best_row(run)["stage"] == 2
+
+
+def test_nan_is_never_best(tmp_path):
+  rows = [make_row(1, 1, 1, val_overall=math.nan), make_row(1, 2, 2)]
+  assert facts.best_row(make_run(tmp_path, rows=rows))["epoch"] == 2
+
+
+def test_accuracies_so_far_name_their_epochs(tmp_path):
+  so_far = facts.accuracies_so_far(make_run(tmp_path, finished=False))
+  assert so_far["best"]["epoch"] == 1
+  assert so_far["last"]["epoch"] == 3
+  assert so_far["last"]["validation"]["overall"] == 55.0
+
+
+def test_nothing_is_missing_of_a_complete_run(tmp_path):
+  assert facts.missing(make_run(tmp_path)) == []
+
+
+def test_missing_parts_are_named(tmp_path):
+  lines = facts.missing(make_run(tmp_path / "a", recorded=False))
+  assert "no confusion matrices" in lines[0]
+  assert "no examples" in lines[1]
+  lines = facts.missing(make_run(tmp_path / "b", finished=False, rows=()))
+  assert "not finished, no epoch is recorded" in lines[0]
+
+
+def test_differences_are_the_fields_that_are_not_equal(tmp_path):
+  runs = [
+    make_run(tmp_path / "a"),
+    make_run(tmp_path / "b", variant="method=neither,seed=1"),
+  ]
+  assert facts.differences(runs) == ["method", "seed", "stage2.perturb"]
+  assert facts.differences(runs[:1]) == []
+
+
+def test_summary_tells_of_the_tail(tmp_path):
+  lines = summary.sentences(make_run(tmp_path))
+  lines = [line.replace("\u00a0", " ") for line in lines]
+  assert lines == [
+    "On the 2 few-shot classes (20 training images or fewer) the best epoch "
+    "gets 25.0 % of the test images right, 65.0 points fewer than on many-shot "
+    "classes; over all classes 55.0 %.",
+    "Weakest of the tail: dog (0.0 %), cat (50.0 %).",
+    "Where the tail's mistakes go: 47 % to many-shot classes, 53 % to "
+    "medium-shot classes, 0 % to few-shot classes.",
+    "30 hallucinated images were trained on, 25.0 % of all images in the last "
+    "such epoch. There an image took 3.5 updates, and 80 % reached the "
+    "confidence they aimed at.",
+    "5 epochs took 0:00:50 (h:mm:ss), 20 % of it waiting for images.",
+  ]
+
+
+def test_summary_without_a_few_shot_class_says_so(tmp_path):
+  run = make_run(
+    tmp_path,
+    counts=(120, 60),
+    names=("a", "b"),
+    confusion=((3, 1), (0, 4)),
+    examples=0,
+  )
+  first = summary.sentences(run)[0]
+  assert first.startswith("No test class is few-shot")
+  assert "87.5" in first
+
+
+def test_summary_of_a_run_that_hallucinates_nothing(tmp_path):
+  rows = [make_row(1, 1, 12)]
+  lines = summary.sentences(make_run(tmp_path, rows=rows))
+  assert "No image was hallucinated in training." in lines

@@ -1,0 +1,168 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from blt_jax.report import record, style
+from blt_jax.workdir import directory
+from configs import digits_lt
+
+
+def _make_run(folder, *, finished=True):
+  """A work directory of three classes, made by hand."""
+  directory.claim(folder, digits_lt.get_config("seed=7"))
+  (folder / "metrics.csv").write_text(
+    "stage,epoch,val_overall,val_few,new\n1,1,50.5,nan,\n2,1,60,12.5,3\n"
+  )
+  (folder / "confusion").mkdir()
+  for name, true, predicted, count in (
+    ("stage1-epoch001", [0, 1], [0, 0], [2, 3]),
+    ("stage2-epoch002", [0, 1], [0, 1], [2, 3]),
+    ("stage2-epoch010", [0, 2], [0, 2], [2, 1]),
+    ("test-best", [0, 0, 1], [0, 1, 1], [3, 1, 2]),
+  ):
+    np.savez(
+      folder / "confusion" / f"{name}.npz",
+      true=np.int32(true),
+      predicted=np.int32(predicted),
+      count=np.int32(count),
+      num_classes=3,
+    )
+  if finished:
+    classes = {"class_counts": [120, 60, 5], "class_names": ["a", "b", "c"]}
+    (folder / "results.json").write_text(json.dumps(classes))
+  return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+  return record.read_run(_make_run(tmp_path / "run"))
+
+
+def test_configuration_results_and_rows_are_read(run):
+  assert run.config.seed == 7
+  assert run.results["class_names"] == ["a", "b", "c"]
+  assert [row["val_overall"] for row in run.rows] == [50.5, 60.0]
+  assert np.isnan(run.rows[0]["val_few"])
+  assert np.isnan(run.rows[0]["new"])
+
+
+def test_classes_and_their_groups(run):
+  np.testing.assert_array_equal(run.class_counts, [120, 60, 5])
+  assert run.class_names == ["a", "b", "c"]
+  np.testing.assert_array_equal(run.groups["many"], [True, False, False])
+  np.testing.assert_array_equal(run.groups["medium"], [False, True, False])
+  np.testing.assert_array_equal(run.groups["few"], [False, False, True])
+
+
+def test_confusion_is_the_whole_matrix(run):
+  np.testing.assert_array_equal(
+    run.confusion("test-best"), [[3, 1, 0], [0, 2, 0], [0, 0, 0]]
+  )
+  assert run.confusion("test-best").dtype == np.int64
+
+
+def test_accuracy_of_a_class_without_images_is_nan(run):
+  np.testing.assert_array_equal(run.class_accuracies(), [75.0, 100.0, np.nan])
+
+
+def test_validation_confusions_come_in_the_order_of_epochs(run):
+  assert list(run.validation_confusions(2)) == [2, 10]
+  assert list(run.validation_confusions(1)) == [1]
+  assert run.validation_confusions(2)[10][2, 2] == 1
+
+
+def test_what_was_not_recorded_is_none(run):
+  assert run.confusion("test-last") is None
+  assert run.class_accuracies("test-last") is None
+  assert run.examples is None
+
+
+def test_unfinished_run_tells_what_there_is(tmp_path):
+  run = record.read_run(_make_run(tmp_path / "run", finished=False))
+  assert run.results is None
+  assert run.class_counts.shape == (0,)
+  assert run.class_names == []
+  assert len(run.rows) == 2
+
+
+def test_unfinished_run_takes_its_classes_from_classes_json(tmp_path):
+  folder = _make_run(tmp_path / "run", finished=False)
+  (folder / "classes.json").write_text('{"class_counts": [9, 4]}')
+  run = record.read_run(folder)
+  np.testing.assert_array_equal(run.class_counts, [9, 4])
+  assert run.class_names == ["0", "1"]
+
+
+def test_run_before_its_first_epoch_has_no_rows(tmp_path):
+  directory.claim(tmp_path, digits_lt.get_config())
+  assert record.read_run(tmp_path).rows == []
+
+
+def test_examples_are_read(run):
+  images = np.zeros((2, 4, 4, 3), np.float32)
+  numbers = np.float32([0.1, 0.2])
+  np.savez(
+    run.workdir / "perturbed.npz",
+    original=images,
+    perturbed=images + 1,
+    label=np.int32([2, 2]),
+    target=np.int32([0, 1]),
+    confidence=numbers,
+    before=numbers,
+    after=numbers * 2,
+    num_updates=np.int32([3, 15]),
+    reached=np.bool_([True, False]),
+  )
+  assert len(run.examples) == 2
+  assert run.examples.num_updates.tolist() == [3, 15]
+  assert run.examples.perturbed.max() == 1
+
+
+def test_folder_without_a_run_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r"holds no config\.json"):
+    record.read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "file, read, message",
+  [
+    ("metrics.csv", lambda folder: record.read_run(folder), "not a table"),
+    (
+      "confusion/test-best.npz",
+      lambda folder: record.read_run(folder).confusion("test-best"),
+      "can't be read",
+    ),
+    (
+      "perturbed.npz",
+      lambda folder: record.read_run(folder).examples,
+      "can't be read",
+    ),
+  ],
+)
+def test_damaged_file_is_named(tmp_path, file, read, message):
+  folder = _make_run(tmp_path / "run")
+  (folder / file).write_text("stage,epoch\n1,two\n")
+  with pytest.raises(ValueError, match=f"{re.escape(file)}.*{message}"):
+    read(folder)
+
+
+def test_figures_are_written_twice_with_the_same_bytes(tmp_path):
+  for name in ("one", "two"):
+    figure, axes = style.new_figure(3, 2, columns=2)
+    axes[0, 1].plot([1, 2], color=style.GROUP_STYLE["few"]["color"])
+    files = style.save(figure, tmp_path / "figures" / name)
+    assert [path.name for path in files] == [f"{name}.png", f"{name}.svg"]
+  for suffix in ("png", "svg"):
+    first, second = sorted((tmp_path / "figures").glob(f"*.{suffix}"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_group_colours_differ_in_lightness():
+  def lightness(color):
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return np.dot([0.2126, 0.7152, 0.0722], np.power(channels, 2.2)) ** 0.45
+
+  values = sorted(lightness(s["color"]) for s in style.GROUP_STYLE.values())
+  assert np.diff(values).min() > 0.08

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from blt_jax.training import build
+from blt_jax.training.feeder import Feeder
+from blt_jax.training.stages import build_stages
+from configs import digits_lt
+
+
+def _feeder(devices):
+  config = digits_lt.get_config("batch=32,seed=5")
+  dataset = build.build_dataset(config)
+  stages = build_stages(config, dataset.class_counts, devices=devices)
+  return Feeder(config, dataset, devices=devices), stages
+
+
+def _undeal(name, array):
+  """The global order of an array that lies on devices."""
+  if name.startswith("source_"):
+    array = array.swapaxes(0, 1)
+  return array.reshape(-1, *array.shape[2:])
+
+
+def test_devices_share_the_very_batch_of_one():
+  (one, stages), (four, stages4) = _feeder(1), _feeder(4)
+  batch = next(one.training(one.plan(stages[1], 2)))
+  shared = next(four.training(four.plan(stages4[1], 2)))
+  slots = batch["source_used"].size
+  assert stages4[1].capacity >= slots
+  for name, array in batch.items():
+    whole = _undeal(name, shared[name])
+    used = slice(slots) if name.startswith("source_") else slice(None)
+    np.testing.assert_array_equal(whole[used], _undeal(name, array))
+  assert not _undeal("source_used", shared["source_used"])[slots:].any()
+
+
+def test_used_slots_are_spread_over_the_devices():
+  feeder, stages = _feeder(4)
+  for batch in feeder.training(feeder.plan(stages[1], 2)):
+    used = batch["source_used"].sum(axis=1)
+    assert used.max() - used.min() <= 1
+
+
+def test_no_slot_is_used_before_the_start_epoch():
+  feeder, stages = _feeder(1)
+  assert not feeder.plan(stages[1], 1).used.any()
+  assert feeder.plan(stages[1], 2).used.any()
+
+
+def test_stage_without_perturbation_has_no_slots():
+  feeder, stages = _feeder(1)
+  assert stages[0].capacity == 0
+  assert set(next(feeder.training(feeder.plan(stages[0], 1)))) == {
+    "image",
+    "label",
+  }
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_evaluation_holds_every_image_once_and_is_read_once(devices):
+  config = digits_lt.get_config("batch=32")
+  dataset = build.build_dataset(config)
+  feeder = Feeder(config, dataset, devices=devices)
+  batches = list(feeder.evaluation(dataset.test))
+  mask = np.concatenate([batch["mask"].reshape(-1) for batch in batches])
+  labels = np.concatenate([batch["label"].reshape(-1) for batch in batches])
+  np.testing.assert_array_equal(labels[mask], dataset.test.labels)
+  again = list(feeder.evaluation(dataset.test))
+  assert all(
+    a["image"] is b["image"] for a, b in zip(batches, again, strict=True)
+  )

@@ -1,0 +1,207 @@
+import jax
+import numpy as np
+import pytest
+
+from blt_jax.method import losses
+from blt_jax.method.class_weights import class_balanced_weights
+from blt_jax.training import objective, train
+from blt_jax.training.train import Run, build
+from blt_jax.workdir.directory import METRICS
+from tests.marks import long_test
+from tests.small_run import make_config
+
+COUNTS = np.array([100, 20, 5])
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(0, 3, (12, 3)).astype(np.float32)
+LABELS = RNG.integers(0, 3, 12)
+
+
+def _built(loss, variant="", *, gamma=None, reweighted=False, **fields):
+  config = make_config(variant)
+  config.model.update(loss=loss, **fields)
+  return objective.build_objective(
+    config, COUNTS, gamma=gamma, reweighted=reweighted
+  )
+
+
+def _check(built, expected):
+  np.testing.assert_allclose(
+    built.loss_fn(LOGITS, LABELS), expected, rtol=1e-5, atol=1e-5
+  )
+  assert built.class_weights is None
+
+
+def test_default_is_plain_cross_entropy():
+  built = objective.build_objective(make_config())
+  np.testing.assert_array_equal(
+    built.loss_fn(LOGITS, LABELS), losses.cross_entropy(LOGITS, LABELS)
+  )
+  assert built.class_weights is None
+
+
+def test_margin_is_that_of_the_configuration():
+  _check(
+    _built("cross_entropy", margin=0.5),
+    losses.cross_entropy(LOGITS, LABELS, margin=0.5),
+  )
+
+
+def test_focal_has_its_gamma():
+  _check(
+    _built("focal", focal_gamma=1.0), losses.focal(LOGITS, LABELS, gamma=1.0)
+  )
+
+
+def test_class_balanced_has_the_training_counts_whatever_the_sampler():
+  expected = losses.class_balanced(
+    LOGITS, LABELS, class_counts=COUNTS, beta=0.9
+  )
+  for gamma in (None, 0.9):
+    built = _built("class_balanced", class_balanced_beta=0.9, gamma=gamma)
+    _check(built, expected)
+
+
+@pytest.mark.parametrize("gamma", [None, 0.0])
+def test_natural_sampling_gives_balanced_softmax_its_counts(gamma):
+  expected = losses.balanced_softmax(LOGITS, LABELS, class_probabilities=COUNTS)
+  _check(_built("balanced_softmax", gamma=gamma), expected)
+
+
+def test_class_balanced_sampling_leaves_nothing_to_adjust():
+  expected = losses.cross_entropy(LOGITS, LABELS)
+  _check(_built("balanced_softmax", gamma=1.0), expected)
+  _check(_built("logit_adjustment", gamma=1.0), expected)
+
+
+def test_sampler_of_gamma_leaves_the_counts_to_the_power_of_its_rest():
+  expected = losses.logit_adjustment(
+    LOGITS, LABELS, class_probabilities=COUNTS**0.25, tau=1.5
+  )
+  built = _built("logit_adjustment", gamma=0.75, logit_adjustment_tau=1.5)
+  _check(built, expected)
+
+
+def test_ldam_takes_the_cosines_of_the_squashing_classifier():
+  # Logits are 20 times cosines; the loss sees 30 times those.
+  expected = losses.ldam(
+    LOGITS / 20, LABELS, class_counts=COUNTS, max_margin=0.5, scale=30.0
+  )
+  _check(_built("ldam", alpha=20.0), expected)
+
+
+def test_ldam_takes_linear_logits_as_they_are():
+  expected = losses.ldam(
+    LOGITS, LABELS, class_counts=COUNTS, max_margin=0.3, scale=1.0
+  )
+  built = _built("ldam", ",method=plain", ldam_scale=1.0, ldam_max_margin=0.3)
+  _check(built, expected)
+
+
+def test_deferred_weights_are_those_of_the_counts():
+  built = _built("focal", reweighted=True, class_balanced_beta=0.99, gamma=0.9)
+  np.testing.assert_array_equal(
+    built.class_weights, class_balanced_weights(COUNTS, 0.99)
+  )
+  np.testing.assert_array_equal(
+    built.loss_fn(LOGITS, LABELS), losses.focal(LOGITS, LABELS)
+  )
+
+
+@pytest.mark.parametrize(
+  "first, expected", [(0, [0, 0, 0]), (1, [1, 1, 1]), (3, [0, 0, 1])]
+)
+def test_weights_begin_with_their_epoch_of_the_last_stage(first, expected):
+  config = make_config(model__reweight_epoch=first)
+
+  def found(stage):
+    return [
+      objective.is_reweighted(config, stage=stage, epoch=epoch)
+      for epoch in (1, 2, 3)
+    ]
+
+  assert found(stage=2) == expected
+  assert found(stage=1) == [0, 0, 0]
+  config.stage2.epochs = 0
+  assert found(stage=1) == expected
+
+
+def test_class_without_images_is_named():
+  config = make_config(model__loss="ldam")
+  message = "loss is 'ldam', but the number of .* of class 1 is 0; expected"
+  with pytest.raises(ValueError, match=message):
+    objective.build_objective(config, np.array([3, 0]))
+
+
+def test_loss_that_needs_counts_says_so():
+  config = make_config(model__loss="balanced_softmax")
+  with pytest.raises(ValueError, match="of each class have to be known"):
+    build.build_train_step(config)
+
+
+def test_adjustment_is_off_by_default():
+  assert objective.build_adjustment(make_config(), COUNTS, gamma=None) is None
+
+
+def test_adjustment_undoes_the_sampler():
+  config = make_config(model__posthoc_tau=0.5)
+  adjust_fn = objective.build_adjustment(config, COUNTS, gamma=0.75)
+  shift = 0.5 * np.log(COUNTS**0.25 / np.sum(COUNTS**0.25))
+  np.testing.assert_allclose(adjust_fn(LOGITS), LOGITS - shift, rtol=1e-5)
+
+
+def test_gamma_is_that_of_the_stage_that_a_network_comes_from():
+  config = make_config()  # Batches of 64 images, 1 + 2 epochs.
+  counts = np.array([300, 89])
+  gammas = [
+    objective.gamma_at(config, counts, step=step) for step in (0, 6, 7, 18)
+  ]
+  assert gammas == [None, None, 0.9, 0.9]
+  config.stage1.epochs = 0
+  assert objective.gamma_at(config, counts, step=1) == 0.9
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_evaluation_adjusts_by_the_stage_of_the_network(stage):
+  run = Run(make_config(model__posthoc_tau=2.0))
+  state = build.init_state(run.config, run.model, 10)
+  state = state.replace(step=np.int32(6 if stage == 1 else 7))
+  evaluation = run.evaluate(state, run.dataset.validation)
+  normalize_fn = build.build_normalize(run.config)
+  batches = list(run.feeder.evaluation(run.dataset.validation))
+  images, labels, mask = (
+    np.concatenate([np.asarray(batch[name])[0] for batch in batches])
+    for name in ("image", "label", "mask")
+  )
+  logits = jax.jit(state.logits)(normalize_fn(images))
+  power = 1.0 if stage == 1 else 0.1  # 1 - gamma.
+  adjusted = logits - 2 * power * np.log(run.class_counts)[None, :]
+  predicted = np.argmax(adjusted, axis=1)
+  expected = np.zeros((10, 10), int)
+  np.add.at(expected, (labels[mask], predicted[mask]), 1)
+  np.testing.assert_array_equal(evaluation.confusion, expected)
+  assert (predicted != np.argmax(logits, axis=1))[mask].any()
+
+
+def test_steps_are_compiled_once_for_each_stage_and_weights():
+  run = Run(make_config(model__reweight_epoch=2))
+  first, second = run.stages
+  fns = [run.train_fn(second, epoch) for epoch in (1, 2, 3)]
+  assert fns[0] is not fns[1]
+  assert fns[1] is fns[2]
+  assert run.train_fn(first, 1) is not fns[0]
+  assert run.train_fn(first, 1) is run.train_fn(first, 2)
+
+
+@long_test("another run")
+def test_run_with_deferred_weights_trains(tmp_path, monkeypatch):
+  # Neither examples nor a report at the end, which take most of the time.
+  monkeypatch.setattr(train, "attempt", lambda write, what: None)
+  config = make_config(",method=neither", stage1__epochs=0)
+  config.model.update(loss="ldam", reweight_epoch=2)
+  results = train.train(config, tmp_path)
+  assert results["last"]["epoch"] == 2
+  header, *rows = (tmp_path / METRICS).read_text().splitlines()
+  column = header.split(",").index("loss")
+  values = [float(row.split(",")[column]) for row in rows]
+  assert len(values) == 2
+  assert np.isfinite(values).all()
