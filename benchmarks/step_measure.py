@@ -16,7 +16,7 @@ from benchmarks import step_problem
 from benchmarks.step_problem import Problem
 from blt_jax.method import hallucinate, train_step
 from blt_jax.system import processes
-from blt_jax.training import ahead, build
+from blt_jax.training import build
 from blt_jax.training import devices as mapping
 
 NAMES = ("plain", "blt")
@@ -38,21 +38,25 @@ def measure(problem: Problem, *, steps: int, warmup: int) -> Report:
   batches = {name: list(placed(problem, name)) for name in NAMES}
   programs, report = {}, dict[str, Any]()
   for name in NAMES:
-    programs[name], report[name] = _compile(problem, name, batches[name])
+    programs[name], report[name] = compile_step(
+      build.build_train_step(problem.config),
+      fresh_state(problem, 0),
+      batches[name][0],
+    )
   seconds: dict[str, list[float]] = {name: [] for name in NAMES}
   sums: list[dict[str, float]] = []
   losses: dict[str, list[float]] = {name: [] for name in NAMES}
   for number in range(-warmup, steps):
     for name in NAMES:
-      rows = group_rows(problem, number)[: None if name == "blt" else 1]
-      states = [fresh_state(problem, row) for row in rows]
-      time_taken, metrics = _steps(programs[name], states, rows)
+      row = number % len(problem.batches)
+      state = fresh_state(problem, row)
+      time_taken, metrics = _step(programs[name], state, batches[name][row])
       _note_peak(report[name], problem)
       if number >= 0:
-        seconds[name].append(time_taken / len(rows))
-        losses[name].append(metrics[0]["loss"] / metrics[0]["weight"])
+        seconds[name].append(time_taken)
+        losses[name].append(metrics["loss"] / metrics["weight"])
         if name == "blt":
-          sums += metrics
+          sums.append(metrics)
   for name in NAMES:
     report[name] |= times(problem, seconds[name])
     report[name]["loss"] = losses[name][0]
@@ -99,18 +103,6 @@ def _evaluation(problem: Problem, batch, steps: int) -> Report:
   return report
 
 
-def group_rows(problem: Problem, number: int) -> list[int]:
-  """Which batches the group of a number has, `perturb.every` in a row."""
-  every = problem.config.perturb.every
-  whole = len(problem.batches) // every * every
-  if not whole:
-    raise ValueError(
-      f"--batches: {len(problem.batches)} batches; perturb.every needs {every}."
-    )
-  first = number * every % whole
-  return list(range(first, first + every))
-
-
 def limit(hallucinated: float, updates: float, batch_size: int) -> float:
   """The ratio BLT / plain that the arithmetic alone allows.
 
@@ -125,43 +117,6 @@ def limit(hallucinated: float, updates: float, batch_size: int) -> float:
     batch_size: B, real images a batch.
   """
   return 1 + hallucinated * (2 * updates + 1 + 3) / (3 * batch_size)
-
-
-def _compile(problem: Problem, name: str, batches) -> tuple[Callable, Report]:
-  """(program of a group of steps, what compiling it says and takes).
-
-  The program is (states, rows of the batches) -> metrics of each step; nothing
-  in it waits for the device.
-  """
-  config = problem.config
-  every = config.perturb.every if name == "blt" else 1
-  train_fn = build.build_train_step(config)
-  state = fresh_state(problem, 0)
-  if every == 1:
-    step, report = compile_step(train_fn, state, batches[0])
-    return lambda states, rows: [step(states[0], batches[rows[0]])[1]], report
-  # Where they lie is the loader's matter, as it is for whole batches.
-  slots = {
-    row: _place(ahead.slots_of(batches[row : row + every], every), config)
-    for row in range(0, len(batches) - every + 1, every)
-  }
-  ahead_fn = build.build_hallucinate_ahead(config)
-  make, made = compile_step(ahead_fn, state, slots[0])
-  first = ahead.with_extra(batches[0], make(state, slots[0])[0])
-  step, report = compile_step(train_fn, state, first)
-  for key in report:
-    together = max if key == "program_bytes" else sum
-    report[key] = together((report[key], made[key]))
-
-  def program(states, rows):
-    extras = make(states[0], slots[rows[0]])
-    filled = (
-      ahead.with_extra(batches[row], extra)
-      for row, extra in zip(rows, extras, strict=True)
-    )
-    return [step(s, b)[1] for s, b in zip(states, filled, strict=True)]
-
-  return program, report
 
 
 def compile_step(train_fn, state, batch) -> tuple[Callable, Report]:
@@ -283,15 +238,12 @@ def _place(batch, config):
   return jax.block_until_ready(jax.device_put(batch, by_device))
 
 
-def _steps(program, states, rows) -> tuple[float, list[dict[str, float]]]:
-  """(seconds of a group of steps, the metrics of each)."""
-  jax.block_until_ready(states)
+def _step(program, state, batch) -> tuple[float, dict[str, float]]:
+  """(seconds of a step, its metrics)."""
   start = time.perf_counter()
-  metrics = jax.block_until_ready(program(states, rows))
+  _, metrics = jax.block_until_ready(program(state, batch))
   seconds = time.perf_counter() - start
-  return seconds, [
-    {k: float(v) for k, v in one.items()} for one in jax.device_get(metrics)
-  ]
+  return seconds, {k: float(v) for k, v in jax.device_get(metrics).items()}
 
 
 def _note_peak(report: Report, problem: Problem) -> None:
@@ -383,7 +335,6 @@ def settings(problem: Problem) -> Report:
     "gamma": stage.gamma,
     "momentum": config.perturb.momentum,
     "max_steps": config.perturb.max_steps,
-    "every": config.perturb.every,
     "augment": bool(config.dataset.flip),
     "canvas": build.canvas(config),
     "trained": problem.trained,

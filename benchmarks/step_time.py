@@ -21,31 +21,17 @@ weights, confusion matrix and images are those of a trained run. Batches lie on
 the device before the clock starts; augmentation is a part of the step. Where
 the device resizes (GPUs), that is, too.
 
-With --set=perturb.every=E the images of E batches ascend together, and what is
-timed is E BLT steps (their E-th part is printed). With --processes=P that many
-processes share the --devices, each with an equal part of them.
-
-With --together nothing makes room for others in the ascent: what the queue of
-`perturb_images` is worth.
-
-With --peer the same problem is measured in PyTorch, too (peer_pytorch.py): in
-turn ours, the release's way and the best variant, each in a process of its own:
-
-    python3 -m venv TORCH; TORCH/bin/pip install torch==2.13.0 numpy pillow
-    .venv/bin/python -m benchmarks.step_time --workdir=RUN --peer \
-        --peer_python=TORCH/bin/python
-
-The host resizes for both sides then. TensorFlow is not needed.
+With --processes=P that many processes share the --devices, each with an equal
+part of them. With --together nothing makes room for others in the ascent: what
+the queue of `perturb_images` is worth. TensorFlow is not needed.
 """
 
 import json
 import os
 import pathlib
 import socket
-import statistics
 import subprocess
 import sys
-import tempfile
 from typing import Any
 
 from absl import app, flags, logging
@@ -82,30 +68,16 @@ _BATCHES = flags.DEFINE_integer("batches", 16, "Different batches, at most.")
 _STEPS = flags.DEFINE_integer("steps", 32, "Timed steps of each kind.")
 _WARMUP = flags.DEFINE_integer("warmup", 3, "Steps of each kind before them.")
 _JSON = flags.DEFINE_string("json", None, "File for the numbers.")
-_SAVE = flags.DEFINE_string("save", None, "File for the problem (.npz).")
-_PEER = flags.DEFINE_bool("peer", False, "Measure PyTorch, too.")
-_PEER_PYTHON = flags.DEFINE_string("peer_python", "python3", "Has torch.")
-_VARIANTS = flags.DEFINE_list(
-  "peer_variants", ["release", "best"], "Also: compiled (takes minutes)."
-)
-_ROUNDS = flags.DEFINE_integer("rounds", 2, "With --peer: processes of each.")
-
 Report = dict[str, Any]
 
 
 def main(_: list[str]) -> None:
-  """Measures here, or in turn with the peer in processes of their own."""
-  report: Report
+  """Measures here, or in several processes."""
   if _PROCESSES.value > 1 and processes.COUNT not in os.environ:
     sys.exit(_start_processes())
-  if _PEER.value:
-    runs = _compare()
-    print("\n" + peer_table(runs))
-    report = {**runs}
-  else:
-    report = _measure()
-    if processes.is_first():
-      print(table(report))
+  report = _measure()
+  if processes.is_first():
+    print(table(report))
   report["arguments"] = sys.argv[1:]
   if _JSON.value and processes.is_first():
     pathlib.Path(_JSON.value).write_text(json.dumps(report, indent=2) + "\n")
@@ -119,7 +91,7 @@ def _measure() -> Report:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {emulate}"
   logging.set_verbosity(logging.ERROR)  # Orbax tells every step of a restore.
   processes.start()
-  from benchmarks import step_measure, step_problem, step_save
+  from benchmarks import step_measure, step_problem
   from blt_jax.method import hallucinate
 
   if _TOGETHER.value:
@@ -142,8 +114,6 @@ def _measure() -> Report:
       fields=_SET.value,
     )
   )
-  if _SAVE.value:
-    step_save.problem_file(problem).save(_SAVE.value)
   return step_measure.measure(problem, steps=_STEPS.value, warmup=_WARMUP.value)
 
 
@@ -165,54 +135,6 @@ def _start_processes() -> int:
     for number in range(_PROCESSES.value)
   ]
   return max(process.wait() for process in started)
-
-
-def _compare() -> dict[str, list[Report]]:
-  """Ours and the peer's variants in turn."""
-  runs: dict[str, list[Report]] = {"ours": []}
-  runs |= {variant: [] for variant in _VARIANTS.value}
-  with tempfile.TemporaryDirectory() as folder:
-    problem = _SAVE.value or f"{folder}/problem.npz"
-    for number in range(_ROUNDS.value):
-      for name, reports in runs.items():
-        print(f"round {number + 1}: {name}", flush=True)
-        command = _peer_command(name, problem)
-        if name == "ours":
-          command = _our_command("" if number else problem)
-        reports.append(_in_process(command, f"{folder}/{name}.json"))
-        if name == "ours" and number == 0:
-          print(table(reports[0]), flush=True)
-  return runs
-
-
-def _our_command(save: str) -> list[str]:
-  """This program without its peer; later flags win over earlier ones."""
-  command = [sys.executable, "-m", "benchmarks.step_time", *sys.argv[1:]]
-  # The peer's loader resizes beside its steps, so ours has to as well.
-  return [
-    *command,
-    "--nopeer",
-    f"--save={save}",
-    "--set=dataset.resize_on=host",
-  ]
-
-
-def _peer_command(variant: str, file: str) -> list[str]:
-  return [
-    *(_PEER_PYTHON.value, "-m", "benchmarks.peer_pytorch"),
-    f"--problem={file}",
-    f"--variant={variant}",
-    f"--steps={_STEPS.value}",
-    f"--warmup={_WARMUP.value}",
-  ]
-
-
-def _in_process(command: list[str], file: str) -> Report:
-  """What a program writes to its --json."""
-  subprocess.run(
-    [*command, f"--json={file}"], check=True, stdout=subprocess.DEVNULL
-  )
-  return json.loads(pathlib.Path(file).read_text())
 
 
 def table(report: Report) -> str:
@@ -267,43 +189,6 @@ def _row(name: str, timed: Report) -> str:
     f"{timed['seconds_an_epoch']:.2f} | {timed['compile_seconds']:.1f} | "
     f"{memory / 1e6:.0f} |"
   )
-
-
-def peer_table(runs: dict[str, list[Report]]) -> str:
-  """Ours and the peer's variants side by side, medians over the processes."""
-  lines = [
-    "| ms a batch | preparation | plain | BLT | ratio | n | k | logits off |",
-    "|---|---|---|---|---|---|---|---|",
-  ]
-  for name, reports in runs.items():
-    values = {
-      key: statistics.median(float(pick(report)) for report in reports)
-      for key, pick in _PICKS.items()
-    }
-    prepare = "in the step"
-    if name != "ours":
-      prepare = f"{1000 * values['prepare']:.2f}"
-    lines.append(
-      f"| {name} | {prepare} | {1000 * values['plain']:.2f} | "
-      f"{1000 * values['blt']:.2f} | {values['blt'] / values['plain']:.3f} | "
-      f"{values['n']:.2f} | {values['k']:.2f} | {values['differ']:.1e} |"
-    )
-  lines.append(
-    "Preparation of the real images (flip, rotation, jitter, normalisation) is "
-    "a part of our steps and not of the peer's, that of the images to "
-    "hallucinate from is a part of both."
-  )
-  return "\n".join(lines)
-
-
-_PICKS = {
-  "prepare": lambda report: report.get("prepare", {}).get("seconds", 0.0),
-  "plain": lambda report: report["plain"]["seconds"],
-  "blt": lambda report: report["blt"]["seconds"],
-  "n": lambda report: report["blt"]["hallucinated"],
-  "k": lambda report: report["blt"]["updates"],
-  "differ": lambda report: report.get("logits_differ", 0.0),
-}
 
 
 if __name__ == "__main__":
