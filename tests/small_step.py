@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from blt_jax.method import optimizer, train_step
+from blt_jax.method.train_step import Batch, Sources
 
 BATCH, SLOTS, SIZE, CLASSES = 8, 4, 16, 6
 
@@ -39,23 +40,31 @@ def make_batch(seed):
   """A batch of noise whose last slot is unused."""
   rng = np.random.default_rng(seed)
   shape = (SIZE, SIZE, 3)
-  return {
-    "image": rng.integers(0, 256, (BATCH, *shape)).astype(np.uint8),
-    "label": rng.integers(0, CLASSES, BATCH).astype(np.int32),
-    "source_image": rng.integers(0, 256, (SLOTS, *shape)).astype(np.uint8),
-    "source_label": rng.integers(0, CLASSES, SLOTS).astype(np.int32),
-    "source_used": np.arange(SLOTS) < SLOTS - 1,
-  }
+
+  def images(count):
+    return rng.integers(0, 256, (count, *shape)).astype(np.uint8)
+
+  def labels(count):
+    return rng.integers(0, CLASSES, count).astype(np.int32)
+
+  image, label = images(BATCH), labels(BATCH)
+  used = np.arange(SLOTS) < SLOTS - 1
+  return Batch(image, label, Sources(images(SLOTS), labels(SLOTS), used))
 
 
 def deal(batch, devices):
-  """As blt_jax.batches deals: images in blocks, slots in turn."""
-  return {
-    name: array.reshape((-1, devices, *array.shape[1:])).swapaxes(0, 1)
-    if name.startswith("source_")
-    else array.reshape((devices, -1, *array.shape[1:]))
-    for name, array in batch.items()
-  }
+  """As the feeder deals: images in blocks, slots in turn."""
+
+  def in_blocks(array):
+    return array.reshape((devices, -1, *array.shape[1:]))
+
+  def in_turn(array):
+    return array.reshape((-1, devices, *array.shape[1:])).swapaxes(0, 1)
+
+  if getattr(batch, "sources", None) is None:
+    return jax.tree.map(in_blocks, batch)
+  dealt = jax.tree.map(in_blocks, batch._replace(sources=None))
+  return dealt._replace(sources=jax.tree.map(in_turn, batch.sources))
 
 
 def over_devices(step, devices, *, out_axes=None):

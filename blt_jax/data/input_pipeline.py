@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,18 @@ from blt_jax.data.reading.substitutes import Substitutes
 from blt_jax.data.sampling import EpochPlan
 
 Batch = dict[str, np.ndarray]
+
+
+class Crops(NamedTuple):
+  """Crops as they were cut out, for the device to resize.
+
+  Attributes:
+    pixels: uint8 [n, m, m, 3], each crop in the upper left corner of a canvas.
+    extents: int32 [n, 2], height and width of the crops.
+  """
+
+  pixels: Any
+  extents: Any
 
 
 def train_batches(

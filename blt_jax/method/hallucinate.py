@@ -1,44 +1,86 @@
-"""From the slots of a batch to hallucinated images (paper, Algorithm 1)."""
+"""From source images to hallucinated ones (paper, Algorithm 1)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from blt_jax.method.confusion import sample_confusing_classes
 from blt_jax.method.perturb import halving_widths, perturb_images
-from blt_jax.method.train_step import Batch, Hallucinations, TrainState
 
-# No probability is below 0: an image with this confidence is done at once.
+# No probability is below 0: `perturb_images` leaves an image with this
+# confidence as it is.
 _OFF = -1.0
+
+# Of a batch: on the host before a step, on a device within it.
+Array = jax.Array | np.ndarray
+LogitsFn = Callable[[jax.Array], jax.Array]
+
+
+class Sources(NamedTuple):
+  """Slots of a batch: training images to hallucinate from.
+
+  Attributes:
+    image: what `preprocess_fn` takes, a tree of arrays with leading axis k.
+    label: int32 [k], the classes of the images.
+    used: bool [k]; a slot that is not used holds an ordinary training image.
+  """
+
+  image: Any
+  label: Array
+  used: Array
+
+
+class Hallucinations(NamedTuple):
+  """Hallucinated training images and how they came about.
+
+  Attributes:
+    images: float32 [k, h, w, 3], normalised.
+    weight: float32 [k], 1 for an image that counts and 0 for an unused slot.
+    num_updates: int32 [k], updates of the gradient ascent, 0 for unused slots.
+    reached: bool [k], whether the ascent reached its confidence.
+    original: float32 [k, h, w, 3], the augmented images that it began with.
+    target: int32 [k], the classes that the images were moved towards.
+    confidence: float32 [k], the probabilities of the targets to be reached.
+  """
+
+  images: jax.Array
+  weight: jax.Array
+  num_updates: jax.Array
+  reached: jax.Array
+  original: jax.Array
+  target: jax.Array
+  confidence: jax.Array
 
 
 def hallucinate(
   rngs: jax.Array,
-  state: TrainState,
-  batch: Batch,
+  logits_fn: LogitsFn,
+  confusion: jax.Array,
+  sources: Sources,
   *,
-  preprocess_fn: Callable[[jax.Array, jax.Array], jax.Array],
+  preprocess_fn: Callable[[jax.Array, Any], jax.Array],
   confidence: Sequence[float] = (0.15, 0.25),
   confidence_choices: Sequence[float] = (),
   targets: str = "confusion",
   ascent: Mapping[str, Any] | None = None,
   narrowest: int = 1,
 ) -> Hallucinations:
-  """Turns a batch's source images into hard examples of their own class.
+  """Turns source images into hard examples of their own class.
 
   Each used slot draws the class that its label is confused with and its target
-  confidence, and its freshly augmented image is moved towards that class with
-  the network in inference mode and its parameters frozen. A slot whose class
-  was never confused stays unused.
+  confidence, and its freshly augmented image is moved towards that class. A
+  slot whose class was never confused stays unused.
 
   Args:
     rngs: PRNG keys [k], one a slot.
-    state: supplies the network and the confusion matrix.
-    batch: "source_image" uint8 [k, h, w, 3], "source_label" int32 [k],
-      "source_used" bool [k].
-    preprocess_fn: (rngs [k], uint8 [k, h, w, 3]) -> float32 [k, h, w, 3].
+    logits_fn: the network in inference mode, its parameters frozen: float32
+      [n, h, w, 3] -> float32 [n, C].
+    confusion: int32 [C, C], [true, predicted] counts of the latest validation.
+    sources: k slots.
+    preprocess_fn: (rngs [k], sources.image) -> float32 [k, h, w, 3].
     confidence: (low, high), range of the uniformly drawn target confidence.
     confidence_choices: when not empty, the confidence is one of these instead,
       as in the authors' release.
@@ -52,24 +94,24 @@ def hallucinate(
   Returns:
     Hallucinations of k slots.
   """
-  labels, used = batch["source_label"], batch["source_used"]
+  labels, used = sources.label, sources.used
   keys = jax.vmap(lambda rng: jax.random.split(rng, 3))(rngs)
   if targets == "confusion":
     target, confused = jax.vmap(_confusing_class, in_axes=(0, None, 0))(
-      keys[:, 0], state.confusion, labels
+      keys[:, 0], confusion, labels
     )
     used = used & confused
   else:
-    num_classes = state.confusion.shape[0]
     target = jax.vmap(_other_class, in_axes=(0, 0, None))(
-      keys[:, 0], labels, num_classes
+      keys[:, 0], labels, len(confusion)
     )
   drawn = jax.vmap(
     lambda rng: draw_confidence(rng, confidence, choices=confidence_choices)
   )(keys[:, 1])
+  original = preprocess_fn(keys[:, 2], sources.image)
   result = perturb_images(
-    state.logits,
-    preprocess_fn(keys[:, 2], batch["source_image"]),
+    logits_fn,
+    original,
     target,
     jnp.where(used, drawn, _OFF),
     widths=halving_widths(len(labels), narrowest=narrowest),
@@ -77,32 +119,44 @@ def hallucinate(
   )
   return Hallucinations(
     images=result.images,
-    weight=used.astype(jnp.float32),
+    weight=jnp.asarray(used, jnp.float32),
     num_updates=result.num_updates,
     reached=result.reached & used,
+    original=original,
+    target=target,
+    confidence=drawn,
   )
 
 
-def reuse(rngs: jax.Array, state: TrainState, batch: Batch) -> Hallucinations:
+def reuse(
+  rngs: jax.Array,
+  logits_fn: LogitsFn,
+  confusion: jax.Array,
+  sources: Sources,
+) -> Hallucinations:
   """Takes source images that were hallucinated before as they are.
 
   For the methods static_targeted and static_random (paper, Fig. 5c).
 
   Args:
     rngs: unused.
-    state: unused.
-    batch: "source_image" float32 [k, h, w, 3], "source_used" bool [k].
+    logits_fn: unused.
+    confusion: unused.
+    sources: k slots with images float32 [k, h, w, 3].
 
   Returns:
     Hallucinations without any update.
   """
-  del rngs, state
-  used = batch["source_used"]
+  del rngs, logits_fn, confusion
+  shape = sources.used.shape
   return Hallucinations(
-    images=batch["source_image"],
-    weight=used.astype(jnp.float32),
-    num_updates=jnp.zeros(used.shape, jnp.int32),
-    reached=jnp.zeros(used.shape, bool),
+    images=sources.image,
+    weight=jnp.asarray(sources.used, jnp.float32),
+    num_updates=jnp.zeros(shape, jnp.int32),
+    reached=jnp.zeros(shape, bool),
+    original=sources.image,
+    target=jnp.asarray(sources.label, jnp.int32),
+    confidence=jnp.zeros(shape, jnp.float32),
   )
 
 

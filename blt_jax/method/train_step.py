@@ -6,8 +6,8 @@ spreads them over all devices. Random numbers are keyed by an image's place in
 the global batch: the number of devices changes nothing but rounding.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -16,8 +16,8 @@ import numpy as np
 import optax
 
 from blt_jax.method import losses
+from blt_jax.method.hallucinate import Array, Hallucinations, Sources
 
-Batch = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
 LossFn = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -58,27 +58,39 @@ class TrainState(flax.struct.PyTreeNode):
     return self.apply_fn(self.variables, images, train=False)
 
 
-class Hallucinations(flax.struct.PyTreeNode):
-  """Extra training images and how they came about.
+class Batch(NamedTuple):
+  """Training images, and those to hallucinate from.
 
   Attributes:
-    images: float32 [H, h, w, 3], normalised.
-    weight: float32 [H], 1 for an image that counts and 0 for an unused slot.
-    num_updates: int32 [H], updates of the gradient ascent, 0 for unused slots.
-    reached: bool [H], whether the ascent reached its confidence.
+    image: what `preprocess_fn` takes, a tree of arrays with leading axis b.
+    label: int32 [b].
+    sources: the slots of `sampling.EpochPlan`; None for plain training.
   """
 
-  images: jax.Array
-  weight: jax.Array
-  num_updates: jax.Array
-  reached: jax.Array
+  image: Any
+  label: Array
+  sources: Sources | None = None
+
+
+class EvalBatch(NamedTuple):
+  """Images to classify.
+
+  Attributes:
+    image: what `normalize_fn` takes, a tree of arrays with leading axis b.
+    label: int32 [b].
+    mask: bool [b], False for padding.
+  """
+
+  image: Any
+  label: Array
+  mask: Array
 
 
 def train_step(
   state: TrainState,
   batch: Batch,
   *,
-  preprocess_fn: Callable[[jax.Array, jax.Array], jax.Array],
+  preprocess_fn: Callable[[jax.Array, Any], jax.Array],
   hallucinate_fn: Callable[..., Hallucinations],
   loss_fn: LossFn = losses.cross_entropy,
   class_weights: np.ndarray | None = None,
@@ -93,13 +105,11 @@ def train_step(
 
   Args:
     state: the state before the step.
-    batch: this device's share: "image" uint8 [b, h, w, 3] and "label" int32
-      [b]; with hallucination also "source_image" [k, h, w, 3], "source_label"
-      int32 [k] and "source_used" bool [k], the slots of `sampling.EpochPlan`.
-    preprocess_fn: (rngs [n], uint8 [n, h, w, 3]) -> float32 [n, h, w, 3],
-      augments and normalises.
-    hallucinate_fn: (rngs [k], state, batch) -> Hallucinations; called for a
-      batch with slots only.
+    batch: this device's share.
+    preprocess_fn: (rngs [n], images) -> float32 [n, h, w, 3], augments and
+      normalises.
+    hallucinate_fn: `hallucinate.hallucinate` with its settings, or
+      `hallucinate.reuse`; called for a batch with sources only.
     loss_fn: (logits [n, C], labels [n]) -> float32 [n], the training loss. The
       gradient ascent knows nothing of it.
     class_weights: float [C], above 0, of an image in the mean of the losses by
@@ -114,17 +124,17 @@ def train_step(
     greatest absolute value in the hallucinated images, infinite if one is NaN).
   """
   image_rng, _, network_rng = _step_keys(state.rng, state.step)
-  num_images = batch["image"].shape[0]
+  num_images = batch.label.shape[0]
   places = jax.lax.axis_index(axis_name) * num_images + jnp.arange(num_images)
-  images = preprocess_fn(_fold_in_each(image_rng, places), batch["image"])
-  labels, weights = batch["label"], jnp.ones(num_images, jnp.float32)
+  images = preprocess_fn(_fold_in_each(image_rng, places), batch.image)
+  labels, weights = batch.label, jnp.ones(num_images, jnp.float32)
   counts, largest = {}, jnp.zeros(())
-  if "source_label" in batch:
-    num_slots = batch["source_label"].shape[0]
+  if batch.sources is not None:
+    num_slots = batch.sources.label.shape[0]
     rngs = slot_keys(state.rng, state.step, num_slots, axis_name)
-    extra = hallucinate_fn(rngs, state, batch)
+    extra = hallucinate_fn(rngs, state.logits, state.confusion, batch.sources)
     images = jnp.concatenate([images, extra.images])
-    labels = jnp.concatenate([labels, batch["source_label"]])
+    labels = jnp.concatenate([labels, batch.sources.label])
     weights = jnp.concatenate([weights, extra.weight])
     behind = num_images * jax.lax.psum(1, axis_name)
     slots = slot_numbers(num_slots, axis_name)
@@ -207,9 +217,9 @@ def _update(
 
 def eval_step(
   state: TrainState,
-  batch: Batch,
+  batch: EvalBatch,
   *,
-  normalize_fn: Callable[[jax.Array], jax.Array],
+  normalize_fn: Callable[[Any], jax.Array],
   adjust_fn: Callable[[jax.Array], jax.Array] | None = None,
   axis_name: str = "batch",
 ) -> Metrics:
@@ -217,9 +227,8 @@ def eval_step(
 
   Args:
     state: the state; its parameters and running statistics are used.
-    batch: this device's share: "image" uint8 [b, h, w, 3], "label" int32 [b]
-      and "mask" bool [b], False for padding.
-    normalize_fn: uint8 [n, h, w, 3] -> float32 [n, h, w, 3].
+    batch: this device's share.
+    normalize_fn: images -> float32 [n, h, w, 3].
     adjust_fn: float32 [n, C] -> float32 [n, C], what becomes of the logits
       before the classes are chosen; None leaves them as they are.
     axis_name: axis over which devices are mapped.
@@ -228,15 +237,15 @@ def eval_step(
     For the whole batch of n images: "label" int32 [n], "mask" bool [n],
     "prediction" int32 [n], and "in_top5" bool [n].
   """
-  logits = state.logits(normalize_fn(batch["image"]))
+  logits = state.logits(normalize_fn(batch.image))
   if adjust_fn is not None:
     logits = adjust_fn(logits)
   _, best = jax.lax.top_k(logits, min(5, logits.shape[1]))
   outputs = {
-    "label": batch["label"],
-    "mask": batch["mask"],
+    "label": batch.label,
+    "mask": batch.mask,
     "prediction": best[:, 0],
-    "in_top5": jnp.any(best == batch["label"][:, None], axis=1),
+    "in_top5": jnp.any(best == batch.label[:, None], axis=1),
   }
   return jax.lax.all_gather(outputs, axis_name, tiled=True)
 

@@ -12,6 +12,7 @@ import ml_collections
 
 from blt_jax.data import augment, device_resize, sources
 from blt_jax.data.dataset import Dataset
+from blt_jax.data.input_pipeline import Crops
 from blt_jax.method import hallucinate, optimizer, train_step
 from blt_jax.method.train_step import TrainState
 from blt_jax.models import create_model
@@ -236,6 +237,33 @@ def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
   )
 
 
+def build_offline_hallucinate(
+  config: ml_collections.ConfigDict, *, stream: int
+) -> Callable:
+  """Hallucination outside of training: images that no step draws.
+
+  Args:
+    config: the configuration.
+    stream: folded into the run's key, where training folds in the step.
+
+  Returns:
+    (state, (numbers int32 [k], Sources of k images)) -> Hallucinations; the
+    random numbers of an image depend on its number.
+  """
+  hallucinate_fn = build_hallucinate(config)
+
+  def make(
+    state: TrainState, batch: tuple[jax.Array, hallucinate.Sources]
+  ) -> hallucinate.Hallucinations:
+    numbers, sources = batch
+    rngs = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+      jax.random.fold_in(state.rng, stream), numbers
+    )
+    return hallucinate_fn(rngs, state.logits, state.confusion, sources)
+
+  return make
+
+
 def canvas(config: ml_collections.ConfigDict) -> int | None:
   """Side of the canvases that crops travel in; None if the host resizes."""
   where = config.dataset.resize_on
@@ -267,13 +295,18 @@ def build_eval_step(
 
 
 def build_preprocess(config: ml_collections.ConfigDict) -> Callable:
-  """(rngs [n], uint8 images) -> augmented, normalised float32 images."""
+  """(rngs [n], images) -> augmented, normalised float32 images.
+
+  The images are uint8 of the network's size, or Crops that are resized here.
+  """
   dataset = config.dataset
   normalize_fn = functools.partial(
     augment.normalize, mean=dataset.mean, std=dataset.std
   )
 
-  def preprocess(rngs: jax.Array, images: jax.Array) -> jax.Array:
+  def preprocess(rngs: jax.Array, images: jax.Array | Crops) -> jax.Array:
+    if isinstance(images, Crops):
+      images = device_resize.resize_crops(*images, dataset.image_size)
     augmented = augment.augment(
       rngs,
       images,

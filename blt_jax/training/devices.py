@@ -7,25 +7,13 @@ import jax
 import ml_collections
 import numpy as np
 
-from blt_jax.data import device_resize
-from blt_jax.method import train_step
-from blt_jax.method.train_step import TrainState
-
 AXIS = "batch"
 
 
 def over_devices(step: Callable, config, **options: Any) -> Callable:
-  """Maps step(state, batch) over the devices; the state has no device axis.
-
-  Crops that come in canvases are resized before the step sees them.
-  """
-
-  def resized_step(state: TrainState, batch: train_step.Batch):
-    size = config.dataset.image_size
-    return step(state, device_resize.resize_batch(batch, size))
-
+  """Maps step(state, batch) over the devices; the state has no device axis."""
   return jax.pmap(
-    resized_step,
+    step,
     axis_name=AXIS,
     in_axes=(None, 0),
     devices=devices_of(config),

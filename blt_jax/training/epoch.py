@@ -11,11 +11,10 @@ from typing import Any
 import jax
 import optax
 
-from blt_jax.method.train_step import TrainState
+from blt_jax.method.train_step import Batch, TrainState
 from blt_jax.system import console, processes
 from blt_jax.system.interrupt import NOTHING, STOP, Watch
 from blt_jax.training import nonfinite, static_images
-from blt_jax.training.feeder import HostBatch
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage
 
@@ -118,7 +117,8 @@ class Epoch:
     )
     title = f"stage {self.stage.number} epoch {self.number}/{self.stage.epochs}"
     rest = self._plan.tail(self.steps)
-    with contextlib.closing(feeder.training(rest, pool=pool)) as read:
+    fill = pool.fill if pool else None
+    with contextlib.closing(feeder.training(rest, fill=fill)) as read:
       times = _Times(read, lambda: feeder.replaced)
       shown = console.progress(
         times, title, total=self.stage.steps, initial=self.steps
@@ -163,7 +163,7 @@ class Epoch:
 class _Times:
   """Passes batches on and measures what has passed since the last `take`."""
 
-  def __init__(self, batches: Iterator[HostBatch], replaced: Callable[[], int]):
+  def __init__(self, batches: Iterator[Batch], replaced: Callable[[], int]):
     self._batches, self._replaced = batches, replaced
     self._begin()
 
@@ -171,10 +171,10 @@ class _Times:
     self._waited, self._start = 0.0, time.monotonic()
     self._replaced_before = self._replaced()
 
-  def __iter__(self) -> Iterator[HostBatch]:
+  def __iter__(self) -> Iterator[Batch]:
     return self
 
-  def __next__(self) -> HostBatch:
+  def __next__(self) -> Batch:
     start = time.monotonic()
     try:
       return next(self._batches)

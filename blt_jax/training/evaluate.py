@@ -9,8 +9,7 @@ import numpy as np
 
 from blt_jax.method import metrics
 from blt_jax.method.confusion import confusion_matrix
-from blt_jax.method.train_step import Metrics, TrainState
-from blt_jax.training.feeder import HostBatch
+from blt_jax.method.train_step import EvalBatch, Metrics, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +38,15 @@ class Evaluation:
 
 def evaluate(
   state: TrainState,
-  batches: Iterable[HostBatch],
-  eval_fn: Callable[[TrainState, HostBatch], Metrics],
+  batches: Iterable[EvalBatch],
+  eval_fn: Callable[[TrainState, EvalBatch], Metrics],
 ) -> Evaluation:
   """Evaluates every image of a split once.
 
   Args:
     state: parameters and running statistics; its confusion matrix gives the
       number of classes.
-    batches: device batches of "image", "label" and "mask".
+    batches: device batches.
     eval_fn: `train_step.eval_step`, mapped over devices.
 
   Returns:

@@ -3,8 +3,8 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import jax
 import ml_collections
@@ -14,14 +14,13 @@ from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.reading import cache
 from blt_jax.data.reading.substitutes import Substitutes
+from blt_jax.method.train_step import Batch, EvalBatch, Sources
 from blt_jax.system import processes
 from blt_jax.training import build
 from blt_jax.training.stages import Stage
 
-if TYPE_CHECKING:
-  from blt_jax.training.static_images import Pool
-
-HostBatch = input_pipeline.Batch
+# Fills the slots of a step: (training images int64 [H], used bool [H]).
+FillFn = Callable[[np.ndarray, np.ndarray], Sources]
 
 # Evaluation images up to this size are decoded once and kept, bytes.
 _KEEP_BELOW = 512 * 2**20
@@ -58,7 +57,7 @@ class Feeder:
         ("test", dataset.test),
       )
     }
-    self._kept: dict[int, list[HostBatch]] = {}
+    self._kept: dict[int, list[EvalBatch]] = {}
     self.replaced = 0
     """Substitutes for unreadable images in the training batches given out."""
 
@@ -82,37 +81,71 @@ class Feeder:
     )
 
   def training(
-    self, plan: sampling.EpochPlan, *, pool: "Pool | None" = None
-  ) -> Generator[HostBatch]:
+    self, plan: sampling.EpochPlan, *, fill: FillFn | None = None
+  ) -> Generator[Batch]:
     """The device batches of a plan.
 
     Args:
       plan: from `plan`.
-      pool: static images to fill the slots with, in place of fresh ones.
+      fill: fills the slots, in place of fresh crops of their images.
 
     Yields:
-      What `train_step` takes, each array with a leading device axis.
+      Batches, each array with a leading device axis.
     """
-    if pool is None:
-      yield from self._read(plan, self.config.dataset.crop_scale)
+    crop_scale = self.config.dataset.crop_scale
+    if fill is None:
+      yield from self._read(plan, crop_scale)
       return
     share = self._share(plan)
     slots = zip(share.sources, share.used, strict=True)
-    plain = self._read(without_slots(plan), self.config.dataset.crop_scale)
+    plain = self._read(without_slots(plan), crop_scale)
     for batch, (sources, used) in zip(plain, slots, strict=True):
-      yield {**batch, **self._deal(pool.fill(sources, used))}
+      yield batch._replace(sources=self._deal_slots(fill(sources, used)))
 
-  def sources(self, plan: sampling.EpochPlan) -> Iterator[HostBatch]:
-    """Like `training`, with the crops of source images."""
-    yield from self._read(plan, self.config.perturb.crop_scale)
+  def sources(
+    self, rows: np.ndarray, *, batch_size: int
+  ) -> Iterator[tuple[np.ndarray, Sources]]:
+    """Crops of given training images, to hallucinate from outside of training.
 
-  def evaluation(self, split: Split) -> Iterator[HostBatch]:
+    Args:
+      rows: int64 [m], positions of the images in the training split.
+      batch_size: images of a batch, over all devices; the last batch is filled
+        up with the first images.
+
+    Yields:
+      (number of each image in `rows` int32 [n], n sources), each array with a
+      leading device axis.
+    """
+    steps = -(-len(rows) // batch_size)
+    indices = np.resize(rows, (steps, batch_size))
+    none = indices[:, :0]
+    plan = sampling.EpochPlan(
+      indices=indices,
+      sources=none,
+      used=none.astype(bool),
+      dropped=np.zeros(steps, np.int64),
+      seed=self.config.seed,
+      stage=2,
+      epoch=0,
+    )
+    first = processes.index() * self._local
+    own = slice(first, first + self._local)
+    for step, batch in enumerate(
+      self._read(plan, self.config.perturb.crop_scale)
+    ):
+      numbers = step * batch_size + np.arange(batch_size, dtype=np.int32)
+      used = np.ones(batch.label.shape, bool)
+      yield (
+        numbers.reshape(self.devices, -1)[own],
+        Sources(batch.image, batch.label, used),
+      )
+
+  def evaluation(self, split: Split) -> Iterator[EvalBatch]:
     """Device batches of a whole split, the last one padded.
 
     Yields:
-      What `eval_step` takes, each array with a leading device axis. A split
-      that fits into memory is read only once. Images that can't be read are
-      masked out.
+      Batches, each array with a leading device axis. A split that fits into
+      memory is read only once. Images that can't be read are masked out.
     """
     if id(split) not in self._kept:
       size = self.config.dataset.image_size
@@ -140,7 +173,7 @@ class Feeder:
       self.dataset.train, max_pixels=self.config.dataset.max_pixels
     )
 
-  def _read(self, plan, crop_scale) -> Iterator[HostBatch]:
+  def _read(self, plan, crop_scale) -> Iterator[Batch]:
     dataset = self.config.dataset
     batches = input_pipeline.train_batches(
       self._train,
@@ -159,9 +192,9 @@ class Feeder:
     with contextlib.closing(batches):
       for step, batch in enumerate(batches):
         self.replaced += counts[step] if counts else 0
-        yield self._deal(batch)
+        yield self._dealt(batch)
 
-  def _read_evaluation(self, split: Split) -> Iterator[HostBatch]:
+  def _read_evaluation(self, split: Split) -> Iterator[EvalBatch]:
     config = self.config
     largest = max(config.stage1.batch_size, config.stage2.batch_size)
     batches = input_pipeline.eval_batches(
@@ -175,25 +208,11 @@ class Feeder:
       max_pixels=config.dataset.max_pixels,
     )
     for batch in batches:
-      yield self._deal(batch)
+      yield EvalBatch(**self._deal(batch))
 
   def _substitutes_of(self, split: Split) -> Substitutes:
     is_validation = split is self.dataset.validation
     return self.substitutes["validation" if is_validation else "test"]
-
-  def numbers(self, first: int, count: int) -> np.ndarray:
-    """Global numbers of the images of this process's devices in a batch.
-
-    Args:
-      first: number of the batch's first image.
-      count: images of the batch, over all processes.
-
-    Returns:
-      int32 [devices of this process, count / devices].
-    """
-    dealt = np.arange(first, first + count, dtype=np.int32)
-    rows = processes.index() * self._local + np.arange(self._local)
-    return dealt.reshape(self.devices, -1)[rows]
 
   def _share(self, plan: sampling.EpochPlan) -> sampling.EpochPlan:
     """What this process reads of a plan."""
@@ -203,19 +222,44 @@ class Feeder:
       processes.index(), processes.count(), devices=self.devices
     )
 
-  def _deal(self, batch: HostBatch) -> HostBatch:
-    """Splits [n, ...] into [devices, n / devices, ...], of this process.
+  def _dealt(self, arrays: input_pipeline.Batch) -> Batch:
+    """A batch of the input pipeline, dealt to the devices of this process."""
+    sources = None
+    if "source_label" in arrays:
+      sources = self._deal_slots(
+        Sources(
+          _images(arrays, "source_image", "source_extent"),
+          arrays["source_label"],
+          arrays["source_used"],
+        )
+      )
+    return Batch(
+      image=self._deal(_images(arrays, "image", "image_extent")),
+      label=self._deal(arrays["label"]),
+      sources=sources,
+    )
 
-    Images go to the devices in blocks, slots in turn (`slot_numbers`).
-    """
+  def _deal(self, tree: Any) -> Any:
+    """Gives each device of this process a block of the images: [n, ...]."""
+    return jax.tree.map(
+      lambda array: array.reshape((self._local, -1, *array.shape[1:])), tree
+    )
 
-    def deal(name: str, array: np.ndarray) -> np.ndarray:
-      if name.startswith("source_"):
-        dealt = array.reshape((-1, self._local, *array.shape[1:]))
-        return dealt.swapaxes(0, 1)
-      return array.reshape((self._local, -1, *array.shape[1:]))
+  def _deal_slots(self, tree: Any) -> Any:
+    """Deals slots [n, ...] to the devices in turn (`slot_numbers`)."""
+    return jax.tree.map(
+      lambda array: array.reshape((-1, self._local, *array.shape[1:])).swapaxes(
+        0, 1
+      ),
+      tree,
+    )
 
-    return {name: deal(name, array) for name, array in batch.items()}
+
+def _images(arrays: input_pipeline.Batch, pixels: str, extents: str) -> Any:
+  """The images of a batch, or the Crops where they travel in canvases."""
+  if extents in arrays:
+    return input_pipeline.Crops(arrays[pixels], arrays[extents])
+  return arrays[pixels]
 
 
 def without_slots(plan: sampling.EpochPlan) -> sampling.EpochPlan:

@@ -9,11 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from blt_jax.data import sampling
-from blt_jax.method.confusion import sample_confusing_classes
-from blt_jax.method.hallucinate import draw_confidence
-from blt_jax.method.perturb import perturb_images
-from blt_jax.method.train_step import Batch, TrainState
+from blt_jax.method.hallucinate import Sources
+from blt_jax.method.train_step import TrainState
 from blt_jax.report import record
 from blt_jax.system import processes
 from blt_jax.training import build
@@ -136,9 +133,8 @@ def _make_examples(feeder: Feeder, state: TrainState) -> dict[str, np.ndarray]:
     none = {name: np.zeros(0, kind) for name, kind in _KINDS.items()}
     images = np.zeros((0, size, size, 3), np.float32)
     return {"original": images, "perturbed": images, **none}
-  plan = _plan(sources, feeder.devices, config.seed)
-  (batch,) = feeder.sources(plan)
-  batch["number"] = feeder.numbers(0, plan.indices.size)
+  size = -(-len(sources) // feeder.devices) * feeder.devices
+  (batch,) = feeder.sources(sources, batch_size=size)
   made = jax.device_get(_examples_step(config)(state, batch))
   made = {name: array[: len(sources)] for name, array in made.items()}
   for name in ("original", "perturbed"):
@@ -166,75 +162,31 @@ def _usable(targets: str, confusion: jax.Array) -> np.ndarray:
   return np.asarray(confusion.sum(axis=1) > confusion.diagonal())
 
 
-def _plan(sources: np.ndarray, devices: int, seed: int) -> sampling.EpochPlan:
-  """The sources in one batch that can be dealt, filled up with the first."""
-  size = -(-len(sources) // devices) * devices
-  indices = np.resize(sources, (1, size))
-  none = indices[:, :0]
-  return sampling.EpochPlan(
-    indices=indices,
-    sources=none,
-    used=none.astype(bool),
-    dropped=np.zeros(1, np.int64),
-    seed=seed,
-    stage=2,
-    epoch=0,
-  )
-
-
 def _examples_step(config) -> Callable:
-  """(state, batch with "number") -> the arrays of its examples."""
-  perturb, preprocess_fn = config.perturb, build.build_preprocess(config)
+  """(state, (numbers, sources)) -> the arrays of their examples."""
+  make = build.build_offline_hallucinate(config, stream=_NO_STEP)
 
-  def confidence_of(rng: jax.Array) -> jax.Array:
-    return draw_confidence(
-      rng, perturb.confidence, choices=perturb.confidence_choices
+  def step(
+    state: TrainState, batch: tuple[np.ndarray, Sources]
+  ) -> dict[str, jax.Array]:
+    made = make(state, batch)
+    before, after = _probabilities(
+      state, made.original, made.images, made.target
     )
-
-  def step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-    run_rng = jax.random.fold_in(state.rng, _NO_STEP)
-    rngs = jax.vmap(
-      lambda number: jax.random.split(jax.random.fold_in(run_rng, number), 3)
-    )(batch["number"])
-    target = _targets(rngs[:, 0], state, batch["label"], perturb.targets)
-    confidence = jax.vmap(confidence_of)(rngs[:, 1])
-    original = preprocess_fn(rngs[:, 2], batch["image"])
-    result = perturb_images(
-      state.logits,
-      original,
-      target,
-      confidence,
-      step_size=perturb.step_size,
-      max_steps=perturb.max_steps,
-      momentum=perturb.momentum,
-    )
-    before, after = _probabilities(state, original, result.images, target)
-    made = {
-      "original": original,
-      "perturbed": result.images,
-      "label": batch["label"],
-      "target": target,
-      "confidence": confidence,
+    arrays = {
+      "original": made.original,
+      "perturbed": made.images,
+      "label": batch[1].label,
+      "target": made.target,
+      "confidence": made.confidence,
       "before": before,
       "after": after,
-      "num_updates": result.num_updates,
-      "reached": result.reached,
+      "num_updates": made.num_updates,
+      "reached": made.reached,
     }
-    return jax.lax.all_gather(made, mapping.AXIS, tiled=True)
+    return jax.lax.all_gather(arrays, mapping.AXIS, tiled=True)
 
   return mapping.over_devices(step, config)
-
-
-def _targets(
-  rngs: jax.Array, state: TrainState, labels: jax.Array, targets: str
-) -> jax.Array:
-  """The class that each image is moved towards: int32 [n]."""
-  if targets == "confusion":
-    draw = jax.vmap(sample_confusing_classes, in_axes=(0, None, 0))
-    return draw(rngs, state.confusion, labels[:, None])[0][:, 0]
-  num_classes = state.confusion.shape[0]
-  shifts = jax.vmap(lambda rng: jax.random.randint(rng, (), 1, num_classes))
-  return (labels + shifts(rngs)) % num_classes
 
 
 def _probabilities(

@@ -9,11 +9,11 @@ import ml_collections
 
 from blt_jax.data.checks import advice
 from blt_jax.data.dataset import Dataset, Split
-from blt_jax.method.train_step import TrainState
+from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console
 from blt_jax.training import build, devices, objective
 from blt_jax.training.evaluate import Evaluation, evaluate
-from blt_jax.training.feeder import Feeder, HostBatch
+from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import (
   Stage,
   build_stages,
@@ -161,7 +161,7 @@ class Run:
     state: TrainState,
     split: Split,
     *,
-    guard: Callable[[Iterator[HostBatch]], Iterator[HostBatch]] = iter,
+    guard: Callable[[Iterator[EvalBatch]], Iterator[EvalBatch]] = iter,
   ) -> Evaluation:
     """Evaluates the state on a split, whose batches pass through `guard`.
 

@@ -1,7 +1,6 @@
 """Images hallucinated once, for static_targeted and static_random (Fig. 5c)."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 import zipfile
@@ -11,11 +10,11 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from blt_jax.data import sampling
-from blt_jax.method.train_step import Batch, Hallucinations, TrainState
+from blt_jax.method.hallucinate import Sources
+from blt_jax.method.train_step import TrainState
 from blt_jax.system import console, processes
 from blt_jax.training import build, devices
-from blt_jax.training.feeder import Feeder, HostBatch
+from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import Stage
 
 FILE = "static_images.npz"
@@ -40,7 +39,7 @@ class Pool:
   members: np.ndarray
   labels: np.ndarray
 
-  def fill(self, sources: np.ndarray, used: np.ndarray) -> HostBatch:
+  def fill(self, sources: np.ndarray, used: np.ndarray) -> Sources:
     """The slots of a step.
 
     Args:
@@ -48,15 +47,13 @@ class Pool:
       used: bool [H], which of them are to be hallucinated.
 
     Returns:
-      "source_image" float32, "source_label", "source_used" of H slots.
+      H slots, their images float32 [H, h, w, 3].
     """
     rows = np.searchsorted(self.members, np.where(used, sources, 0))
     rows = np.where(used, rows, 0)
-    return {
-      "source_image": self.images[rows],
-      "source_label": self.labels[rows],
-      "source_used": used & self.usable[rows],
-    }
+    return Sources(
+      self.images[rows], self.labels[rows], used & self.usable[rows]
+    )
 
 
 def load_or_make(
@@ -106,56 +103,27 @@ def _make(feeder: Feeder, state: TrainState, stage: Stage) -> Pool:
   """Hallucinates one image from each training image of the tail."""
   labels = feeder.dataset.train.labels
   members = np.flatnonzero(stage.tail[labels])
-  plan = _plan(members, stage.batch_size, seed=feeder.config.seed)
   step = _static_step(feeder.config)
-  parts: list[Hallucinations] = []
-  for batch in feeder.sources(plan):
-    first = len(parts) * stage.batch_size
-    batch["number"] = feeder.numbers(first, stage.batch_size)
-    parts.append(jax.device_get(step(state, batch)))
+  parts = [
+    jax.device_get(step(state, batch))
+    for batch in feeder.sources(members, batch_size=stage.batch_size)
+  ]
+  images, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
   return Pool(
-    images=np.concatenate([part.images for part in parts])[: len(members)],
-    usable=np.concatenate([part.weight for part in parts])[: len(members)] > 0,
+    images=images[: len(members)],
+    usable=weights[: len(members)] > 0,
     members=members,
     labels=labels[members],
   )
 
 
-def _plan(
-  members: np.ndarray, batch_size: int, *, seed: int
-) -> sampling.EpochPlan:
-  """All members once, in order, the last batch filled up with the first."""
-  steps = -(-len(members) // batch_size)
-  indices = np.resize(members, (steps, batch_size))
-  none = indices[:, :0]
-  return sampling.EpochPlan(
-    indices=indices,
-    sources=none,
-    used=none.astype(bool),
-    dropped=np.zeros(steps, np.int64),
-    seed=seed,
-    stage=2,
-    epoch=0,
-  )
-
-
 def _static_step(config) -> Callable:
-  """(state, batch with "number") -> Hallucinations of its images."""
-  hallucinate_fn = build.build_hallucinate(config)
+  """(state, (numbers, sources)) -> (images, weights) of all devices."""
+  make = build.build_offline_hallucinate(config, stream=_NO_STEP)
 
-  def step(state: TrainState, batch: Batch):
-    rngs = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-      jax.random.fold_in(state.rng, _NO_STEP), batch["number"]
-    )
-    sources = {
-      "source_image": batch["image"],
-      "source_label": batch["label"],
-      "source_used": np.ones(batch["label"].shape, bool),
-    }
-    made = hallucinate_fn(rngs, state, sources)
-    gather = functools.partial(
-      jax.lax.all_gather, axis_name=devices.AXIS, tiled=True
-    )
-    return jax.tree.map(gather, made)
+  def step(state: TrainState, batch: tuple[np.ndarray, Sources]):
+    made = make(state, batch)
+    kept = (made.images, made.weight)
+    return jax.lax.all_gather(kept, devices.AXIS, tiled=True)
 
   return devices.over_devices(step, config)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from blt_jax.data.input_pipeline import Crops
 from blt_jax.training import build, devices, train
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import build_stages
@@ -69,10 +70,17 @@ def test_steps_see_the_same_crops_wherever_they_are_resized(config):
     stages = build_stages(config, dataset.class_counts, devices=2)
     feeder = Feeder(config, dataset, devices=2)
     batch = next(feeder.training(feeder.plan(stages[1], 2)))
-    assert ("image_extent" in batch) == (where == "device")
-    gather = devices.over_devices(
-      lambda _, batch: jax.lax.all_gather(batch, devices.AXIS), config
-    )
-    seen[where] = gather(np.zeros(()), batch)
-  assert seen["host"]["source_used"].any()
+    for images in (batch.image, batch.sources.image):
+      assert isinstance(images, Crops) == (where == "device")
+    preprocess_fn = build.build_preprocess(config)
+
+    def step(_, batch, preprocess_fn=preprocess_fn):
+      keys = jax.random.split(jax.random.key(0), len(batch.label))
+      slot_keys = jax.random.split(jax.random.key(1), len(batch.sources.label))
+      seen = preprocess_fn(keys, batch.image)
+      sources = preprocess_fn(slot_keys, batch.sources.image)
+      return jax.lax.all_gather((seen, sources, batch.label), devices.AXIS)
+
+    seen[where] = devices.over_devices(step, config)(np.zeros(()), batch)
+    assert batch.sources.used.any()
   jax.tree.map(np.testing.assert_array_equal, seen["host"], seen["device"])

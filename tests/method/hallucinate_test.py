@@ -1,5 +1,3 @@
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,54 +8,56 @@ SLOTS, CLASSES = 64, 4
 
 
 def _state(confusion=None):
-  """A linear classifier over 2 x 2 pixels in place of a network."""
+  """A linear classifier over 2 x 2 pixels, and a confusion matrix."""
   weights = jax.random.normal(jax.random.key(3), (12, CLASSES))
-  return types.SimpleNamespace(
-    logits=lambda images: images.reshape(len(images), -1) @ weights,
-    confusion=jnp.ones((CLASSES, CLASSES), jnp.int32)
+  return (
+    lambda images: images.reshape(len(images), -1) @ weights,
+    jnp.ones((CLASSES, CLASSES), jnp.int32)
     if confusion is None
     else jnp.asarray(confusion, jnp.int32),
   )
 
 
-def _batch(used=None):
+def _sources(used=None):
   rng = np.random.default_rng(0)
-  return {
-    "source_image": rng.normal(size=(SLOTS, 2, 2, 3)).astype(np.float32),
-    "source_label": np.arange(SLOTS) % CLASSES,
-    "source_used": np.ones(SLOTS, bool) if used is None else used,
-  }
+  return hallucinate.Sources(
+    rng.normal(size=(SLOTS, 2, 2, 3)).astype(np.float32),
+    np.arange(SLOTS) % CLASSES,
+    np.ones(SLOTS, bool) if used is None else used,
+  )
 
 
-def _hallucinate(state, batch, **options):
+def _hallucinate(state, sources, **options):
   rngs = jax.random.split(jax.random.key(0), SLOTS)
   return hallucinate.hallucinate(
-    rngs, state, batch, preprocess_fn=lambda _, images: images, **options
+    rngs,
+    *state,
+    sources,
+    preprocess_fn=lambda _, images: images,
+    **options,
   )
 
 
 def test_images_move_towards_the_class_they_are_confused_with():
   confusion = np.zeros((CLASSES, CLASSES))
   confusion[np.arange(4), [1, 2, 3, 0]] = 7
-  state, batch = _state(confusion), _batch()
-  made = _hallucinate(state, batch, ascent={"step_size": 0.01})
+  state, sources = _state(confusion), _sources()
+  made = _hallucinate(state, sources, ascent={"step_size": 0.01})
 
   def probability(x):
-    return jax.nn.softmax(state.logits(x))[
-      np.arange(SLOTS), (batch["source_label"] + 1) % CLASSES
+    return jax.nn.softmax(state[0](x))[
+      np.arange(SLOTS), (sources.label + 1) % CLASSES
     ]
 
   moved = made.num_updates > 0
   assert moved.sum() > 10
-  assert (probability(made.images) > probability(batch["source_image"]))[
-    moved
-  ].all()
+  assert (probability(made.images) > probability(sources.image))[moved].all()
 
 
 def test_slot_of_a_class_never_confused_stays_unused():
   confusion = np.ones((CLASSES, CLASSES))
   confusion[2] = [0, 0, 9, 0]
-  made = _hallucinate(_state(confusion), _batch())
+  made = _hallucinate(_state(confusion), _sources())
   never = np.arange(SLOTS) % CLASSES == 2
   np.testing.assert_array_equal(made.weight, ~never)
   np.testing.assert_array_equal(made.num_updates[never], 0)
@@ -66,19 +66,17 @@ def test_slot_of_a_class_never_confused_stays_unused():
 
 def test_unused_slot_keeps_its_image_and_weighs_nothing():
   used = np.arange(SLOTS) % 3 == 0
-  batch = _batch(used)
-  made = _hallucinate(_state(), batch, confidence=(0.9, 0.95))
+  sources = _sources(used)
+  made = _hallucinate(_state(), sources, confidence=(0.9, 0.95))
   np.testing.assert_array_equal(made.weight, used)
-  np.testing.assert_array_equal(
-    made.images[~used], batch["source_image"][~used]
-  )
+  np.testing.assert_array_equal(made.images[~used], sources.image[~used])
   assert (made.num_updates[used] > 0).any()
 
 
 def test_no_steps_leave_augmented_images_that_count():
-  batch = _batch()
-  made = _hallucinate(_state(), batch, ascent={"max_steps": 0})
-  np.testing.assert_array_equal(made.images, batch["source_image"])
+  sources = _sources()
+  made = _hallucinate(_state(), sources, ascent={"max_steps": 0})
+  np.testing.assert_array_equal(made.images, sources.image)
   assert made.weight.all()
 
 
@@ -89,7 +87,7 @@ def test_random_targets_need_no_confusion_and_are_never_the_label():
   shares = np.bincount(draws, minlength=CLASSES) / 4000
   np.testing.assert_allclose(shares, [1 / 3, 1 / 3, 0, 1 / 3], atol=0.03)
   made = _hallucinate(
-    _state(np.zeros((CLASSES, CLASSES))), _batch(), targets="random"
+    _state(np.zeros((CLASSES, CLASSES))), _sources(), targets="random"
   )
   assert made.weight.all()
 

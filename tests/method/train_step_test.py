@@ -47,8 +47,11 @@ def batch():
 @pytest.fixture(scope="module")
 def static(batch):
   """A batch whose slots hold images that were hallucinated before."""
-  images = batch["source_image"] / np.float32(128) - 1
-  return batch | {"source_image": images}
+  return _with_source_images(batch, batch.sources.image / np.float32(128) - 1)
+
+
+def _with_source_images(batch, images):
+  return batch._replace(sources=batch.sources._replace(image=images))
 
 
 @functools.cache
@@ -94,17 +97,17 @@ def test_the_same_step_twice_gives_the_same_bits(state, batch):
 
 
 def test_unused_slot_has_no_part_in_anything(state, batch):
-  other = {name: array.copy() for name, array in batch.items()}
-  other["source_image"][3] = 255
-  other["source_label"][3] = (other["source_label"][3] + 1) % CLASSES
+  other = jax.tree.map(np.copy, batch)
+  other.sources.image[3] = 255
+  other.sources.label[3] = (other.sources.label[3] + 1) % CLASSES
   jax.tree.map(
     np.testing.assert_array_equal, _run(state, batch), _run(state, other)
   )
 
 
 def test_unused_slot_does_not_change_what_is_dropped(noisy_state, static):
-  other = static | {"source_image": static["source_image"].copy()}
-  other["source_image"][3] = 255
+  other = jax.tree.map(np.copy, static)
+  other.sources.image[3] = 255
   jax.tree.map(
     np.testing.assert_array_equal,
     _run(noisy_state, static, static=True),
@@ -113,15 +116,15 @@ def test_unused_slot_does_not_change_what_is_dropped(noisy_state, static):
 
 
 def test_used_slot_takes_part(state, batch):
-  other = {name: array.copy() for name, array in batch.items()}
-  other["source_image"][0] = 255
+  other = jax.tree.map(np.copy, batch)
+  other.sources.image[0] = 255
   assert _run(state, batch)[1]["loss"] != _run(state, other)[1]["loss"]
 
 
 def test_never_confused_classes_train_like_a_batch_without_slots(state, batch):
   diagonal = state.replace(confusion=jnp.eye(CLASSES, dtype=jnp.int32))
   with_slots, metrics = _run(diagonal, batch)
-  plain_batch = {name: batch[name] for name in ("image", "label")}
+  plain_batch = batch._replace(sources=None)
   plain, plain_metrics = _run(diagonal, plain_batch)
   small_step.assert_close(with_slots, plain, rtol=1e-5)
   assert metrics["hallucinated"] == 0
@@ -139,13 +142,17 @@ def test_step_equals_plain_gradients_of_the_enlarged_batch(state, batch):
       preprocess_fn=small_step.preprocess,
       confidence=(0.5, 0.6),
       ascent={"max_steps": 3},
-    )
-  )(fold(slot_rng, jnp.arange(SLOTS)), state, batch)
-  real = small_step.preprocess(
-    fold(image_rng, jnp.arange(BATCH)), batch["image"]
+    ),
+    static_argnums=1,
+  )(
+    fold(slot_rng, jnp.arange(SLOTS)),
+    state.logits,
+    state.confusion,
+    batch.sources,
   )
+  real = small_step.preprocess(fold(image_rng, jnp.arange(BATCH)), batch.image)
   images = jnp.concatenate([real, made.images[:3]])
-  labels = np.concatenate([batch["label"], batch["source_label"][:3]])
+  labels = np.concatenate([batch.label, batch.sources.label[:3]])
   plain = create_model("small_resnet10", CLASSES, hidden=16)
 
   def loss_fn(params):
@@ -216,7 +223,7 @@ def test_each_image_and_slot_has_its_own_key_for_the_network(state, static):
   # Slots are dealt in turn.
   for device in range(2):
     np.testing.assert_array_equal(two[device, half:], one[BATCH + device :: 2])
-  plain = {name: static[name] for name in ("image", "label")}
+  plain = static._replace(sources=None)
   (without,) = keys_of(plain, 1)
   np.testing.assert_array_equal(without, one[:BATCH])
 
@@ -235,14 +242,14 @@ def test_evaluation_keeps_order_and_mask(state, batch, devices):
   mapped = small_step.over_devices(step, devices)
   mask = np.arange(BATCH) < 5
   dealt = small_step.deal(
-    {"image": batch["image"], "label": batch["label"], "mask": mask}, devices
+    train_step.EvalBatch(batch.image, batch.label, mask), devices
   )
   outputs = jax.device_get(mapped(state, dealt))
-  logits = np.asarray(state.logits(batch["image"] / np.float32(128) - 1))
-  np.testing.assert_array_equal(outputs["label"], batch["label"])
+  logits = np.asarray(state.logits(batch.image / np.float32(128) - 1))
+  np.testing.assert_array_equal(outputs["label"], batch.label)
   np.testing.assert_array_equal(outputs["mask"], mask)
   np.testing.assert_array_equal(outputs["prediction"], logits.argmax(axis=1))
-  worse = (logits < logits[np.arange(BATCH), batch["label"]][:, None]).sum(1)
+  worse = (logits < logits[np.arange(BATCH), batch.label][:, None]).sum(1)
   np.testing.assert_array_equal(outputs["in_top5"], worse >= CLASSES - 5)
 
 
@@ -263,10 +270,10 @@ def test_gradient_is_measured(state, batch):
 
 @pytest.mark.parametrize("value, largest", [(-7, 7), (np.nan, np.inf)])
 def test_largest_pixel_is_that_of_the_used_slots(state, static, value, largest):
-  images = static["source_image"].copy()
+  images = static.sources.image.copy()
   images[1, 3, 3, 1] = value
   images[-1] = 99  # The unused slot.
-  _, metrics = _run(state, static | {"source_image": images}, static=True)
+  _, metrics = _run(state, _with_source_images(static, images), static=True)
   assert metrics["largest_pixel"] == largest
 
 
@@ -300,10 +307,10 @@ def _linear_step(batch, objective, devices=1):
 
 def _expected_kernel(state, batch, objective):
   """The kernel after a step of the linear network, and the mean loss."""
-  real = batch["image"] / np.float32(128) - 1
-  images = np.concatenate([real, batch["source_image"][:-1]])
+  real = batch.image / np.float32(128) - 1
+  images = np.concatenate([real, batch.sources.image[:-1]])
   pixels = images.reshape(len(images), -1)
-  labels = np.concatenate([batch["label"], batch["source_label"][:-1]])
+  labels = np.concatenate([batch.label, batch.sources.label[:-1]])
   kernel = np.asarray(state.params["classifier"]["kernel"])
   parts = np.ones(len(labels))
   if objective.class_weights is not None:
@@ -363,13 +370,11 @@ def test_evaluation_adjusts_the_logits(state, batch):
   outputs = jax.device_get(
     mapped(
       state,
-      small_step.deal(
-        {"image": batch["image"], "label": batch["label"], "mask": mask}, 1
-      ),
+      small_step.deal(train_step.EvalBatch(batch.image, batch.label, mask), 1),
     )
   )
-  logits = np.asarray(state.logits(batch["image"] / np.float32(128) - 1))
+  logits = np.asarray(state.logits(batch.image / np.float32(128) - 1))
   np.testing.assert_array_equal(outputs["prediction"], logits.argmin(axis=1))
   # Five of six classes: all but the likeliest.
-  expected = batch["label"] != logits.argmax(axis=1)
+  expected = batch.label != logits.argmax(axis=1)
   np.testing.assert_array_equal(outputs["in_top5"], expected)

@@ -14,30 +14,37 @@ def _feeder(devices):
   return Feeder(config, dataset, devices=devices), stages
 
 
-def _undeal(name, array):
-  """The global order of an array that lies on devices."""
-  if name.startswith("source_"):
-    array = array.swapaxes(0, 1)
+def _undeal(array):
+  """The global order of images that lie on devices."""
   return array.reshape(-1, *array.shape[2:])
+
+
+def _undeal_slots(array):
+  """The global order of slots that lie on devices."""
+  return _undeal(array.swapaxes(0, 1))
 
 
 def test_devices_share_the_very_batch_of_one():
   (one, stages), (four, stages4) = _feeder(1), _feeder(4)
   batch = next(one.training(one.plan(stages[1], 2)))
   shared = next(four.training(four.plan(stages4[1], 2)))
-  slots = batch["source_used"].size
+  slots = batch.sources.used.size
   assert stages4[1].capacity >= slots
-  for name, array in batch.items():
-    whole = _undeal(name, shared[name])
-    used = slice(slots) if name.startswith("source_") else slice(None)
-    np.testing.assert_array_equal(whole[used], _undeal(name, array))
-  assert not _undeal("source_used", shared["source_used"])[slots:].any()
+  for name in ("image", "label"):
+    np.testing.assert_array_equal(
+      _undeal(getattr(shared, name)), _undeal(getattr(batch, name))
+    )
+  for whole, array in zip(shared.sources, batch.sources, strict=True):
+    np.testing.assert_array_equal(
+      _undeal_slots(whole)[:slots], _undeal_slots(array)
+    )
+  assert not _undeal_slots(shared.sources.used)[slots:].any()
 
 
 def test_used_slots_are_spread_over_the_devices():
   feeder, stages = _feeder(4)
   for batch in feeder.training(feeder.plan(stages[1], 2)):
-    used = batch["source_used"].sum(axis=1)
+    used = batch.sources.used.sum(axis=1)
     assert used.max() - used.min() <= 1
 
 
@@ -50,10 +57,7 @@ def test_no_slot_is_used_before_the_start_epoch():
 def test_stage_without_perturbation_has_no_slots():
   feeder, stages = _feeder(1)
   assert stages[0].capacity == 0
-  assert set(next(feeder.training(feeder.plan(stages[0], 1)))) == {
-    "image",
-    "label",
-  }
+  assert next(feeder.training(feeder.plan(stages[0], 1))).sources is None
 
 
 @pytest.mark.parametrize("devices", [1, 3])
@@ -62,10 +66,8 @@ def test_evaluation_holds_every_image_once_and_is_read_once(devices):
   dataset = build.build_dataset(config)
   feeder = Feeder(config, dataset, devices=devices)
   batches = list(feeder.evaluation(dataset.test))
-  mask = np.concatenate([batch["mask"].reshape(-1) for batch in batches])
-  labels = np.concatenate([batch["label"].reshape(-1) for batch in batches])
+  mask = np.concatenate([batch.mask.reshape(-1) for batch in batches])
+  labels = np.concatenate([batch.label.reshape(-1) for batch in batches])
   np.testing.assert_array_equal(labels[mask], dataset.test.labels)
   again = list(feeder.evaluation(dataset.test))
-  assert all(
-    a["image"] is b["image"] for a, b in zip(batches, again, strict=True)
-  )
+  assert all(a.image is b.image for a, b in zip(batches, again, strict=True))

@@ -169,7 +169,7 @@ def test_evaluation_adjusts_by_the_stage_of_the_network(stage):
   normalize_fn = build.build_normalize(run.config)
   batches = list(run.feeder.evaluation(run.dataset.validation))
   images, labels, mask = (
-    np.concatenate([np.asarray(batch[name])[0] for batch in batches])
+    np.concatenate([np.asarray(getattr(batch, name))[0] for batch in batches])
     for name in ("image", "label", "mask")
   )
   logits = jax.jit(state.logits)(normalize_fn(images))

@@ -155,18 +155,6 @@ def test_examples_are_moved_to_the_class_they_are_confused_with(
   )
 
 
-def test_random_targets_are_any_other_class():
-  labels = np.repeat(np.int32([0, 9]), 200)
-  drawn = recording._targets(
-    jax.random.split(jax.random.key(0), 400),
-    _state(np.zeros((10, 10), np.int32)),
-    jnp.asarray(labels),
-    "random",
-  )
-  assert set(np.asarray(drawn[:200]).tolist()) == set(range(1, 10))
-  assert set(np.asarray(drawn[200:]).tolist()) == set(range(9))
-
-
 def test_nothing_confused_leaves_a_file_without_examples(feeder, tmp_path):
   recording.write_examples(tmp_path, feeder, _state(np.eye(10, dtype=np.int32)))
   made = _read(tmp_path).examples
