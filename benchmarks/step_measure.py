@@ -1,6 +1,7 @@
 """Measures the compiled steps of a problem, and the device that they run on."""
 
 import datetime
+import operator
 import os
 import platform
 import statistics
@@ -14,6 +15,7 @@ import numpy as np
 
 from benchmarks import step_problem
 from benchmarks.step_problem import Problem
+from blt_jax.data.input_pipeline import Crops
 from blt_jax.method import hallucinate, train_step
 from blt_jax.system import processes
 from blt_jax.training import build
@@ -70,12 +72,12 @@ def _evaluation(problem: Problem, batch, steps: int) -> Report:
   config = problem.config
   preprocess_fn = build.build_preprocess(config)
 
-  def forward(state: train_step.TrainState, batch: train_step.Batch):
-    number = batch["image"].shape[0]
+  def forward(state: train_step.TrainState, batch: train_step.EvalBatch):
+    number = len(batch.label)
     rngs = jax.random.split(state.rng, number)
     logits, _ = state.apply_fn(
       state.variables,
-      preprocess_fn(rngs, batch["image"]),
+      preprocess_fn(rngs, batch.image),
       train=True,
       mask=jnp.ones(number, bool),
       image_rngs=rngs,
@@ -85,9 +87,10 @@ def _evaluation(problem: Problem, batch, steps: int) -> Report:
 
   # Evaluation images come resized.
   size = config.dataset.image_size
-  images = batch["image"][:, :, :size, :size]
-  masked = {**batch, "image": images, "mask": batch["label"] >= 0}
-  masked.pop("image_extent", None)
+  images = batch.image
+  if isinstance(images, Crops):
+    images = images.pixels[:, :, :size, :size]
+  masked = train_step.EvalBatch(images, batch.label, batch.label >= 0)
   state = fresh_state(problem, 0)
   report = {}
   for name, step in (
@@ -219,12 +222,10 @@ def placed(problem: Problem, name: str) -> Iterator[Any]:
   for batch in problem.batches:
     host = batch if name == "blt" else step_problem.without_slots(batch)
     host = step_problem.on_canvases(host, build.canvas(config))
-    dealt = step_problem.deal(host, len(mapping.devices_of(config)))
-    own = len(mapping.local_devices_of(config))
-    first = processes.index() * own
-    yield _place(
-      {name: a[first : first + own] for name, a in dealt.items()}, config
-    )
+    dealt = mapping.deal(host, len(mapping.devices_of(config)))
+    count = len(mapping.local_devices_of(config))
+    own = slice(processes.index() * count, (processes.index() + 1) * count)
+    yield _place(jax.tree.map(operator.itemgetter(own), dealt), config)
 
 
 def _place(batch, config):
@@ -285,9 +286,10 @@ def _counter(problem: Problem) -> Callable:
   )
 
   def count(state: train_step.TrainState, batch: train_step.Batch):
-    slots = len(batch["source_label"])
+    assert batch.sources is not None
+    slots = len(batch.sources.label)
     rngs = train_step.slot_keys(state.rng, state.step, slots, mapping.AXIS)
-    made = make(rngs, state, batch)
+    made = make(rngs, state.logits, state.confusion, batch.sources)
     outputs = (made.num_updates, made.weight)
     return jax.lax.all_gather(outputs, mapping.AXIS, tiled=True)
 

@@ -14,16 +14,15 @@ from PIL import Image
 from benchmarks import step_profiles
 from blt_jax.data import sampling
 from blt_jax.data.dataset import Dataset
+from blt_jax.data.input_pipeline import Crops
 from blt_jax.data.reading import crops, resize
-from blt_jax.method.train_step import TrainState
+from blt_jax.method.train_step import Batch, Sources, TrainState
 from blt_jax.training import build
 from blt_jax.training import devices as mapping
 from blt_jax.training.stages import Stage, build_stages
 from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 from configs import common
-
-HostBatch = dict[str, np.ndarray]
 
 # A made-up confusion matrix takes each class for so many others.
 _CONFUSED_WITH = 3
@@ -75,7 +74,7 @@ class Problem:
     class_counts: int64 [C].
     stage: the stage that hallucinates.
     state: what every step starts from, on all devices.
-    batches: host batches with slots, not dealt to devices; see `deal`.
+    batches: host batches with slots, not dealt to devices.
     trained: whether weights, confusion matrix and images are a run's, so that
       the number of updates is realistic.
   """
@@ -84,7 +83,7 @@ class Problem:
   class_counts: np.ndarray
   stage: Stage
   state: TrainState
-  batches: list[HostBatch]
+  batches: list[Batch]
   trained: bool
 
 
@@ -176,24 +175,12 @@ def _parse(fields: Sequence[str]) -> dict[str, Any]:
   return parsed
 
 
-def deal(batch: HostBatch, devices: int) -> HostBatch:
-  """A batch with a leading device axis: images in blocks, slots in turn."""
-
-  def split(name: str, array: np.ndarray) -> np.ndarray:
-    if name.startswith("source_"):
-      dealt = array.reshape((-1, devices, *array.shape[1:]))
-      return dealt.swapaxes(0, 1)
-    return array.reshape((devices, -1, *array.shape[1:]))
-
-  return {name: split(name, array) for name, array in batch.items()}
-
-
-def without_slots(batch: HostBatch) -> HostBatch:
+def without_slots(batch: Batch) -> Batch:
   """The batch as plain training has it."""
-  return {k: v for k, v in batch.items() if not k.startswith("source_")}
+  return batch._replace(sources=None)
 
 
-def on_canvases(batch: HostBatch, side: int | None) -> HostBatch:
+def on_canvases(batch: Batch, side: int | None) -> Batch:
   """The batch as it travels where the device resizes.
 
   The same arithmetic whatever the crops' sizes are, since shapes are static.
@@ -204,19 +191,18 @@ def on_canvases(batch: HostBatch, side: int | None) -> HostBatch:
   """
   if side is None:
     return batch
-  result = dict(batch)
-  for name, extent in (
-    ("image", "image_extent"),
-    ("source_image", "source_extent"),
-  ):
-    if name in batch:
-      images = batch[name]
-      shape = (len(images), side, side, 3)
-      result[name] = np.zeros(shape, np.uint8)
-      result[name][:, : images.shape[1], : images.shape[2]] = images
-      sizes = np.array(images.shape[1:3], np.int32)
-      result[extent] = np.tile(sizes, (len(images), 1))
-  return result
+  sources = batch.sources
+  if sources is not None:
+    sources = sources._replace(image=_crops(sources.image, side))
+  return batch._replace(image=_crops(batch.image, side), sources=sources)
+
+
+def _crops(images: np.ndarray, side: int) -> Crops:
+  """Images in the upper left corners of canvases."""
+  pixels = np.zeros((len(images), side, side, 3), np.uint8)
+  pixels[:, : images.shape[1], : images.shape[2]] = images
+  sizes = np.array(images.shape[1:3], np.int32)
+  return Crops(pixels, np.tile(sizes, (len(images), 1)))
 
 
 def _plan(config, stage: Stage, labels: np.ndarray) -> sampling.EpochPlan:
@@ -238,7 +224,7 @@ def _plan(config, stage: Stage, labels: np.ndarray) -> sampling.EpochPlan:
   )
 
 
-def _random_batch(config, plan, row: int, labels: np.ndarray) -> HostBatch:
+def _random_batch(config, plan, row: int, labels: np.ndarray) -> Batch:
   """Uniform noise with the labels of a plan's batch."""
   size = config.dataset.image_size
   rng = np.random.default_rng([config.seed, row])
@@ -247,7 +233,7 @@ def _random_batch(config, plan, row: int, labels: np.ndarray) -> HostBatch:
   return _batch(plan, row, pixels, labels)
 
 
-def _real_batch(config, plan, row: int, dataset: Dataset) -> HostBatch:
+def _real_batch(config, plan, row: int, dataset: Dataset) -> Batch:
   """Random resized crops of the images of a plan's batch."""
   split = dataset.train
   rows = np.concatenate([plan.indices[row], plan.sources[row]])
@@ -279,16 +265,16 @@ def _pixels(split, index: int) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def _batch(plan, row: int, pixels, labels) -> HostBatch:
+def _batch(plan, row: int, pixels, labels) -> Batch:
   """What `train_step` takes, of the pixels of images and sources."""
   size = plan.indices.shape[1]
-  return {
-    "image": pixels[:size],
-    "label": labels[plan.indices[row]].astype(np.int32),
-    "source_image": pixels[size:],
-    "source_label": labels[plan.sources[row]].astype(np.int32),
-    "source_used": plan.used[row],
-  }
+  sources = Sources(
+    pixels[size:],
+    labels[plan.sources[row]].astype(np.int32),
+    plan.used[row],
+  )
+  label = labels[plan.indices[row]].astype(np.int32)
+  return Batch(pixels[:size], label, sources)
 
 
 def _state(options, config, stage: Stage, class_counts) -> TrainState:

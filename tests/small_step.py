@@ -52,21 +52,6 @@ def make_batch(seed):
   return Batch(image, label, Sources(images(SLOTS), labels(SLOTS), used))
 
 
-def deal(batch, devices):
-  """As the feeder deals: images in blocks, slots in turn."""
-
-  def in_blocks(array):
-    return array.reshape((devices, -1, *array.shape[1:]))
-
-  def in_turn(array):
-    return array.reshape((-1, devices, *array.shape[1:])).swapaxes(0, 1)
-
-  if getattr(batch, "sources", None) is None:
-    return jax.tree.map(in_blocks, batch)
-  dealt = jax.tree.map(in_blocks, batch._replace(sources=None))
-  return dealt._replace(sources=jax.tree.map(in_turn, batch.sources))
-
-
 def over_devices(step, devices, *, out_axes=None):
   """A step mapped over the first devices."""
   return jax.pmap(

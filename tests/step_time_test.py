@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import step_measure, step_problem, step_profiles
 from blt_jax.data import longtail
+from blt_jax.method.train_step import Batch
 from blt_jax.training import build
 from blt_jax.training.stages import build_stages
 from blt_jax.workdir import directory
@@ -161,10 +162,11 @@ def test_fields_and_options_reach_the_configuration():
 
 def test_canvases_hold_the_images_in_their_corner():
   images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
-  batch = step_problem.on_canvases({"image": images}, 8)
-  assert batch["image"].shape == (2, 8, 8, 3)
-  np.testing.assert_array_equal(batch["image"][:, :4, :4], images)
-  np.testing.assert_array_equal(batch["image_extent"], [[4, 4], [4, 4]])
+  batch = Batch(images, np.zeros(2, np.int32))
+  crops = step_problem.on_canvases(batch, 8).image
+  assert crops.pixels.shape == (2, 8, 8, 3)
+  np.testing.assert_array_equal(crops.pixels[:, :4, :4], images)
+  np.testing.assert_array_equal(crops.extents, [[4, 4], [4, 4]])
 
 
 def test_two_devices_make_the_updates_of_one(measured):
@@ -202,8 +204,9 @@ def test_run_gives_its_weights_confusion_and_images(tmp_path):
     np.testing.assert_array_equal, problem.state.params, state.params
   )
   batch = problem.batches[0]
-  assert batch["image"].shape == (32, 8, 8, 3)
-  assert problem.stage.tail[batch["source_label"][batch["source_used"]]].all()
+  assert batch.image.shape == (32, 8, 8, 3)
+  sources = batch.sources
+  assert problem.stage.tail[sources.label[sources.used]].all()
 
 
 def _digit_counts(config):

@@ -127,7 +127,7 @@ def train_step(
   num_images = batch.label.shape[0]
   places = jax.lax.axis_index(axis_name) * num_images + jnp.arange(num_images)
   images = preprocess_fn(_fold_in_each(image_rng, places), batch.image)
-  labels, weights = batch.label, jnp.ones(num_images, jnp.float32)
+  labels, weights = jnp.asarray(batch.label), jnp.ones(num_images, jnp.float32)
   counts, largest = {}, jnp.zeros(())
   if batch.sources is not None:
     num_slots = batch.sources.label.shape[0]

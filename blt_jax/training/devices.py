@@ -7,6 +7,8 @@ import jax
 import ml_collections
 import numpy as np
 
+from blt_jax.method.train_step import Batch, Sources
+
 AXIS = "batch"
 
 
@@ -18,6 +20,32 @@ def over_devices(step: Callable, config, **options: Any) -> Callable:
     in_axes=(None, 0),
     devices=devices_of(config),
     **{"out_axes": None, **options},
+  )
+
+
+def deal(batch: Any, devices: int) -> Any:
+  """Gives each device its share of a batch, on a leading axis.
+
+  Images go to the devices in blocks. Slots are dealt in turn
+  (`train_step.slot_numbers`), because the used ones come first.
+
+  Args:
+    batch: Batch, EvalBatch or Sources, or arrays of images in any tree; the
+      leading axis of each array is a multiple of `devices` long.
+    devices: number of devices.
+  """
+  if isinstance(batch, Sources):
+    return jax.tree.map(
+      lambda array: array.reshape((-1, devices, *array.shape[1:])).swapaxes(
+        0, 1
+      ),
+      batch,
+    )
+  if isinstance(batch, Batch) and batch.sources is not None:
+    dealt = deal(batch._replace(sources=None), devices)
+    return dealt._replace(sources=deal(batch.sources, devices))
+  return jax.tree.map(
+    lambda array: array.reshape((devices, -1, *array.shape[1:])), batch
   )
 
 

@@ -17,6 +17,7 @@ from blt_jax.data.reading.substitutes import Substitutes
 from blt_jax.method.train_step import Batch, EvalBatch, Sources
 from blt_jax.system import processes
 from blt_jax.training import build
+from blt_jax.training import devices as mapping
 from blt_jax.training.stages import Stage
 
 # Fills the slots of a step: (training images int64 [H], used bool [H]).
@@ -100,7 +101,9 @@ class Feeder:
     slots = zip(share.sources, share.used, strict=True)
     plain = self._read(without_slots(plan), crop_scale)
     for batch, (sources, used) in zip(plain, slots, strict=True):
-      yield batch._replace(sources=self._deal_slots(fill(sources, used)))
+      yield batch._replace(
+        sources=mapping.deal(fill(sources, used), self._local)
+      )
 
   def sources(
     self, rows: np.ndarray, *, batch_size: int
@@ -192,7 +195,7 @@ class Feeder:
     with contextlib.closing(batches):
       for step, batch in enumerate(batches):
         self.replaced += counts[step] if counts else 0
-        yield self._dealt(batch)
+        yield mapping.deal(_batch(batch), self._local)
 
   def _read_evaluation(self, split: Split) -> Iterator[EvalBatch]:
     config = self.config
@@ -208,7 +211,7 @@ class Feeder:
       max_pixels=config.dataset.max_pixels,
     )
     for batch in batches:
-      yield EvalBatch(**self._deal(batch))
+      yield mapping.deal(EvalBatch(**batch), self._local)
 
   def _substitutes_of(self, split: Split) -> Substitutes:
     is_validation = split is self.dataset.validation
@@ -222,37 +225,19 @@ class Feeder:
       processes.index(), processes.count(), devices=self.devices
     )
 
-  def _dealt(self, arrays: input_pipeline.Batch) -> Batch:
-    """A batch of the input pipeline, dealt to the devices of this process."""
-    sources = None
-    if "source_label" in arrays:
-      sources = self._deal_slots(
-        Sources(
-          _images(arrays, "source_image", "source_extent"),
-          arrays["source_label"],
-          arrays["source_used"],
-        )
-      )
-    return Batch(
-      image=self._deal(_images(arrays, "image", "image_extent")),
-      label=self._deal(arrays["label"]),
-      sources=sources,
-    )
 
-  def _deal(self, tree: Any) -> Any:
-    """Gives each device of this process a block of the images: [n, ...]."""
-    return jax.tree.map(
-      lambda array: array.reshape((self._local, -1, *array.shape[1:])), tree
+def _batch(arrays: input_pipeline.Batch) -> Batch:
+  """A batch of the input pipeline."""
+  sources = None
+  if "source_label" in arrays:
+    sources = Sources(
+      _images(arrays, "source_image", "source_extent"),
+      arrays["source_label"],
+      arrays["source_used"],
     )
-
-  def _deal_slots(self, tree: Any) -> Any:
-    """Deals slots [n, ...] to the devices in turn (`slot_numbers`)."""
-    return jax.tree.map(
-      lambda array: array.reshape((-1, self._local, *array.shape[1:])).swapaxes(
-        0, 1
-      ),
-      tree,
-    )
+  return Batch(
+    _images(arrays, "image", "image_extent"), arrays["label"], sources
+  )
 
 
 def _images(arrays: input_pipeline.Batch, pixels: str, extents: str) -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 from blt_jax.method import hallucinate, losses, train_step
 from blt_jax.models import Network, classifiers, create_model, efficientnet
+from blt_jax.training.devices import deal
 from blt_jax.training.objective import Objective, build_objective
 from configs import digits_lt
 from tests import small_step
@@ -73,7 +74,7 @@ def _step(devices, *, static=False):
 
 def _run(state, batch, devices=1, **options):
   step = _step(devices, **options)
-  new_state, metrics = step(state, small_step.deal(batch, devices))
+  new_state, metrics = step(state, deal(batch, devices))
   return jax.device_get((new_state.replace(rng=()), metrics))
 
 
@@ -206,7 +207,7 @@ def test_each_image_and_slot_has_its_own_key_for_the_network(state, static):
       )
       return jax.random.key_data(given[0])
 
-    dealt = small_step.deal(batch, devices)
+    dealt = deal(batch, devices)
     return np.asarray(
       jax.pmap(
         step,
@@ -241,9 +242,7 @@ def test_evaluation_keeps_order_and_mask(state, batch, devices):
   )
   mapped = small_step.over_devices(step, devices)
   mask = np.arange(BATCH) < 5
-  dealt = small_step.deal(
-    train_step.EvalBatch(batch.image, batch.label, mask), devices
-  )
+  dealt = deal(train_step.EvalBatch(batch.image, batch.label, mask), devices)
   outputs = jax.device_get(mapped(state, dealt))
   logits = np.asarray(state.logits(batch.image / np.float32(128) - 1))
   np.testing.assert_array_equal(outputs["label"], batch.label)
@@ -301,7 +300,7 @@ def _linear_step(batch, objective, devices=1):
     class_weights=objective.class_weights,
   )
   mapped = small_step.over_devices(step, devices)
-  after, metrics = mapped(state, small_step.deal(batch, devices))
+  after, metrics = mapped(state, deal(batch, devices))
   return state, *jax.device_get((after.replace(rng=()), metrics))
 
 
@@ -370,7 +369,7 @@ def test_evaluation_adjusts_the_logits(state, batch):
   outputs = jax.device_get(
     mapped(
       state,
-      small_step.deal(train_step.EvalBatch(batch.image, batch.label, mask), 1),
+      deal(train_step.EvalBatch(batch.image, batch.label, mask), 1),
     )
   )
   logits = np.asarray(state.logits(batch.image / np.float32(128) - 1))
