@@ -15,7 +15,7 @@ import pathlib
 
 from absl import app, flags
 
-from blt_jax.data.sources import image_lists
+from blt_jax.data.sources import SplitOptions, image_lists
 
 SELECTION_PER_CLASS = 500
 
@@ -64,10 +64,12 @@ def _write_protocol(root: pathlib.Path, folder: pathlib.Path) -> None:
     str(root),
     str(root / "train.txt"),
     test_list=str(root / "test.txt"),
-    profile="exponential",
-    max_per_class=1000,
-    imbalance=100.0,
-    validation_per_class=50,
+    options=SplitOptions(
+      profile="exponential",
+      max_per_class=1000,
+      imbalance=100.0,
+      validation_per_class=50,
+    ),
   )
   folder.mkdir(parents=True, exist_ok=True)
   for part in ("train", "validation", "test"):

@@ -205,11 +205,10 @@ def _grouped(items):
 
 def _our_batches(files: list[pathlib.Path], cores: int, *, resized: bool):
   from blt_jax.data import device_resize, input_pipeline, sampling
-  from blt_jax.data.dataset import Split
-  from blt_jax.data.paths import Paths
+  from blt_jax.data.dataset import Split, path_array
 
   labels = np.zeros(len(files), int)
-  split = Split(labels, paths=Paths.of([str(path) for path in files]))
+  split = Split(labels, paths=path_array(str(path) for path in files))
   steps = _IMAGES.value // BATCH + 2
   indices = np.arange(steps * BATCH).reshape(steps, BATCH) % len(files)
   none = indices[:, :0]

@@ -99,7 +99,7 @@ FLAGS = [
     nothing,
     "--mode=check_data --config=configs/image_folder.py"
     " --config.dataset.root=images --output=found.csv",
-    ("root = 'images'", "allowed: an existing folder"),
+    ("root is 'images'", "expected an existing folder"),
   ),
 ]
 

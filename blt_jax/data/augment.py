@@ -31,7 +31,7 @@ def augment(
 ) -> jax.Array:
   """Flips, rotates and jitters every image by draws of its own.
 
-  The training augmentation of algorithm.md without its crop: horizontal flip,
+  The training augmentation without its crop (docs/method.md): horizontal flip,
   rotation by U(-rotation, rotation), then brightness, contrast and saturation
   in random order, each by a factor of U(max(0, 1 - strength), 1 + strength).
   An operation of strength 0 is left out of the program.

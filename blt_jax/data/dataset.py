@@ -1,16 +1,10 @@
-"""What every source returns, and how a pool of images is cut into splits."""
+"""The types of a data set: images, splits, and the three splits together."""
 
 import dataclasses
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
-
-from blt_jax.data import longtail
-from blt_jax.data.paths import Paths
-
-_log = logging.getLogger(__name__)
 
 
 class Records(Protocol):
@@ -57,13 +51,14 @@ class Split:
   Attributes:
     labels: int32 [n].
     images: uint8 [n, h, w, 3], RGB.
-    paths: [n] file names; any sequence of strings is kept as Paths.
+    paths: strings [n], names of image files, as `path_array` makes them; any
+      sequence of strings is accepted.
     records: n encoded images with random access.
   """
 
   labels: np.ndarray
   images: np.ndarray | None = None
-  paths: Paths | None = None
+  paths: np.ndarray | None = None
   records: Records | None = None
 
   def __post_init__(self):
@@ -74,16 +69,16 @@ class Split:
     ]
     if len(held) != 1:
       raise ValueError(
-        f"Split: {len(held)} of images, paths and records are given;"
-        " allowed: exactly one"
+        f"Split: {len(held)} of images, paths and records are given; expected"
+        " exactly one"
       )
     object.__setattr__(self, "labels", np.asarray(self.labels, np.int32))
     if self.paths is not None:
-      object.__setattr__(self, "paths", Paths.of(self.paths))
+      object.__setattr__(self, "paths", path_array(self.paths))
     if len(held[0]) != len(self.labels):
       raise ValueError(
-        f"Split: {len(self.labels)} labels for {len(held[0])} images;"
-        " allowed: as many labels as images"
+        f"Split: {len(self.labels)} labels are given; expected one for each of"
+        f" the {len(held[0])} images"
       )
 
   def __len__(self) -> int:
@@ -140,178 +135,21 @@ def _select(records: Records, indices: np.ndarray) -> Selection:
   return Selection(records, np.arange(len(records))[indices])
 
 
-def string_array(strings) -> np.ndarray:
-  """An array of variable-width strings."""
-  return np.asarray(strings, dtype=np.dtypes.StringDType())
-
-
-def assemble(
-  name: str,
-  class_names: Sequence[str],
-  *,
-  train: Split,
-  validation: Split | None,
-  test: Split | None,
-  profile: str,
-  max_per_class: int,
-  imbalance: float,
-  validation_per_class: int,
-  split_seed: int,
-  drop_below: int = 0,
-) -> Dataset:
-  """Makes the training pool long-tailed and fills in the missing splits.
+def path_array(names: Iterable[str]) -> np.ndarray:
+  """File names as an array of NumPy's strings of variable width.
 
   Args:
-    name: of the data set.
-    class_names: [C].
-    train: the pool that training (and held-out validation) images come from.
-    validation: None: validation_per_class images of each class are taken from
-      what training leaves over.
-    test: None: the validation split is the test split as well.
-    profile: of the class counts, see longtail.profile_counts.
-    max_per_class: size of the largest class; 0 means as large as possible.
-    imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: 1 or more; unused when validation is given.
-    split_seed: of the choice of images.
-    drop_below: drops classes that keep fewer training images than this after
-      the hold-out, from every split, and numbers the others anew; 0 drops none.
+    names: n file names. Python writes the bytes of a name that is not UTF-8 as
+      surrogates, which StringDType refuses: with such a name the array holds
+      Python's strings. Both kinds of array give and take the same strings.
 
   Returns:
-    The Dataset.
-
-  Raises:
-    ValueError: a class lacks images, or there is no validation.
+    [n] of StringDType, or of objects (str).
   """
-  if validation is not None:
-    validation_per_class = 0
-  elif not validation_per_class:
-    raise ValueError(
-      "validation_per_class = 0 with no validation split given; allowed: 1 or"
-      " more, or a validation split"
-    )
-  if drop_below:
-    class_names, train, (validation, test) = drop_small_classes(
-      class_names,
-      train,
-      others=(validation, test),
-      minimum=drop_below + validation_per_class,
-    )
-  check_every_class(train.labels, class_names)
-  train, held = _cut(
-    train,
-    class_names,
-    profile=profile,
-    max_per_class=max_per_class,
-    imbalance=imbalance,
-    validation_per_class=validation_per_class,
-    split_seed=split_seed,
-  )
-  validation = held if validation is None else validation
-  if not len(validation):
-    raise ValueError(
-      f"validation_per_class = {validation_per_class}, but max_per_class ="
-      f" {max_per_class} leaves no image over for validation; allowed: a"
-      " smaller max_per_class"
-    )
-  test = validation if test is None else test
-  return Dataset(name, tuple(class_names), train, validation, test)
-
-
-def _cut(
-  pool: Split,
-  class_names: Sequence[str],
-  *,
-  profile: str,
-  max_per_class: int,
-  imbalance: float,
-  validation_per_class: int,
-  split_seed: int,
-) -> tuple[Split, Split]:
-  """(training images, images held out for validation) of a pool."""
-  if profile == "natural" and not max_per_class:
-    if not validation_per_class:
-      # Without a look at each of millions of images.
-      return pool, pool.take(np.arange(0))
-    remaining, held = longtail.hold_out(
-      pool.labels,
-      validation_per_class,
-      seed=split_seed,
-      class_names=class_names,
-    )
-    return pool.take(remaining), pool.take(held)
-  available = np.bincount(pool.labels) - validation_per_class
-  counts = longtail.profile_counts(
-    np.maximum(available, 1),
-    profile=profile,
-    max_per_class=max_per_class,
-    imbalance=imbalance,
-  )
-  remaining, held = longtail.long_tail_split(
-    pool.labels,
-    counts,
-    validation_per_class=validation_per_class,
-    seed=split_seed,
-    class_names=class_names,
-  )
-  return pool.take(remaining), pool.take(held)
-
-
-def check_every_class(labels: np.ndarray, class_names: Sequence[str]) -> None:
-  """Raises ValueError if a class has no image; the message names it."""
-  counts = np.bincount(labels, minlength=len(class_names))
-  empty = np.flatnonzero(counts == 0)
-  if len(empty):
-    c = int(empty[0])
-    raise ValueError(
-      f"class {c} ({class_names[c]}) has no training image; allowed: 1 or more."
-      f" {len(empty)} such classes of {len(class_names)}"
-    )
-
-
-def drop_small_classes(
-  class_names: Sequence[str],
-  train: Split,
-  *,
-  others: Sequence[Split | None],
-  minimum: int,
-) -> tuple[tuple[str, ...], Split, list[Split | None]]:
-  """Drops classes with few training images from every split.
-
-  The classes that stay are numbered anew in their order; what is dropped is
-  logged. (iNaturalist 2018: algorithm.md, Where the sources disagree.)
-
-  Args:
-    class_names: [C].
-    train: the pool of training images.
-    others: further splits; None entries stay None.
-    minimum: images that a class needs in the pool to stay.
-
-  Returns:
-    (class_names, train, others) of the classes that stay.
-
-  Raises:
-    ValueError: no class stays.
-  """
-  counts = np.bincount(train.labels, minlength=len(class_names))
-  keep = counts >= minimum
-  if not np.any(keep):
-    raise ValueError(
-      f"no class has the {minimum} training images that it needs to stay; the"
-      f" largest has {np.max(counts)}"
-    )
-  _log.warning(
-    "dropped %d of %d classes with fewer than %d training images (%d images)",
-    np.sum(~keep),
-    len(keep),
-    minimum,
-    np.sum(counts[~keep]),
-  )
-  names = tuple(np.asarray(class_names, object)[keep])
-  kept = [split and _keep_classes(split, keep) for split in others]
-  return names, _keep_classes(train, keep), kept
-
-
-def _keep_classes(split: Split, keep: np.ndarray) -> Split:
-  renumbered = np.cumsum(keep) - 1
-  stays = split.take(np.flatnonzero(keep[split.labels]))
-  return dataclasses.replace(stays, labels=renumbered[stays.labels])
+  if isinstance(names, np.ndarray) and names.dtype.kind in "TO":
+    return names
+  names = list(names)
+  try:
+    return np.array(names, dtype=np.dtypes.StringDType())
+  except UnicodeEncodeError:
+    return np.array(names, dtype=object)

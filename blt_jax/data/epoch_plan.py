@@ -80,8 +80,8 @@ class EpochPlan:
     batch = _columns("batch_size", self.indices, process_index, process_count)
     if self.sources.shape[1] % devices:
       raise ValueError(
-        f"capacity = {self.sources.shape[1]}; allowed: a multiple of the number"
-        f" of devices, {devices}"
+        f"capacity is {self.sources.shape[1]}; expected a multiple of the"
+        f" number of devices, {devices}"
       )
     slots = _slot_columns(
       self.sources.shape[1], (process_index, process_count), devices
@@ -108,7 +108,7 @@ class EpochPlan:
       ValueError: first_step is out of range.
     """
     if not 0 <= first_step <= len(self):
-      raise ValueError(f"first_step = {first_step}; allowed: 0 to {len(self)}")
+      raise ValueError(f"first_step is {first_step}; expected 0 to {len(self)}")
     return dataclasses.replace(
       self,
       indices=self.indices[first_step:],
@@ -156,7 +156,7 @@ def _columns(name: str, array, process_index: int, process_count: int) -> slice:
   width, rest = divmod(array.shape[1], process_count)
   if rest or not 0 <= process_index < process_count:
     raise ValueError(
-      f"{name} = {array.shape[1]}; allowed: a multiple of the number of"
+      f"{name} is {array.shape[1]}; expected a multiple of the number of"
       f" processes, {process_count} (this one has number {process_index})"
     )
   return slice(process_index * width, (process_index + 1) * width)

@@ -1,4 +1,4 @@
-"""Long-tailed class counts, shot groups and splits (algorithm.md)."""
+"""Long-tailed class counts, shot groups and splits."""
 
 import logging
 from collections.abc import Sequence
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 _log = logging.getLogger(__name__)
+
+PROFILES = ("natural", "exponential", "step")
+"""Shapes of the class counts that profile_counts knows."""
 
 
 def exponential_counts(
@@ -81,15 +84,16 @@ def profile_counts(
     imbalance: largest over smallest class, >= 1; unused by "natural".
 
   Returns:
-    int64 [C]. A profile may ask for more than is available: the split checks.
+    int64 [C]. A profile may ask for more images than there are, which
+      long_tail_split refuses.
 
   Raises:
     ValueError: unknown profile, or an argument is out of its range.
   """
   if max_per_class < 0:
     raise ValueError(
-      f"max_per_class = {max_per_class};"
-      " allowed: 0 (as many as there are) or more"
+      f"max_per_class is {max_per_class}; expected 0 (as many as there are) or"
+      " more"
     )
   if profile == "natural":
     limit = max_per_class or np.iinfo(np.int64).max
@@ -97,7 +101,7 @@ def profile_counts(
   shapes = {"exponential": exponential_counts, "step": step_counts}
   if profile not in shapes:
     raise ValueError(
-      f"profile = {profile!r}; allowed: 'natural', 'exponential', 'step'"
+      f"profile is {profile!r}; expected one of {', '.join(PROFILES)}"
     )
   largest = max_per_class or int(np.min(available))
   return shapes[profile](largest, imbalance, len(available))
@@ -127,7 +131,8 @@ def shot_groups(
   """
   if not 0 <= few_up_to <= many_above:
     raise ValueError(
-      f"few_up_to = {few_up_to}; allowed: 0 to many_above = {many_above}"
+      f"few_up_to is {few_up_to}; expected 0 to {many_above}, which many_above"
+      " is"
     )
   counts = np.asarray(class_counts)
   many, few = counts > many_above, counts <= few_up_to
@@ -160,7 +165,7 @@ def hold_out(
   _check_enough(
     counts,
     needed,
-    f"{per_class} held out for validation or test and 1 left; hold out fewer",
+    f"to hold {per_class} out and keep 1; hold out fewer",
     class_names,
   )
   held = _rank_in_class(labels, seed) >= counts[labels] - per_class
@@ -178,10 +183,10 @@ def long_tail_split(
   """Cuts a long-tailed training set and a balanced validation set from a pool.
 
   Validation holds the images that `hold_out` takes with the same seed, whatever
-  the profile is, so runs with different profiles are validated on the same
-  images; a smaller profile is a subset of a larger one. A class whose profile
-  leaves fewer images over than that validates on those (CIFAR-10-LT at its full
-  5000 images leaves none of class 0); which ones do is logged.
+  the profile is. So runs with different profiles are validated on the same
+  images, and a smaller profile is a subset of a larger one. Where the profile
+  leaves fewer images of a class over, validation has those (CIFAR-10-LT with
+  all 5000 images of class 0 leaves none of it); the log says so.
 
   Args:
     labels: int [n], 0 <= label < C, the pool.
@@ -202,12 +207,12 @@ def long_tail_split(
     c = int(np.argmax(counts < 1))
     raise ValueError(
       f"{_class_title(c, class_names)} gets {counts[c]} training images from"
-      " the profile; allowed: 1 or more (raise max_per_class or lower"
+      " the profile; expected 1 or more (raise max_per_class or lower"
       " imbalance)"
     )
   pool = np.bincount(labels, minlength=len(counts))
   _check_enough(
-    pool, counts, "the profile's count; lower max_per_class", class_names
+    pool, counts, "by the profile; lower max_per_class", class_names
   )
   first_held = np.maximum(pool - validation_per_class, counts)
   short = pool - first_held < validation_per_class
@@ -228,11 +233,11 @@ def long_tail_split(
 
 def _check_profile(max_count, imbalance, num_classes) -> None:
   if max_count < 1:
-    raise ValueError(f"max_count = {max_count}; allowed: 1 or more")
+    raise ValueError(f"max_count is {max_count}; expected 1 or more")
   if not 1 <= imbalance < np.inf:
-    raise ValueError(f"imbalance = {imbalance}; allowed: 1 or more, finite")
+    raise ValueError(f"imbalance is {imbalance}; expected 1 or more, finite")
   if num_classes < 1:
-    raise ValueError(f"num_classes = {num_classes}; allowed: 1 or more")
+    raise ValueError(f"num_classes is {num_classes}; expected 1 or more")
 
 
 def _floor(values: np.ndarray) -> np.ndarray:
@@ -256,8 +261,8 @@ def _check_enough(available, needed, wanted, class_names) -> None:
   if np.any(short):
     c = int(np.argmax(short))
     raise ValueError(
-      f"{_class_title(c, class_names)} has {available[c]} images;"
-      f" needed: {needed[c]} ({wanted}). {int(np.sum(short))} such classes"
+      f"{_class_title(c, class_names)} has {available[c]} images; expected"
+      f" {needed[c]} or more {wanted} ({int(np.sum(short))} such classes)"
     )
 
 

@@ -33,7 +33,7 @@ def class_probabilities(class_counts: np.ndarray, gamma: float) -> np.ndarray:
   """Probability that a draw of the gamma-balanced sampler is of each class.
 
   p_c = n_c^(1 - gamma) / sum_k n_k^(1 - gamma): image i is drawn with
-  probability proportional to n_{y_i}^(-gamma) (algorithm.md, The balancer).
+  probability proportional to n_{y_i}^(-gamma) (docs/method.md).
 
   Args:
     class_counts: int [C], >= 0; a class without images has probability 0.
@@ -53,9 +53,11 @@ def class_probabilities(class_counts: np.ndarray, gamma: float) -> np.ndarray:
   """
   counts = np.asarray(class_counts, np.float64)
   if not np.isfinite(gamma):
-    raise ValueError(f"gamma = {gamma}; allowed: any finite number")
+    raise ValueError(f"gamma is {gamma}; expected any finite number")
   if np.any(counts < 0) or not np.any(counts > 0):
-    raise ValueError("class_counts: allowed: 0 or more each, not all 0")
+    raise ValueError(
+      f"class_counts is {counts}; expected 0 or more each, not all 0"
+    )
   logs = (1 - gamma) * np.log(np.where(counts > 0, counts, 1))
   logs = np.where(counts > 0, logs, -np.inf)
   weights = np.exp(logs - np.max(logs))
@@ -82,9 +84,9 @@ def num_hallucinations(
     ValueError: p or rounding is not allowed.
   """
   if not 0 <= p <= 1:
-    raise ValueError(f"p = {p}; allowed: 0 to 1")
+    raise ValueError(f"p is {p}; expected 0 to 1")
   if rounding not in ("ceil", "floor"):
-    raise ValueError(f"rounding = {rounding!r}; allowed: 'ceil', 'floor'")
+    raise ValueError(f"rounding is {rounding!r}; expected 'ceil' or 'floor'")
   share = Fraction(str(float(p)))
   shares, whole = share.numerator, share.denominator
   extra = whole - 1 if rounding == "ceil" else 0
@@ -146,8 +148,7 @@ def epoch_plan(
   """Draws an epoch: floor(N / B) batches and their hallucination slots.
 
   Every epoch is drawn from its own key, so none depends on another, and the
-  batches are the same with and without hallucination (algorithm.md, One BLT
-  batch, steps 1, 2 and 4).
+  batches are the same with and without hallucination (docs/method.md).
 
   Args:
     labels: int [N], 0 <= label, of the training images.
@@ -168,7 +169,7 @@ def epoch_plan(
   labels = np.asarray(labels)
   if not 1 <= batch_size <= len(labels):
     raise ValueError(
-      f"batch_size = {batch_size}; allowed: 1 to {len(labels)}, the number of"
+      f"batch_size is {batch_size}; expected 1 to {len(labels)}, the number of"
       " training images"
     )
   key = (seed, stage, epoch)
@@ -233,12 +234,12 @@ def _draw_slots(pool, indices, key, hallucinate):
   slots, tail = hallucinate.capacity, np.asarray(hallucinate.tail)
   if not 0 <= slots <= batch_size:
     raise ValueError(
-      f"capacity = {slots}; allowed: 0 to batch_size = {batch_size}"
+      f"capacity is {slots}; expected 0 to {batch_size}, the batch size"
     )
   if len(tail) < len(pool.counts):
     raise ValueError(
-      f"tail: {len(tail)} classes; allowed: {len(pool.counts)} or more, as many"
-      " as the labels have"
+      f"tail has {len(tail)} classes; expected {len(pool.counts)} or more, as"
+      " many as the labels have"
     )
   chosen, tail_draws = _choose(
     pool, indices, tail, rng=generator(*key, Stream.CHOICE), slots=slots

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from blt_jax.data import longtail
-from blt_jax.data.checks.advice import printable
+from blt_jax.data.text import printable
 from blt_jax.method.metrics import GROUPS
 
 FILE = "README.md"

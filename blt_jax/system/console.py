@@ -12,8 +12,8 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from blt_jax.data.checks.advice import printable
 from blt_jax.data.reading.tf_reader import tensorflow
+from blt_jax.data.text import printable
 from blt_jax.method.metrics import GROUPS
 from blt_jax.system import processes
 

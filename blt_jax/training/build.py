@@ -1,7 +1,7 @@
 """From a configuration to the parts of a run, which take plain arguments."""
 
+import dataclasses
 import functools
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,14 +24,6 @@ from blt_jax.training.stages import Stage, rate_scale
 # kernels takes the time and not the images.
 _NARROWEST = 4
 
-# Fields of the data set that a source can't do without.
-_NEEDED = {
-  "npz": ("root",),
-  "image_list": ("root", "train_list"),
-  "image_folder": ("root",),
-  "inaturalist": ("root", "train_list"),
-}
-
 
 def build_dataset(config: ml_collections.ConfigDict) -> Dataset:
   """Finds the images of a configuration and splits them.
@@ -40,60 +32,18 @@ def build_dataset(config: ml_collections.ConfigDict) -> Dataset:
     ValueError: when something is missing or malformed; names it.
   """
   dataset = config.dataset
-  for field in _NEEDED.get(dataset.source, ()):
-    if not dataset[field]:
-      raise ValueError(
-        f"config.dataset.{field} is ''; the source {dataset.source} needs it."
-      )
-  options = {
-    "profile": dataset.profile,
-    "max_per_class": dataset.max_per_class,
-    "imbalance": dataset.imbalance,
-    "validation_per_class": dataset.validation_per_class,
-    "split_seed": dataset.split_seed,
-  }
-  if dataset.source == "tfds":
-    return sources.load_tfds(
-      dataset.name,
-      data_dir=dataset.root or None,
-      manual_dir=dataset.manual_dir or None,
-      **options,
-    )
-  if dataset.source == "digits":
-    return sources.load_digits_lt(**options)
-  options["name"] = dataset.name
-  if dataset.source == "npz":
-    return sources.load_npz(dataset.root, **options)
-  if dataset.source == "image_folder":
-    return sources.load_image_folder(
-      dataset.root, test_per_class=dataset.test_per_class, **options
-    )
-  options["class_names_file"] = _list_path(dataset, "class_names")
-  options["drop_below"] = dataset.drop_below
-  train_list = _list_path(dataset, "train_list")
-  test_list = _list_path(dataset, "test_list")
-  if dataset.source == "inaturalist":
-    return sources.load_inaturalist(
-      dataset.root, train_list, test_json=test_list, **options
-    )
-  return sources.load_image_lists(
-    dataset.root,
-    train_list,
-    validation_list=_list_path(dataset, "validation_list"),
-    test_list=test_list,
-    class_folders=dataset.class_folders,
-    flat_folders=dataset.flat_folders,
-    **options,
+
+  def fields(kind):
+    """An object of a dataclass whose fields are named as in the config."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: getattr(dataset, name) for name in names})
+
+  return sources.load(
+    dataset.source,
+    dataset.name,
+    files=fields(sources.SourceFiles),
+    options=fields(sources.SplitOptions),
   )
-
-
-def _list_path(dataset: ml_collections.ConfigDict, field: str) -> str:
-  """A list's path: as it is given, or else under the root."""
-  path = dataset[field]
-  under_root = os.path.join(dataset.root, path)
-  if path and not os.path.exists(path) and os.path.exists(under_root):
-    return under_root
-  return path
 
 
 def build_model(

@@ -245,16 +245,16 @@ def test_finished_plan_gives_no_batch(split):
 @pytest.mark.parametrize(
   "options, message",
   [
-    ({"image_size": 0}, "image_size = 0; allowed: 1 or more"),
-    ({"canvas": 7}, "canvas = 7; allowed: image_size = 8 or more"),
+    ({"image_size": 0}, "image_size = 0; expected 1 or more"),
+    ({"canvas": 7}, "canvas = 7; expected image_size = 8 or more"),
     (
       {"crop_scale": (0.0, 1.0)},
-      r"crop_scale = \(0.0, 1.0\); allowed: 0 < low",
+      r"crop_scale = \(0.0, 1.0\); expected 0 < low",
     ),
     ({"source_crop_scale": (0.5, 1.5)}, r"^source_crop_scale = \(0.5, 1.5\)"),
     (
       {"crop_ratio": (2.0, 1.0)},
-      r"crop_ratio = \(2.0, 1.0\); allowed: 0 < low",
+      r"crop_ratio = \(2.0, 1.0\); expected 0 < low",
     ),
   ],
 )
@@ -266,7 +266,7 @@ def test_bad_training_options_are_named_at_once(arrays, options, message):
 
 
 def test_number_of_threads_is_checked(files):
-  with pytest.raises(ValueError, match="num_threads = 0; allowed: 1 or more"):
+  with pytest.raises(ValueError, match="num_threads = 0; expected 1 or more"):
     input_pipeline.train_batches(files, _plan(), image_size=8, num_threads=0)
 
 
@@ -322,9 +322,9 @@ def test_evaluation_enlarges_tiny_images():
 @pytest.mark.parametrize(
   "options, message",
   [
-    ({"resize_size": 20}, "resize_size = 20; allowed: image_size = 24 or more"),
-    ({"process_count": 3}, "batch_size = 8; allowed: a multiple .* 3"),
-    ({"image_size": -1}, "image_size = -1; allowed: 1 or more"),
+    ({"resize_size": 20}, "resize_size = 20; expected image_size = 24 or more"),
+    ({"process_count": 3}, "batch_size = 8; expected a multiple .* 3"),
+    ({"image_size": -1}, "image_size = -1; expected 1 or more"),
   ],
 )
 def test_bad_evaluation_options_are_named(arrays, options, message):

@@ -53,7 +53,7 @@ def test_class_without_images_is_never_drawn():
 
 @pytest.mark.parametrize("gamma", [float("nan"), float("inf")])
 def test_gamma_must_be_finite(gamma):
-  with pytest.raises(ValueError, match="gamma = .*; allowed: any finite"):
+  with pytest.raises(ValueError, match="gamma is .*; expected any finite"):
     sampling.class_probabilities(np.array([4, 1]), gamma)
 
 
@@ -281,10 +281,10 @@ def test_num_hallucinations_takes_p_as_written(p, draws, ceil, floor):
 @pytest.mark.parametrize(
   "options, message",
   [
-    ({"p": 1.5}, "p = 1.5; allowed: 0 to 1"),
-    ({"p": float("nan")}, "p = nan; allowed: 0 to 1"),
-    ({"rounding": "up"}, "rounding = 'up'; allowed: 'ceil', 'floor'"),
-    ({"slots": 33}, "capacity = 33; allowed: 0 to batch_size = 32"),
+    ({"p": 1.5}, "p is 1.5; expected 0 to 1"),
+    ({"p": float("nan")}, "p is nan; expected 0 to 1"),
+    ({"rounding": "up"}, "rounding is 'up'; expected 'ceil' or 'floor'"),
+    ({"slots": 33}, "capacity is 33; expected 0 to 32, the batch size"),
   ],
 )
 def test_plan_rejects_bad_hallucination_settings(options, message):
@@ -295,7 +295,7 @@ def test_plan_rejects_bad_hallucination_settings(options, message):
 @pytest.mark.parametrize("batch_size", [0, 5])
 def test_batch_must_fit_the_training_set(batch_size):
   with pytest.raises(
-    ValueError, match=rf"batch_size = {batch_size}; .* 1 to 4"
+    ValueError, match=rf"batch_size is {batch_size}; .* 1 to 4"
   ):
     sampling.epoch_plan(
       np.zeros(4, int), seed=0, stage=1, epoch=0, batch_size=batch_size
@@ -304,7 +304,9 @@ def test_batch_must_fit_the_training_set(batch_size):
 
 def test_tail_mask_must_cover_the_labels():
   short = sampling.HallucinationPlan(FEW[:5], 0.25, 4)
-  with pytest.raises(ValueError, match="tail: 5 classes; allowed: 8 or more"):
+  with pytest.raises(
+    ValueError, match="tail has 5 classes; expected 8 or more"
+  ):
     sampling.epoch_plan(
       LABELS, seed=0, stage=2, epoch=0, batch_size=32, hallucinate=short
     )
@@ -312,16 +314,16 @@ def test_tail_mask_must_cover_the_labels():
 
 def test_shards_must_divide_batch_and_slots():
   plan = _plan(slots=8)
-  with pytest.raises(ValueError, match="batch_size = 32; .* multiple .* 3"):
+  with pytest.raises(ValueError, match="batch_size is 32; .* multiple .* 3"):
     plan.shard(0, 3)
   odd = dataclasses.replace(plan, sources=plan.sources[:, :7])
-  with pytest.raises(ValueError, match="capacity = 7; .* multiple .* 2"):
+  with pytest.raises(ValueError, match="capacity is 7; .* multiple .* 2"):
     odd.shard(0, 2)
 
 
 def test_tail_must_start_inside_the_plan():
   plan = _plan()
-  with pytest.raises(ValueError, match="first_step = 99; allowed: 0 to"):
+  with pytest.raises(ValueError, match="first_step is 99; expected 0 to"):
     plan.tail(99)
 
 

@@ -1,10 +1,11 @@
-"""What the sizes of a data set's classes mean for what is measured on it."""
+"""Advice about a data set whose classes are too small, or all of one size."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from blt_jax.data import longtail
+from blt_jax.data.text import printable
 
 # Few-shot images in a split below which its few-shot accuracy is remarked on.
 _ENOUGH = 100
@@ -67,11 +68,6 @@ def standard_error(images: np.ndarray) -> float:
     Percentage points.
   """
   return float(50.0 / len(images) * np.sqrt(np.sum(1.0 / images)))
-
-
-def printable(name: str) -> str:
-  """A name for a terminal: what can't be printed becomes a question mark."""
-  return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def _groups(

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from blt_jax.data.checks.advice import printable
 from blt_jax.data.checks.check import Scan
 from blt_jax.data.checks.findings import Finding, Report
+from blt_jax.data.text import printable
 
 _LISTED = 20
 _CLASSES_LISTED = 3

@@ -10,8 +10,8 @@ from typing import Any, cast
 import numpy as np
 
 from blt_jax.data.dataset import Split
-from blt_jax.data.paths import Paths, as_text
 from blt_jax.data.reading.tf_reader import Block, Reader, UnreadableError
+from blt_jax.data.text import as_text
 
 _log = logging.getLogger(__name__)
 
@@ -181,14 +181,14 @@ class Substitutes:
 
   def _title(self, row: int) -> str:
     if self._split.records is None:
-      return as_text(cast(Paths, self._split.paths)[row])
+      return as_text(cast(np.ndarray, self._split.paths)[row])
     return self._split.records.name(row)
 
 
 def sources(split: Split, rows: np.ndarray) -> np.ndarray:
   """What a Reader takes for some rows: bytes, paths or contents, object [n]."""
   if split.records is None:
-    paths = cast(Paths, split.paths)[rows]
+    paths = cast(np.ndarray, split.paths)[rows]
     # Names need not be UTF-8.
     return np.array([os.fsencode(path) for path in paths], object)
   contents = np.empty(len(rows), object)

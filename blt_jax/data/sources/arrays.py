@@ -1,44 +1,23 @@
-"""Where images come from: one loader a source, each returning a Dataset.
+"""Data sets from arrays in memory."""
 
-Sources in memory and TFDS are here. image_lists.py, image_files.py (folders)
-and inaturalist.py hold the rest, which can be called from here as well.
-"""
-
-import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from blt_jax.data import longtail
-from blt_jax.data.dataset import Dataset, Split, assemble
-from blt_jax.data.sources import tfds_records
-from blt_jax.data.sources.image_folders import load_image_folder
-from blt_jax.data.sources.image_lists import load_image_lists
-from blt_jax.data.sources.inaturalist import load_inaturalist
-from blt_jax.data.sources.npz import read_npz
+from blt_jax.data.dataset import Dataset, Split
+from blt_jax.data.sources.splits import NATURAL, SplitOptions, assemble
 
-__all__ = [
-  "Dataset",
-  "Split",
-  "from_arrays",
-  "load_digits_lt",
-  "load_image_folder",
-  "load_image_lists",
-  "load_inaturalist",
-  "load_npz",
-  "load_tfds",
-]
+DIGITS_LT = SplitOptions(
+  profile="exponential",
+  max_per_class=120,
+  imbalance=24.0,
+  validation_per_class=20,
+)
+"""The options of the long-tailed digits that the examples train on."""
 
 
-def load_digits_lt(
-  *,
-  max_per_class: int = 120,
-  imbalance: float = 24.0,
-  validation_per_class: int = 20,
-  profile: str = "exponential",
-  split_seed: int = 0,
-) -> Dataset:
+def load_digits_lt(options: SplitOptions = DIGITS_LT) -> Dataset:
   """scikit-learn's handwritten digits, made long-tailed.
 
   1,797 real 8 x 8 images that come with scikit-learn. Validation and test are
@@ -46,17 +25,14 @@ def load_digits_lt(
   can give beside the others: 34 with the defaults.
 
   Args:
-    max_per_class: training images of the largest class, 1..153.
-    imbalance: largest over smallest class, >= 1.
-    validation_per_class: >= 1.
-    profile: "exponential" or "step".
-    split_seed: of the choice of images.
+    options: see SplitOptions; max_per_class and validation_per_class are 1 or
+      more, and 173 together at most.
 
   Returns:
     The Dataset; images are uint8 [n, 8, 8, 3].
 
   Raises:
-    ValueError: no test image would be left, or an argument is not allowed.
+    ValueError: no test image would be left.
   """
   from sklearn.datasets import load_digits
 
@@ -64,25 +40,23 @@ def load_digits_lt(
   grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
   pool = Split(digits.target, np.repeat(grey[..., None], 3, axis=-1))
   smallest = int(np.min(np.bincount(pool.labels)))
-  test_per_class = smallest - max_per_class - validation_per_class
-  if max_per_class < 1 or test_per_class < 1:
+  largest, held_out = options.max_per_class, options.validation_per_class
+  test_per_class = smallest - largest - held_out
+  if largest < 1 or test_per_class < 1:
     raise ValueError(
-      f"max_per_class = {max_per_class} with validation_per_class ="
-      f" {validation_per_class}; allowed: 1 or more,"
-      f" and {smallest - 1} together"
+      f"max_per_class is {largest} and validation_per_class is {held_out};"
+      f" expected 1 or more each and at most {smallest - 1} together"
     )
-  rest, test = longtail.hold_out(pool.labels, test_per_class, seed=split_seed)
+  rest, test = longtail.hold_out(
+    pool.labels, test_per_class, seed=options.split_seed
+  )
   return assemble(
     "digits_lt",
     [str(name) for name in digits.target_names],
     train=pool.take(rest),
     validation=None,
     test=pool.take(test),
-    profile=profile,
-    max_per_class=max_per_class,
-    imbalance=imbalance,
-    validation_per_class=validation_per_class,
-    split_seed=split_seed,
+    options=options,
   )
 
 
@@ -96,11 +70,7 @@ def from_arrays(
   test_labels: np.ndarray | None = None,
   class_names: Sequence[str] | None = None,
   name: str = "arrays",
-  profile: str = "natural",
-  max_per_class: int = 0,
-  imbalance: float = 100.0,
-  validation_per_class: int = 0,
-  split_seed: int = 0,
+  options: SplitOptions = NATURAL,
 ) -> Dataset:
   """A data set from arrays in memory.
 
@@ -114,11 +84,7 @@ def from_arrays(
     test_labels: as train_labels; None with test_images.
     class_names: [C]; None names classes by number, as many as training has.
     name: of the data set.
-    profile: of the class counts, see longtail.profile_counts.
-    max_per_class: size of the largest class; 0 means as large as possible.
-    imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: images a class held out; 0 with a validation split.
-    split_seed: of the choice of images.
+    options: see SplitOptions.
 
   Returns:
     The Dataset.
@@ -127,193 +93,78 @@ def from_arrays(
     ValueError: an array has the wrong type, shape, length or labels, or a class
       lacks images.
   """
-  train = _array_split("train", train_images, train_labels)
+  train = array_split("train", train_images, train_labels)
   validation = _optional_split(
     "validation", validation_images, validation_labels
   )
   test = _optional_split("test", test_images, test_labels)
   if class_names is None:
     class_names = [str(c) for c in range(int(np.max(train.labels)) + 1)]
-  _check_labels("train", train, len(class_names))
-  _check_labels("validation", validation, len(class_names))
-  _check_labels("test", test, len(class_names))
+  check_labels("train", train, len(class_names))
+  check_labels("validation", validation, len(class_names))
+  check_labels("test", test, len(class_names))
   return assemble(
     name,
     class_names,
     train=train,
     validation=validation,
     test=test,
-    profile=profile,
-    max_per_class=max_per_class,
-    imbalance=imbalance,
-    validation_per_class=validation_per_class,
-    split_seed=split_seed,
+    options=options,
   )
-
-
-def load_npz(path: str, **options) -> Dataset:
-  """A data set from one .npz file.
-
-  Args:
-    path: of a file with the arrays train_images and train_labels, and, if it
-      has them, validation_images, validation_labels, test_images, test_labels
-      and class_names; each as in from_arrays.
-    **options: from_arrays's name (default: the file's), profile, max_per_class,
-      imbalance, validation_per_class and split_seed.
-
-  Returns:
-    The Dataset.
-
-  Raises:
-    ValueError: the file can't be read, lacks an array, or from_arrays objects.
-  """
-  arrays = read_npz(path)
-  parts = ("train", "validation", "test")
-  keys = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
-  missing = [key for key in keys[:2] if key not in arrays]
-  if missing:
-    raise ValueError(
-      f"{path}: no array {missing[0]!r}; it has {sorted(arrays)}; needed:"
-      f" {keys[:2]}, allowed: {keys[2:]} and 'class_names'"
-    )
-  names = arrays.get("class_names")
-  stem = os.path.splitext(os.path.basename(path))[0]
-  given: dict[str, Any] = {key: arrays[key] for key in keys if key in arrays}
-  try:
-    return from_arrays(
-      **given,
-      class_names=None if names is None else [str(name) for name in names],
-      **{"name": stem, **options},
-    )
-  except ValueError as error:
-    raise ValueError(f"{path}: {error}") from None
-
-
-def load_tfds(
-  name: str,
-  *,
-  data_dir: str | None = None,
-  manual_dir: str | None = None,
-  download: bool = True,
-  train_split: str = "train",
-  validation_split: str = "validation",
-  test_split: str = "test",
-  profile: str = "exponential",
-  max_per_class: int = 0,
-  imbalance: float = 100.0,
-  validation_per_class: int = 50,
-  split_seed: int = 0,
-) -> Dataset:
-  """A TensorFlow Datasets image set, made long-tailed unless it is already.
-
-  Images of one size of at most 64 x 64 pixels ("cifar10", "cifar100") are read
-  into memory. Others ("imagenet_lt") stay in their record files, of which only
-  the images that a batch holds are read; these files have to be array_record,
-  which is what the data set is prepared as if it is not yet.
-
-  Args:
-    name: of the TFDS data set; it has features "image" and "label".
-    data_dir: where TFDS keeps prepared data; None is its own default.
-    manual_dir: folder of the archives that TFDS can't download; None is its
-      own default.
-    download: whether to download and prepare what is not prepared.
-    train_split: TFDS name of the split to train on.
-    validation_split: TFDS name of the split to validate on; a data set without
-      it has validation images held out of training.
-    test_split: TFDS name of the split to test on.
-    profile: of the class counts, see longtail.profile_counts.
-    max_per_class: size of the largest class; 0 means as large as possible.
-    imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: images a class held out of training, >= 1; unused
-      with a validation split.
-    split_seed: of the choice of images.
-
-  Returns:
-    The Dataset, images in memory or records.
-
-  Raises:
-    ValueError: TFDS can't provide the data, or a class lacks images.
-  """
-  builder = tfds_records.prepared_builder(
-    name, data_dir=data_dir, manual_dir=manual_dir, download=download
-  )
-  validation = None
-  if validation_split in builder.info.splits:
-    validation = _tfds_split(builder, validation_split)
-  return assemble(
-    name,
-    builder.info.features["label"].names,
-    train=_tfds_split(builder, train_split),
-    validation=validation,
-    test=_tfds_split(builder, test_split),
-    profile=profile,
-    max_per_class=max_per_class,
-    imbalance=imbalance,
-    validation_per_class=validation_per_class,
-    split_seed=split_seed,
-  )
-
-
-def _tfds_split(builder: Any, split: str) -> Split:
-  """A split in memory or as records, whatever the data set's images allow."""
-  if not tfds_records.fits_memory(builder):
-    records = tfds_records.TfdsRecords(builder, split)
-    labels = tfds_records.read_labels(builder, split, records)
-    return Split(labels, records=records)
-  arrays = _read_tfds(builder, split)
-  in_memory = _array_split(split, arrays["image"], arrays["label"])
-  _check_labels(split, in_memory, builder.info.features["label"].num_classes)
-  return in_memory
-
-
-def _read_tfds(builder: Any, split: str) -> dict[str, np.ndarray]:
-  import tensorflow_datasets as tfds
-
-  try:
-    return tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
-  except Exception as error:
-    raise ValueError(
-      f"TFDS data set {builder.name!r}: split {split!r} can't be read into"
-      f" arrays ({error}); its splits are {sorted(builder.info.splits)}"
-    ) from error
 
 
 def _optional_split(part: str, images, labels) -> Split | None:
   if (images is None) != (labels is None):
     raise ValueError(
-      f"{part}_images and {part}_labels: one is missing; allowed: both or none"
+      f"of {part}_images and {part}_labels one is missing; expected both or"
+      " none"
     )
-  return None if images is None else _array_split(part, images, labels)
+  return None if images is None else array_split(part, images, labels)
 
 
-def _array_split(part: str, images, labels) -> Split:
+def array_split(part: str, images, labels) -> Split:
+  """A split from arrays, checked.
+
+  Args:
+    part: what the split is called in a message: "train".
+    images: uint8 [n, h, w, 3]; [n, h, w] or [n, h, w, 1] is grey.
+    labels: int [n], 0 or more.
+
+  Returns:
+    The Split, in RGB.
+
+  Raises:
+    ValueError: an array has the wrong type, shape or length.
+  """
   images, labels = np.asarray(images), np.asarray(labels)
   if images.ndim == 3:
     images = images[..., None]
   shape_ok = images.ndim == 4 and images.shape[-1] in (1, 3)
   if images.dtype != np.uint8 or not shape_ok:
     raise ValueError(
-      f"{part}_images: {images.dtype} {list(images.shape)}; allowed: uint8"
+      f"{part}_images is {images.dtype} {list(images.shape)}; expected uint8"
       " [n, height, width, 3], [n, height, width, 1] or [n, height, width]"
     )
   if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
     raise ValueError(
-      f"{part}_labels: {labels.dtype} {list(labels.shape)}; allowed: integers"
+      f"{part}_labels is {labels.dtype} {list(labels.shape)}; expected integers"
       f" [{len(images)}], one an image"
     )
   if not len(images):
-    raise ValueError(f"{part}_images: no image; allowed: 1 or more")
+    raise ValueError(f"{part}_images has no image; expected 1 or more")
   if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
     raise ValueError(
-      f"{part}_labels: {labels.min()} to {labels.max()}; allowed: 0 or more"
+      f"{part}_labels are {labels.min()} to {labels.max()}; expected 0 or more"
     )
   if images.shape[-1] == 1:
     images = np.repeat(images, 3, axis=-1)
   return Split(labels, images)
 
 
-def _check_labels(part: str, split: Split | None, num_classes: int) -> None:
+def check_labels(part: str, split: Split | None, num_classes: int) -> None:
+  """Raises ValueError if a label of a split is no class."""
   if split is not None and np.max(split.labels) >= num_classes:
     raise ValueError(
-      f"{part}_labels: {np.max(split.labels)}; allowed: 0 to {num_classes - 1}"
+      f"{part}_labels go up to {np.max(split.labels)}; expected 0 to"
+      f" {num_classes - 1}"
     )

@@ -1,15 +1,12 @@
-"""Looking up many image files: every folder is read once, no file is asked."""
+"""Looks up many image files by reading each folder once."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from blt_jax.data.paths import Paths
-
-# Names of files that a FileFinder remembers, 0.1 GB: lists of the same folders
-# read them once, and ten million names don't fill the memory.
-_MOST_KNOWN = 1_000_000
+from blt_jax.data.dataset import path_array
+from blt_jax.data.text import reason
 
 
 def check_root(root: str) -> None:
@@ -17,7 +14,7 @@ def check_root(root: str) -> None:
   if not os.path.isdir(root):
     found = "is a file" if os.path.exists(root) else "does not exist"
     raise ValueError(
-      f"root = {root!r}, which {found}; allowed: an existing folder, named by"
+      f"root is {root!r}, which {found}; expected an existing folder, named by"
       " --config.dataset.root=DIR"
     )
 
@@ -25,11 +22,6 @@ def check_root(root: str) -> None:
 def leaves_root(path: str) -> bool:
   """Whether a relative path could lead out of the folder it is joined to."""
   return path[:1] == "/" or (".." in path and ".." in path.split("/"))
-
-
-def reason(error: Exception) -> str:
-  """Why a file can't be read, without the file's name."""
-  return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 def files_in(folder: str) -> tuple[set[str], set[str]]:
@@ -49,7 +41,8 @@ def files_in(folder: str) -> tuple[set[str], set[str]]:
 def files_below(folder: str) -> list[str]:
   """All files of a folder and of the folders in it, however deep.
 
-  What is hidden is skipped. Links to folders are followed, each folder once.
+  Hidden files and folders are skipped. Links to folders are followed, each
+  folder once.
 
   Args:
     folder: where to look.
@@ -63,7 +56,8 @@ def files_below(folder: str) -> list[str]:
 
   def refuse(error: OSError) -> None:
     raise ValueError(
-      f"folder {error.filename!r} can't be read: {reason(error)}"
+      f"{error.filename}: can't be read ({reason(error)}); expected a folder"
+      " that may be opened"
     )
 
   found: list[str] = []
@@ -84,7 +78,7 @@ def files_below(folder: str) -> list[str]:
 
 
 class FileFinder:
-  """Finds files below a root folder; remembers the folders it read last."""
+  """Finds files below a root folder; remembers the folders that it has read."""
 
   def __init__(self, root: str, flat_folders: Sequence[str] = ()):
     """Reads nothing yet.
@@ -99,11 +93,10 @@ class FileFinder:
     self._real_root = os.path.join(os.path.realpath(root), "")
     self._flat_folders = tuple(flat_folders)
     self._known: dict[str, set[str]] = {}
-    self._num_known = 0
 
-  def find_all(
-    self, paths: Paths | Iterable[str], *, place: Callable[[int], str]
-  ) -> Paths:
+  def find(
+    self, paths: Iterable[str], *, place: Callable[[int], str]
+  ) -> np.ndarray:
     """The files of some paths.
 
     Args:
@@ -111,70 +104,41 @@ class FileFinder:
       place: what to call the i-th path in a message: "train.txt:7".
 
     Returns:
-      [n], each the root joined with where the file lies. They share the memory
-      of `paths`.
+      Strings [n], each the root joined with the place of the file.
 
     Raises:
-      ValueError: names the first file that does not exist, and counts them; or
-        a file or folder that is a symbolic link to somewhere outside the root.
+      ValueError: a file does not exist (the message names the first one and
+        counts them), or is a symbolic link to somewhere outside of the root.
     """
-    (found,) = self.find_lists([(Paths.of(paths), place)])
-    return found
+    prefix = os.path.join(self.root, "")
+    found, missing = [], []
+    for i, path in enumerate(paths):
+      folder, _, file = path.rpartition("/")
+      there: str | None = path
+      if file not in self._files(folder):
+        there = self._find_elsewhere(path, place(i))
+      if there is None:
+        missing.append((i, path))
+      else:
+        found.append(prefix + there)
+    if missing:
+      i, path = missing[0]
+      raise ValueError(
+        f"{place(i)}: no file {prefix + path!r}; expected paths of existing"
+        f" files, from the root on ({len(missing)} of the"
+        f" {len(found) + len(missing)} files are missing)"
+      )
+    return path_array(found)
 
-  def find_lists(
-    self, lists: Sequence[tuple[Paths, Callable[[int], str]]]
-  ) -> list[Paths]:
-    """The files of several lists, each folder read once for all of them.
-
-    Args:
-      lists: pairs of what find_all takes.
-
-    Returns:
-      What find_all gives for each.
-
-    Raises:
-      ValueError: see find_all, for the first list with a missing file.
-    """
-    found = []
-    absent = self._absent([paths for paths, _ in lists])
-    for (paths, place), rows in zip(lists, absent, strict=True):
-      elsewhere = {row: self._find(paths[row], place(row)) for row in rows}
-      missing = [row for row, path in elsewhere.items() if path is None]
-      if missing:
-        first = min(missing)
-        raise ValueError(
-          f"{place(first)}: no file {os.path.join(self.root, paths[first])!r};"
-          f" {len(missing)} of the list's {len(paths)} files are missing;"
-          " allowed: paths of existing files, from the root on"
-        )
-      moved = {row: path for row, path in elsewhere.items() if path is not None}
-      found.append(paths.replaced(moved).below(os.path.join(self.root, "")))
-    return found
-
-  def _absent(self, lists: Sequence[Paths]) -> list[list[int]]:
-    """Rows of each list's paths that their folders don't hold."""
-    wanted: dict[str, list[tuple[int, np.ndarray]]] = {}
-    for number, paths in enumerate(lists):
-      for folder, rows in _by_folder(paths):
-        wanted.setdefault(folder, []).append((number, rows))
-    absent: list[list[int]] = [[] for _ in lists]
-    for folder, parts in wanted.items():
-      known = self._files(folder)
-      for number, rows in parts:
-        files = lists[number].files(rows, folder=folder)
-        if not known.issuperset(files):
-          misses = [file not in known for file in files]
-          absent[number] += rows[misses].tolist()
-    return absent
-
-  def _find(self, path: str, place: str) -> str | None:
-    # Some file systems ignore case or rewrite accents: ask about a miss.
+  def _find_elsewhere(self, path: str, place: str) -> str | None:
+    """Where a file is that its folder does not list; None if it is nowhere."""
+    # Some file systems ignore case or rewrite accents, so ask for the file.
     whole = os.path.join(self.root, path)
     if os.path.isfile(whole):
       if not self._inside(whole):
         raise ValueError(
           f"{place}: {whole!r} is a link out of the root, to"
-          f" {os.path.realpath(whole)!r}; allowed: files below the root. A root"
+          f" {os.path.realpath(whole)!r}; expected files below the root. A root"
           " above both, with paths from there, can hold them"
         )
       return path
@@ -199,23 +163,12 @@ class FileFinder:
     return os.path.join(os.path.realpath(path), "").startswith(self._real_root)
 
   def _files(self, folder: str) -> set[str]:
-    """Names of a folder's files; all folders are forgotten when too many."""
+    """Names of the files in a folder that lie below the root."""
     if folder not in self._known:
       whole = os.path.join(self.root, folder)
       files, links = files_in(whole) if self._inside(whole) else (set(), set())
       files -= {
         link for link in links if not self._holds(os.path.join(whole, link))
       }
-      if self._num_known + len(files) > _MOST_KNOWN:
-        self._known, self._num_known = {}, 0
       self._known[folder] = files
-      self._num_known += len(files)
     return self._known[folder]
-
-
-def _by_folder(paths: Paths) -> Iterator[tuple[str, np.ndarray]]:
-  """Pairs of a folder and the rows, ascending, of the paths in it."""
-  names, folder_of = paths.folders
-  order = np.argsort(folder_of, kind="stable")
-  ends = np.cumsum(np.bincount(folder_of, minlength=len(names)))
-  return zip(names, np.split(order, ends[:-1]), strict=True)

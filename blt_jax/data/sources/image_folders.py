@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from blt_jax.data.dataset import Dataset, Split, assemble, check_every_class
-from blt_jax.data.paths import Paths, as_text
+from blt_jax.data.dataset import Dataset, Split, path_array
 from blt_jax.data.reading.decode import EXTENSIONS
 from blt_jax.data.sources.file_lookup import check_root, files_below
+from blt_jax.data.sources.splits import (
+  NATURAL,
+  SplitOptions,
+  assemble,
+  check_every_class,
+)
+from blt_jax.data.text import as_text
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +39,7 @@ def load_image_folder(
   root: str,
   *,
   name: str = "image_folder",
-  profile: str = "natural",
-  max_per_class: int = 0,
-  imbalance: float = 100.0,
-  validation_per_class: int = 0,
-  test_per_class: int = 0,
-  split_seed: int = 0,
+  options: SplitOptions = NATURAL,
 ) -> Dataset:
   """A data set from folders of images, one folder a class.
 
@@ -46,7 +47,7 @@ def load_image_folder(
   root/test beside it where there are such (Train, training and testing are
   understood, too), or root/class/image.jpg; images may lie in folders of a
   class folder. Classes are numbered in the order of their names. Files other
-  than images (`image_formats.EXTENSIONS`) are counted, folders beside the
+  than images (`decode.EXTENSIONS`) are counted, folders beside the
   splits named in the log, and both ignored; hidden ones are skipped.
 
   Which images are held out is decided by the names of class and file, class by
@@ -57,14 +58,10 @@ def load_image_folder(
   Args:
     root: folder.
     name: of the data set.
-    profile: of the class counts, see longtail.profile_counts.
-    max_per_class: size of the largest class; 0 means as large as possible.
-    imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: most images of a class to hold out of training; unused
-      with a validation folder.
-    test_per_class: the same for the test; unused with a test folder. With
-      neither, the validation split is the test split as well.
-    split_seed: of the choice of images.
+    options: see SplitOptions. validation_per_class and test_per_class are the
+      most images of a class to hold out, unused where there is a folder for
+      that split. Without a test folder and with test_per_class = 0, the
+      validation split is the test split as well.
 
   Returns:
     The Dataset, with paths.
@@ -79,8 +76,8 @@ def load_image_folder(
     inner = os.path.join(folders["train"], *class_names)
     hint = f". If {inner} holds them, name it as the root"
     raise ValueError(
-      f"{folders['train']}: {len(class_names)} class folders;"
-      f" allowed: 2 or more{hint if class_names else ''}"
+      f"{folders['train']}: there are {len(class_names)} class folders;"
+      f" expected 2 or more{hint if class_names else ''}"
     )
   train = _read_classes(folders["train"], class_names)
   validation, test = (
@@ -91,8 +88,8 @@ def load_image_folder(
   wanted = {
     part: per_class
     for part, split, per_class in (
-      ("test", test, test_per_class),
-      ("validation", validation, validation_per_class),
+      ("test", test, options.test_per_class),
+      ("validation", validation, options.validation_per_class),
     )
     if split is None and per_class
   }
@@ -103,7 +100,7 @@ def load_image_folder(
       class_names,
       folder=folders["train"],
       wanted=wanted,
-      seed=split_seed,
+      seed=options.split_seed,
     )
     held.update({part: train.take(rows[part]) for part in wanted})
     train = train.take(rows["train"])
@@ -113,11 +110,7 @@ def load_image_folder(
     train=train,
     validation=held["validation"],
     test=held["test"],
-    profile=profile,
-    max_per_class=max_per_class,
-    imbalance=imbalance,
-    validation_per_class=validation_per_class,
-    split_seed=split_seed,
+    options=options,
   )
 
 
@@ -151,9 +144,9 @@ def hold_out(
   share = counts // (2 * len(wanted))
   if not np.any(share):
     raise ValueError(
-      f"no class has the {2 * len(wanted)} images that it takes to hold out"
-      f" for {' and '.join(sorted(wanted))}: the largest has {np.max(counts)};"
-      " allowed: larger classes, or folders train, validation and test"
+      f"the largest class has {np.max(counts)} images; expected a class with"
+      f" the {2 * len(wanted)} that it takes to hold out for"
+      f" {' and '.join(sorted(wanted))}, or folders train, validation and test"
     )
   rank = _rank_by_name(pool, folder, seed=seed)
   rows, first = {}, np.zeros_like(counts)
@@ -169,7 +162,7 @@ def _rank_by_name(pool: Split, folder: str, *, seed: int) -> np.ndarray:
   """Position of each image in an order of its class: int64 [n].
 
   The order looks random, but an image's place in it depends on nothing but
-  names, so that new images leave the others in their order.
+  names. So images that are added leave the others in their order.
   """
   assert pool.paths is not None
   start = len(os.path.join(folder, ""))
@@ -185,7 +178,7 @@ def _rank_by_name(pool: Split, folder: str, *, seed: int) -> np.ndarray:
 
 
 def _key(name: str) -> int:
-  """64 bits that look random."""
+  """A hash of a name: 64 bits that look random."""
   data = name.encode("utf-8", "surrogateescape")
   return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
@@ -205,7 +198,7 @@ def _split_folders(root: str) -> dict[str, str]:
   for first, *more in names.values():
     if more:
       raise ValueError(
-        f"{root}: has {first!r} and {more[0]!r}; allowed: one of them"
+        f"{root}: has {first!r} and {more[0]!r}; expected one of them"
       )
   others = [name for name in present if name.lower() not in _PARTS]
   if others:
@@ -232,7 +225,7 @@ def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
   unknown = present - set(class_names)
   if unknown:
     raise ValueError(
-      f"{folder}: class {min(unknown)!r} is not a training class; allowed: the"
+      f"{folder}: class {min(unknown)!r} is not a training class; expected the"
       f" {len(class_names)} folders of the training images"
     )
   paths, labels, ignored = [], [], 0
@@ -246,8 +239,8 @@ def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
     labels += [label] * len(images)
   if not paths:
     raise ValueError(
-      f"{folder}: no image; allowed: class folders with {', '.join(EXTENSIONS)}"
+      f"{folder}: no image; expected class folders with {', '.join(EXTENSIONS)}"
     )
   if ignored:
     _log.warning("%s: ignored %d files that are not images", folder, ignored)
-  return Split(np.array(labels), paths=Paths.of(paths))
+  return Split(np.array(labels), paths=path_array(paths))

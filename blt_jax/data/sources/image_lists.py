@@ -1,31 +1,47 @@
-"""Image lists: "path label" lines, and the options that data sets need."""
+"""Data sets from image lists: text files of "path label" lines."""
 
-import codecs
-import pathlib
+import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from blt_jax.data.dataset import Dataset, Split, assemble
-from blt_jax.data.paths import Paths
+from blt_jax.data.dataset import Dataset, Split, path_array
 from blt_jax.data.sources.class_names import (
-  ImageList,
-  labels_of_folders,
-  names_from_folders,
+  class_folder,
+  folder_form,
   read_names,
-  relabel,
 )
 from blt_jax.data.sources.file_lookup import (
   FileFinder,
   check_root,
   leaves_root,
-  reason,
 )
+from blt_jax.data.sources.splits import NATURAL, SplitOptions, assemble
+from blt_jax.data.text import reason
 
-_BYTES_AT_ONCE = 1 << 22
-# Of a label: int32 holds 9, and int() alone takes other scripts' digits.
+# Digits of a label: nine fit into int32.
 _MOST_DIGITS = 9
+
+
+class ImageList(NamedTuple):
+  """A parsed image list.
+
+  Attributes:
+    file: its name.
+    paths: strings [n] with "/", relative to the root.
+    labels: int32 [n], 0 or more.
+    lines: int32 [n], the number of each image's line in the file, from 1.
+  """
+
+  file: str
+  paths: np.ndarray
+  labels: np.ndarray
+  lines: np.ndarray
+
+  def place(self, i: int) -> str:
+    """Where the i-th image stands, for a message."""
+    return f"{self.file}:{self.lines[i]}"
 
 
 def load_image_lists(
@@ -35,21 +51,15 @@ def load_image_lists(
   validation_list: str = "",
   test_list: str = "",
   name: str = "image_list",
-  num_classes: int = 0,
   class_names_file: str = "",
   class_folders: bool = False,
   flat_folders: Sequence[str] = (),
-  profile: str = "natural",
-  max_per_class: int = 0,
-  imbalance: float = 100.0,
-  validation_per_class: int = 0,
-  drop_below: int = 0,
-  split_seed: int = 0,
+  options: SplitOptions = NATURAL,
 ) -> Dataset:
   """A data set from lists of "path label" lines.
 
-  The format that OLTR, classifier-balancing and BLT's authors share. A line's
-  last field is its label, so paths may contain spaces; empty lines are skipped.
+  OLTR, classifier-balancing and BLT's authors share this format. The last field
+  of a line is the label, so paths may contain spaces; empty lines are skipped.
   Every file of the lists is looked up before this returns.
 
   Args:
@@ -59,23 +69,15 @@ def load_image_lists(
       out of training.
     test_list: text file; "" tests on the validation split.
     name: of the data set.
-    num_classes: C; 0 takes it from class_names_file or the training list.
     class_names_file: one name a line in label order, or Places365's numbered
       names, see class_names.read_names: then an image's label is the number of
       its folder's name, whatever number its list has. "" names a class by the
       folder of its first training image if that tells all classes apart, else
       by number.
     class_folders: refuses lists in which a folder has two labels or a label two
-      folders, over all lists together. Always so with numbered names.
+      folders, over all lists together. Numbered names imply it.
     flat_folders: where else to look for images, see file_lookup.FileFinder.
-    profile: of the class counts, see longtail.profile_counts.
-    max_per_class: size of the largest class; 0 means as large as possible.
-    imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: images a class held out; unused with a validation
-      list.
-    drop_below: drops classes that keep fewer training images than this after
-      the hold-out, from every split; 0 drops none.
-    split_seed: of the choice of images.
+    options: see SplitOptions.
 
   Returns:
     The Dataset, with paths.
@@ -85,26 +87,18 @@ def load_image_lists(
   """
   check_root(root)
   known = read_names(class_names_file) if class_names_file else None
-  if known and num_classes not in (0, len(known.names)):
-    raise ValueError(
-      f"{class_names_file}: {len(known.names)} names; allowed: num_classes ="
-      f" {num_classes}"
-    )
-  limit = len(known.names) if known else num_classes
-  lists = [read_list(train_list, limit)]
-  names = known.names if known else names_from_folders(lists[0], num_classes)
+  train = read_list(train_list, len(known.names) if known else 0)
+  names = known.names if known else names_from_folders(train)
   others = [file for file in (validation_list, test_list) if file]
-  lists += [read_list(file, len(names)) for file in others]
+  lists = [train, *(read_list(file, len(names)) for file in others)]
   if known and known.numbered:
     lists = relabel(lists, names, names_file=class_names_file)
   elif class_folders:
     labels_of_folders(lists)
-  found = FileFinder(root, flat_folders).find_lists(
-    [(listed.paths, listed.place) for listed in lists]
-  )
+  finder = FileFinder(root, flat_folders)
   splits = [
-    Split(listed.labels, paths=paths)
-    for listed, paths in zip(lists, found, strict=True)
+    Split(listed.labels, paths=finder.find(listed.paths, place=listed.place))
+    for listed in lists
   ]
   return assemble(
     name,
@@ -112,152 +106,173 @@ def load_image_lists(
     train=splits.pop(0),
     validation=splits.pop(0) if validation_list else None,
     test=splits.pop(0) if test_list else None,
-    profile=profile,
-    max_per_class=max_per_class,
-    imbalance=imbalance,
-    validation_per_class=validation_per_class,
-    drop_below=drop_below,
-    split_seed=split_seed,
+    options=options,
   )
 
 
 def read_list(file: str, num_classes: int) -> ImageList:
-  """Parses a list, checked; num_classes = 0 allows any label below n."""
+  """Parses a list and checks it.
+
+  Args:
+    file: text file, UTF-8.
+    num_classes: C; 0 allows any label below the number of lines, since every
+      class needs an image.
+
+  Returns:
+    The ImageList.
+
+  Raises:
+    ValueError: the file can't be read, or names the line that is wrong.
+  """
+  paths: list[str] = []
+  labels, lines = array.array("i"), array.array("i")
   try:
-    text = pathlib.Path(file).read_bytes()
-    listed = ImageList(file, *_columns(file, text))
+    with open(file, encoding="utf-8-sig") as text:
+      for number, line in enumerate(text, 1):
+        if line and not line.isspace():
+          path, label = _parse_line(file, number, line)
+          paths.append(path)
+          labels.append(label)
+          lines.append(number)
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(
-      f"{file}: can't be read as a text file ({reason(error)}); allowed: 'path"
+      f"{file}: can't be read as a text file ({reason(error)}); expected 'path"
       " label' lines in a file that is found as it is named or below the root"
     ) from error
-  if not len(listed.labels):
-    raise ValueError(f"{file}: no line; allowed: 1 or more 'path label' lines")
-  # Every class needs an image, so a training list of n lines has n at most.
-  limit = num_classes or len(listed.labels)
-  wrong = listed.labels >= limit
-  if np.any(wrong):
-    first = int(np.argmax(wrong))
-    raise ValueError(
-      f"{file}:{listed.lines[first]}: label {listed.labels[first]};"
-      f" allowed: 0 to {limit - 1}, as there are {limit}"
-      f" {'classes' if num_classes else 'lines'}"
-    )
+  if not paths:
+    raise ValueError(f"{file}: no line; expected 1 or more 'path label' lines")
+  listed = ImageList(
+    file, path_array(paths), np.array(labels, np.int32), np.array(lines)
+  )
+  _check_labels(listed, num_classes)
   return listed
 
 
-class _Columns(NamedTuple):
-  """What some lines hold; positions and lines count from the first one.
-
-  Attributes:
-    starts: int64 [n], where each path begins.
-    lengths: int [n], its bytes.
-    labels: int [n].
-    lines: int [n], the number of each one's line, from 0.
-    num_lines: with the empty ones.
-  """
-
-  starts: np.ndarray
-  lengths: np.ndarray
-  labels: np.ndarray
-  lines: np.ndarray
-  num_lines: int
-
-
-def _columns(file: str, text: bytes):
-  """(paths, labels, lines) of a list; the paths stay where they are in it."""
-  parts, first = [], len(codecs.BOM_UTF8) * text.startswith(codecs.BOM_UTF8)
-  line = 1
-  while first < len(text):
-    # Whole lines; find gives -1 where the last one has no end.
-    end = text.find(b"\n", first + _BYTES_AT_ONCE) + 1 or len(text)
-    chunk = text[first:end]
-    part = _plain_lines(chunk) or _any_lines(file, chunk, first_line=line)
-    parts.append(
-      (
-        part.starts + first,
-        part.lengths.astype(np.int32),
-        part.labels.astype(np.int32),
-        (part.lines + line).astype(np.int32),
-      )
-    )
-    first, line = end, line + part.num_lines
-  if not parts:
-    return Paths.of([]), np.empty(0, np.int32), np.empty(0, np.int32)
-  starts, lengths, labels, lines = map(np.concatenate, zip(*parts, strict=True))
-  return Paths(text, starts, lengths), labels, lines
-
-
-def _plain_lines(chunk: bytes) -> _Columns | None:
-  """Parses "path label" lines of ASCII; None if they need a closer look."""
-  letters = np.frombuffer(chunk, np.uint8)
-  if np.any((letters < 32) & (letters != 10)) or not chunk.isascii():
-    return None
-  ends = np.flatnonzero(letters == 10)
-  if letters[-1] != 10:
-    ends = np.append(ends, len(letters))
-  starts = np.concatenate([[0], ends[:-1] + 1])
-  lines = np.flatnonzero(starts < ends)
-  starts, ends, num_lines = starts[lines], ends[lines], len(ends)
-  spaces = np.concatenate([[0], np.flatnonzero(letters == 32)])
-  last = spaces[np.searchsorted(spaces, ends) - 1]
-  labels = _whole_numbers(letters, last + 1, ends)
-  if labels is None or np.any(last <= starts) or b".." in chunk:
-    return None
-  # Paths that begin with "/" or stand between more spaces than one.
-  if np.any(np.isin(letters[starts], (32, 47)) | (letters[last - 1] == 32)):
-    return None
-  return _Columns(starts, last - starts, labels, lines, num_lines)
-
-
-def _whole_numbers(letters, starts, ends) -> np.ndarray | None:
-  """The numbers that stand between positions; None if one is none."""
-  sizes = ends - starts
-  if np.any((sizes < 1) | (sizes > _MOST_DIGITS)):
-    return None
-  numbers = np.zeros(len(starts), np.int64)
-  for k in range(int(np.max(sizes, initial=0))):
-    more = np.flatnonzero(sizes > k)
-    digits = letters[starts[more] + k].astype(np.int64) - ord("0")
-    if np.any((digits < 0) | (digits > 9)):
-      return None
-    numbers[more] = 10 * numbers[more] + digits
-  return numbers
-
-
-def _any_lines(file: str, chunk: bytes, *, first_line: int) -> _Columns:
-  """Parses lines one by one, and says what is wrong with the first bad one."""
-  rows, start = [], 0
-  lines = chunk.splitlines(keepends=True)
-  for number, encoded in enumerate(lines):
-    line = encoded.decode()
-    if line and not line.isspace():
-      path, label = _parse_line(file, first_line + number, line)
-      indent = line[: len(line) - len(line.lstrip())]
-      at = start + len(indent.encode())
-      rows.append((at, len(path.encode()), label, number))
-    start += len(encoded)
-  starts, lengths, labels, numbers = np.array(rows, np.int64).reshape(-1, 4).T
-  return _Columns(starts, lengths, labels, numbers, len(lines))
-
-
 def _parse_line(file: str, number: int, line: str) -> tuple[str, int]:
+  """(path, label) of a line that is not empty."""
   fields = line.rsplit(None, 1)
-  if len(fields) != 2 or not fields[0].strip():
+  path, label = fields[0].strip(), fields[-1]
+  if len(fields) != 2 or not path:
     raise ValueError(
-      f"{file}:{number}: {line.strip()!r};"
-      " allowed: 'path label', the label last"
+      f"{file}:{number}: the line is {line.strip()!r}; expected 'path label',"
+      " the label last"
     )
-  path, label = fields[0].strip(), fields[1]
-  digits = label.isascii() and label.isdigit()
-  if not (digits and len(label) <= _MOST_DIGITS):
+  # Other scripts have digits that int() would take, too.
+  if not (label.isascii() and label.isdigit() and len(label) <= _MOST_DIGITS):
     raise ValueError(
-      f"{file}:{number}: label {label!r}; allowed: a whole number, 0 or"
+      f"{file}:{number}: label is {label!r}; expected a whole number, 0 or"
       f" more, of {_MOST_DIGITS} digits at most"
     )
   if leaves_root(path):
     raise ValueError(
-      f"{file}:{number}: path {path!r} leaves the root;"
-      " allowed: paths below it, without '..'"
+      f"{file}:{number}: path {path!r} leaves the root; expected paths below"
+      " it, without '..'"
     )
   return path, int(label)
+
+
+def _check_labels(listed: ImageList, num_classes: int) -> None:
+  """Raises ValueError if a label is too large; see read_list."""
+  limit = num_classes or len(listed.labels)
+  wrong = np.flatnonzero(listed.labels >= limit)
+  if len(wrong):
+    raise ValueError(
+      f"{listed.place(wrong[0])}: label is {listed.labels[wrong[0]]}; expected"
+      f" 0 to {limit - 1}, as there are {limit}"
+      f" {'classes' if num_classes else 'lines'}"
+    )
+
+
+def names_from_folders(train: ImageList) -> tuple[str, ...]:
+  """Names classes by the folder of their first image, or else by number.
+
+  Args:
+    train: the training images; the largest label + 1 is the number of classes.
+
+  Returns:
+    [C] names: folders if they tell all classes apart, else numbers.
+  """
+  labels, first = np.unique(train.labels, return_index=True)
+  folders = [class_folder(path) for path in train.paths[first]]
+  names = [str(c) for c in range(int(labels[-1]) + 1)]
+  if len(set(folders)) == len(folders) and "" not in folders:
+    for label, folder in zip(labels, folders, strict=True):
+      names[label] = folder
+  return tuple(names)
+
+
+def labels_of_folders(lists: Sequence[ImageList]) -> dict[str, int]:
+  """The label that lists give to each folder, checked line by line.
+
+  Args:
+    lists: of one data set.
+
+  Returns:
+    A label for each folder's name and a folder for each label.
+
+  Raises:
+    ValueError: names the first line whose folder has another label in an
+      earlier line, or whose label has another folder, or that has no folder.
+  """
+  labels: dict[str, int] = {}
+  folders: dict[int, str] = {}
+  for listed in lists:
+    seen = set()
+    pairs = zip(listed.paths, listed.labels.tolist(), strict=True)
+    for i, (path, label) in enumerate(pairs):
+      pair = path.rpartition("/")[0], label
+      if pair in seen:
+        continue
+      seen.add(pair)
+      folder = class_folder(path)
+      if not folder:
+        raise ValueError(
+          f"{listed.place(i)}: path is {path!r}; expected 'folder/file', as the"
+          " folder names the class"
+        )
+      if labels.setdefault(folder, label) != label:
+        raise ValueError(
+          f"{listed.place(i)}: folder {folder!r} has label {label}; expected"
+          f" {labels[folder]}, its label in an earlier line"
+        )
+      if folders.setdefault(label, folder) != folder:
+        raise ValueError(
+          f"{listed.place(i)}: label {label} has folder {folder!r}; expected"
+          f" {folders[label]!r}, its folder in an earlier line"
+        )
+  return labels
+
+
+def relabel(
+  lists: Sequence[ImageList], names: Sequence[str], *, names_file: str
+) -> list[ImageList]:
+  """Gives every image the number that its folder's name has in `names`.
+
+  Args:
+    lists: of one data set; their own numbers only have to be consistent.
+    names: [C], as folder_form gives them.
+    names_file: where the names come from, for a message.
+
+  Returns:
+    The lists with new labels, 0..C-1.
+
+  Raises:
+    ValueError: the lists contradict each other or themselves (see
+      labels_of_folders), or names the line of a folder that is no class.
+  """
+  old = labels_of_folders(lists)
+  numbers = {name: number for number, name in enumerate(names)}
+  table = np.full(max(old.values(), default=0) + 1, -1, np.int64)
+  for folder, label in old.items():
+    table[label] = numbers.get(folder_form(folder), -1)
+  changed = [listed._replace(labels=table[listed.labels]) for listed in lists]
+  for listed in changed:
+    unknown = np.flatnonzero(listed.labels < 0)
+    if len(unknown):
+      i = int(unknown[0])
+      folder = class_folder(listed.paths[i])
+      raise ValueError(
+        f"{listed.place(i)}: folder is {folder!r}; expected one of the"
+        f" {len(names)} classes of {names_file}"
+      )
+  return changed

@@ -5,16 +5,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from blt_jax.data.dataset import Dataset, Split, assemble, string_array
+from blt_jax.data.dataset import Dataset, Split, path_array
 from blt_jax.data.sources.file_lookup import (
   FileFinder,
   check_root,
   leaves_root,
-  reason,
 )
+from blt_jax.data.sources.splits import SplitOptions, assemble
+from blt_jax.data.text import reason
 
-# Of all that the files say about an image (its size, who owns it) only this is
-# kept, which halves the memory.
+AUTHORS_SPLITS = SplitOptions(validation_per_class=5, drop_below=2)
+"""How BLT's authors split iNaturalist 2018."""
+
+# Keys that are kept. The files also say how large an image is and who owns it;
+# without that, they take half of the memory.
 _KEPT = (
   "images",
   "annotations",
@@ -56,20 +60,15 @@ def load_inaturalist(
   test_json: str = "",
   name: str = "inaturalist2018",
   class_names_file: str = "",
-  profile: str = "natural",
-  max_per_class: int = 0,
-  imbalance: float = 100.0,
-  validation_per_class: int = 5,
-  drop_below: int = 2,
-  split_seed: int = 0,
+  options: SplitOptions = AUTHORS_SPLITS,
 ) -> Dataset:
   """The data set iNaturalist 2018 with the protocol of BLT's authors.
 
-  Its test set has no labels. So validation images are held out of training and
-  the official validation set is the test set. Classes that would keep too few
-  training images are dropped from every split, counted in the log, and the
-  others are numbered anew in the order of their category ids. Every image file
-  is looked up before this returns.
+  The official test set has no labels. So validation images are held out of
+  training, and the official validation set is the test set. Classes that would
+  keep too few training images are dropped from every split and counted in the
+  log; the others are numbered anew in the order of their category ids. Every
+  image file is looked up before this returns.
 
   Args:
     root: folder that the files' paths ("train_val2018/...") are relative to.
@@ -78,13 +77,7 @@ def load_inaturalist(
     name: of the data set.
     class_names_file: categories.json, the names without obfuscation; "" takes
       the names of train_json.
-    profile: of the class counts, see longtail.profile_counts.
-    max_per_class: size of the largest class; 0 means as large as possible.
-    imbalance: largest over smallest class, >= 1; unused by "natural".
-    validation_per_class: training images a class held out, >= 1.
-    drop_below: drops classes that keep fewer training images than this; 0 drops
-      none.
-    split_seed: of the choice of images.
+    options: see SplitOptions; validation_per_class is 1 or more.
 
   Returns:
     The Dataset, with paths.
@@ -110,18 +103,13 @@ def load_inaturalist(
     train=train,
     validation=None,
     test=test,
-    profile=profile,
-    max_per_class=max_per_class,
-    imbalance=imbalance,
-    validation_per_class=validation_per_class,
-    drop_below=drop_below,
-    split_seed=split_seed,
+    options=options,
   )
 
 
 def _to_split(listed: _Annotations, finder: FileFinder) -> Split:
   """The split of an annotation file, all its images looked up."""
-  paths = finder.find_all(listed.paths, place=listed.place)
+  paths = finder.find(listed.paths, place=listed.place)
   return Split(listed.labels, paths=paths)
 
 
@@ -129,7 +117,9 @@ def _read(file: str) -> _Annotations:
   """Parses an annotation file into arrays, checked."""
   content = _load(file)
   if not isinstance(content, dict):
-    raise ValueError(f"{file}: a {type(content).__name__}; allowed: an object")
+    raise ValueError(
+      f"{file}: the content is a {type(content).__name__}; expected an object"
+    )
   names = _categories(file, content.get("categories"))
   images = content.get("images")
   ids = _column(file, "images", images, "id", int)
@@ -137,12 +127,12 @@ def _read(file: str) -> _Annotations:
   for image, path in zip(ids, paths, strict=True):
     if leaves_root(path):
       raise ValueError(
-        f"{file}: image {image}: path {path!r} leaves the root; allowed: paths"
+        f"{file}: image {image}: path {path!r} leaves the root; expected paths"
         " below it, without '..'"
       )
   labels = _labels(file, content.get("annotations"), ids, list(names))
   return _Annotations(
-    file, string_array(paths), np.array(ids, np.int64), labels, names
+    file, path_array(paths), np.array(ids, np.int64), labels, names
   )
 
 
@@ -156,19 +146,19 @@ def _labels(
   )
   category_of = dict(zip(*columns, strict=True))
   if len(set(ids)) != len(ids):
-    raise ValueError(f"{file}: an image id stands twice; allowed: each once")
+    raise ValueError(f"{file}: an image id stands twice; expected each once")
   if len(category_of) != len(annotations) or category_of.keys() != set(ids):
     odd = sorted(category_of.keys() ^ set(ids))
     raise ValueError(
       f"{file}: {len(annotations)} annotations for {len(ids)} images"
       f"{f', wrong for image {odd[0]}' if odd else ''};"
-      " allowed: one for each image"
+      " expected one for each image"
     )
   number = {category: c for c, category in enumerate(categories)}
   unknown = set(category_of.values()) - number.keys()
   if unknown:
     raise ValueError(
-      f"{file}: category_id {min(unknown)} of an annotation; allowed: the"
+      f"{file}: category_id {min(unknown)} of an annotation; expected the"
       f" {len(number)} ids of its categories"
     )
   return np.array([number[category_of[image]] for image in ids], np.int64)
@@ -179,7 +169,7 @@ def _categories(file: str, categories: Any) -> dict[int, str]:
   ids = _column(file, "categories", categories, "id", int)
   names = _column(file, "categories", categories, "name", str)
   if len(set(ids)) != len(ids):
-    raise ValueError(f"{file}: a category id stands twice; allowed: each once")
+    raise ValueError(f"{file}: a category id stands twice; expected each once")
   return dict(sorted(zip(ids, names, strict=True)))
 
 
@@ -189,7 +179,7 @@ def _better_names(names: dict[int, str], file: str) -> dict[int, str]:
   missing = sorted(names.keys() - better.keys())
   if missing:
     raise ValueError(
-      f"{file}: no category {missing[0]}; allowed: a name for each of the"
+      f"{file}: no category {missing[0]}; expected a name for each of the"
       f" {len(names)} categories"
     )
   return {category: better[category] for category in names}
@@ -203,7 +193,7 @@ def _check_same(
     ours, theirs = expected.get(category), found.get(category)
     if ours != theirs:
       raise ValueError(
-        f"{file}: category {category} is {theirs!r}; allowed: {ours!r}, as in"
+        f"{file}: category {category} is {theirs!r}; expected {ours!r}, as in"
         f" {train}"
       )
 
@@ -214,13 +204,13 @@ def _column(
   """The value of one key in every entry of a section."""
   if not isinstance(entries, list) or not entries:
     raise ValueError(
-      f"{file}: no {section}; allowed: a list {section!r} with 1 or more"
+      f"{file}: no {section}; expected a list {section!r} with 1 or more"
     )
   for i, entry in enumerate(entries):
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
       raise ValueError(
-        f"{file}: {section}[{i}][{key!r}] is {value!r}; allowed: a"
+        f"{file}: {section}[{i}][{key!r}] is {value!r}; expected a"
         f" {kind.__name__}"
       )
   return [entry[key] for entry in entries]

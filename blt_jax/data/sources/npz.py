@@ -1,23 +1,59 @@
-"""Arrays of .npz files that may come from strangers: no pickle, no surprise."""
+"""Data sets in .npz files."""
 
-import math
 import os
 import pathlib
-import zipfile
+from typing import Any
 
 import numpy as np
 
-from blt_jax.data.sources.file_lookup import reason
+from blt_jax.data.dataset import Dataset
+from blt_jax.data.sources.arrays import from_arrays
+from blt_jax.data.sources.splits import NATURAL, SplitOptions
+from blt_jax.data.text import reason
 
-# No compressed data of a ZIP archive grows by more.
-_MOST_GROWTH = 1100
+
+def load_npz(
+  path: str, *, name: str = "", options: SplitOptions = NATURAL
+) -> Dataset:
+  """A data set from one .npz file.
+
+  Args:
+    path: of a file with the arrays train_images and train_labels, and, if it
+      has them, validation_images, validation_labels, test_images, test_labels
+      and class_names; each as in from_arrays.
+    name: of the data set; "" takes the file's.
+    options: see SplitOptions.
+
+  Returns:
+    The Dataset.
+
+  Raises:
+    ValueError: the file can't be read, lacks an array, or from_arrays objects.
+  """
+  arrays = read_npz(path)
+  parts = ("train", "validation", "test")
+  keys = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
+  missing = [key for key in keys[:2] if key not in arrays]
+  if missing:
+    raise ValueError(
+      f"{path}: no array {missing[0]!r}, it has {sorted(arrays)}; expected"
+      f" {keys[:2]} and, if there are any, {keys[2:]} and 'class_names'"
+    )
+  names = arrays.get("class_names")
+  given: dict[str, Any] = {key: arrays[key] for key in keys if key in arrays}
+  try:
+    return from_arrays(
+      **given,
+      class_names=None if names is None else [str(name) for name in names],
+      name=name or os.path.splitext(os.path.basename(path))[0],
+      options=options,
+    )
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from None
 
 
 def read_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   """The arrays of an .npz file.
-
-  What an array claims to hold is compared with the size of the file before any
-  memory is taken for it.
 
   Args:
     path: of the file.
@@ -27,49 +63,18 @@ def read_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
   Raises:
     ValueError: it can't be read, is no archive of arrays, is damaged, or an
-      array holds Python objects or claims more than there is.
+      array holds Python objects, which could run a program.
   """
   try:
+    # np.load would leave a damaged file open.
     with open(path, "rb") as file:
-      if not zipfile.is_zipfile(file):
-        raise ValueError("not an archive, or cut off")
-      with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-          _check(archive, member, os.fstat(file.fileno()).st_size)
-      file.seek(0)
-      with np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
-  # zipfile raises errors of many types on damaged archives.
+      arrays = np.load(file, allow_pickle=False)
+      if not isinstance(arrays, np.lib.npyio.NpzFile):
+        raise ValueError("it holds a single array")
+      return dict(arrays)
+  # NumPy and zipfile raise errors of many types on damaged archives.
   except Exception as error:
     raise ValueError(
-      f"{path}: can't be read as an .npz file ({reason(error)}); allowed: a"
+      f"{path}: can't be read as an .npz file ({reason(error)}); expected a"
       " file that numpy.savez made, without Python objects"
     ) from error
-
-
-def _check(
-  archive: zipfile.ZipFile, member: zipfile.ZipInfo, file_size: int
-) -> None:
-  """Raises ValueError if a member claims more than the file can hold."""
-  name = member.filename.removesuffix(".npy")
-  growth = 1 if member.compress_type == zipfile.ZIP_STORED else _MOST_GROWTH
-  held = growth * min(member.compress_size, file_size)
-  if member.file_size > held:
-    raise ValueError(f"{name!r} claims {member.file_size} bytes")
-  with archive.open(member) as content:
-    version = np.lib.format.read_magic(content)
-    read_header = {
-      (1, 0): np.lib.format.read_array_header_1_0,
-      (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read_header is None:
-      raise ValueError(f"{name!r} has the unknown version {version}")
-    shape, _, dtype = read_header(content)
-  if dtype.hasobject:
-    raise ValueError(f"{name!r} holds Python objects")
-  size = math.prod(shape) * dtype.itemsize
-  if size > member.file_size:
-    raise ValueError(
-      f"{name!r} claims {size} bytes of {dtype} {list(shape)}, the file holds"
-      f" {member.file_size}"
-    )

@@ -133,7 +133,3 @@ def test_at_most_three_classes_are_named():
 def test_test_on_validation_is_said():
   (note,) = _notes(LONG, test=None)
   assert note.startswith("the test images are the validation images")
-
-
-def test_names_are_printable():
-  assert advice.printable("a\nb\udce9é") == "a?b?é"

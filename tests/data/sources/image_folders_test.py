@@ -32,7 +32,9 @@ def _files(root, counts):
 
 def _load(root, **options):
   per_class = {"validation_per_class": 5, "test_per_class": 5}
-  return sources.load_image_folder(str(root), **{**per_class, **options})
+  return sources.load_image_folder(
+    str(root), options=sources.SplitOptions(**{**per_class, **options})
+  )
 
 
 def _held(dataset, name):
@@ -159,6 +161,75 @@ def test_a_moved_folder_is_split_the_same(tmp_path):
   assert _held(after, "large") == _held(before, "large")
 
 
+# Layouts
+
+
+def test_folder_of_splits(tmp_path):
+  _files(tmp_path / "train", {"b": 3, "a": 2})
+  _files(tmp_path / "val", {"b": 1})
+  _files(tmp_path / "test", {"a": 2})
+  dataset = _load(tmp_path, validation_per_class=0)
+  assert dataset.class_names == ("a", "b")
+  np.testing.assert_array_equal(dataset.class_counts, [2, 3])
+  np.testing.assert_array_equal(dataset.validation.labels, [1])
+  np.testing.assert_array_equal(dataset.test.labels, [0, 0])
+  assert dataset.validation.paths[0] == str(tmp_path / "val" / "b" / "00.jpg")
+
+
+def test_folder_of_classes_holds_out_both_splits(tmp_path):
+  _files(tmp_path, {"a": 9, "b": 8})
+  dataset = _load(tmp_path, validation_per_class=1, test_per_class=2)
+  np.testing.assert_array_equal(dataset.class_counts, [6, 5])
+  np.testing.assert_array_equal(np.bincount(dataset.validation.labels), [1, 1])
+  np.testing.assert_array_equal(np.bincount(dataset.test.labels), [2, 2])
+  parts = (dataset.train, dataset.validation, dataset.test)
+  paths = np.concatenate([part.paths.tolist() for part in parts])
+  assert len(set(paths)) == 17
+
+
+def test_folder_ignores_and_counts_other_files(tmp_path, caplog):
+  _files(tmp_path, {"a": 2, "b": 2, ".cache": 1})
+  (tmp_path / "a" / "notes.txt").touch()
+  (tmp_path / "a" / ".hidden.jpg").touch()
+  (tmp_path / "b" / "00.jpg").rename(tmp_path / "b" / "00.JPEG")
+  (tmp_path / "b" / "01.jpg").rename(tmp_path / "b" / "01.tif")
+  dataset = _load(tmp_path, validation_per_class=1, test_per_class=0)
+  np.testing.assert_array_equal(dataset.class_counts, [1, 1])
+  assert dataset.class_names == ("a", "b")
+  assert "ignored 1 files that are not images" in caplog.text
+
+
+@pytest.mark.parametrize(
+  "folders, message",
+  [
+    ({}, "0 class folders; expected 2 or more"),
+    ({"a": 2, "b": 0}, r"class 1 \(b\) has no training image"),
+    ({"train/a": 2, "train/b": 2, "val/c": 1}, "val: class 'c' is not a tr"),
+    ({"train/a": 2, "train/b": 2, "val/a": 0}, "val: no image; expected"),
+    (
+      {"train/a": 2, "train/b": 2, "val/a": 1, "validation/a": 1},
+      "'val' and 'validation'; expected one",
+    ),
+  ],
+)
+def test_bad_folders_are_named(tmp_path, folders, message):
+  _files(tmp_path, folders)
+  with pytest.raises(ValueError, match=message):
+    _load(tmp_path, validation_per_class=0)
+
+
+def test_folders_of_validation_and_test_win_over_holding_out(tmp_path):
+  counts = {"train": 4, "val": 1, "test": 2}
+  _files(
+    tmp_path, {f"{part}/{c}": n for part, n in counts.items() for c in "ab"}
+  )
+  dataset = _load(tmp_path, validation_per_class=2, test_per_class=1)
+  sizes = [
+    len(split) for split in (dataset.train, dataset.validation, dataset.test)
+  ]
+  assert sizes == [8, 2, 4]
+
+
 # What folders look like in the wild
 
 
@@ -243,10 +314,10 @@ def test_profile_is_made_of_what_is_not_held_out(tmp_path):
   [
     (
       {},
-      "no class has the 4 images .* hold out for test and validation: the"
-      " largest has 3; allowed: larger classes, or folders train,",
+      "the largest class has 3 images; expected a class with the 4 that it"
+      " takes to hold out for test and validation, or folders train,",
     ),
-    ({"validation_per_class": 0}, "validation_per_class = 0 with no valid"),
+    ({"validation_per_class": 0}, "validation_per_class is 0 and there is no"),
   ],
 )
 def test_what_can_not_be_split_is_refused(tmp_path, options, message):

@@ -1,17 +1,217 @@
-"""Parsing lists: by the block and line by line, to the same result."""
+"""Image lists: what they load, their grammar, and what is wrong with a line."""
+
+import logging
 
 import numpy as np
 import pytest
 
-from blt_jax.data.sources import image_lists
+from blt_jax.data import sources
+from blt_jax.data.sources import SplitOptions, image_lists
+
+
+@pytest.fixture
+def listed(tmp_path):
+  """A root with 2 classes x 4 images, and a function that writes a list."""
+  paths = [f"{name}/im {i}.png" for name in ("cat", "dog") for i in range(4)]
+  for path in paths:
+    (tmp_path / "root" / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "root" / path).touch()
+
+  def write(name, lines):
+    (tmp_path / name).write_text("".join(line + "\n" for line in lines))
+    return str(tmp_path / name)
+
+  def load(train, *, held=0, options=None, **files):
+    return sources.load_image_lists(
+      str(tmp_path / "root"),
+      write("train.txt", train),
+      options=options or SplitOptions(validation_per_class=held),
+      **files,
+    )
+
+  lines = [f"{path} {i // 4}" for i, path in enumerate(paths)]
+  load.lines, load.write, load.root = lines, write, tmp_path / "root"
+  return load
+
+
+def test_lists_give_joined_paths_with_spaces(listed):
+  validation = listed.write("val.txt", listed.lines[2:4])
+  dataset = listed(
+    listed.lines[:2] + listed.lines[6:], validation_list=validation
+  )
+  np.testing.assert_array_equal(dataset.train.labels, [0, 0, 1, 1])
+  assert dataset.train.paths[1] == str(listed.root / "cat" / "im 1.png")
+  assert dataset.class_names == ("cat", "dog")
+  assert dataset.test is dataset.validation
+
+
+def test_lists_may_have_empty_lines_tabs_and_carriage_returns(listed):
+  lines = ["", listed.lines[0] + "\r", "  ", "dog/im 0.png\t1"]
+  dataset = listed(
+    lines, validation_list=listed.write("v.txt", listed.lines[1:2])
+  )
+  np.testing.assert_array_equal(dataset.class_counts, [1, 1])
+
+
+def test_lists_hold_validation_out_of_training(listed):
+  dataset = listed(listed.lines, held=1)
+  np.testing.assert_array_equal(dataset.class_counts, [3, 3])
+  np.testing.assert_array_equal(dataset.validation.labels, [0, 1])
+  assert not set(dataset.train.paths) & set(dataset.validation.paths)
+
+
+def test_lists_by_profile(listed):
+  dataset = listed(
+    listed.lines,
+    options=SplitOptions(
+      profile="exponential",
+      max_per_class=3,
+      imbalance=3,
+      validation_per_class=1,
+    ),
+    test_list=listed.write("test.txt", listed.lines),
+  )
+  np.testing.assert_array_equal(dataset.class_counts, [3, 1])
+  assert len(dataset.test) == 8
+
+
+def test_classes_in_one_folder_are_named_by_number(listed):
+  lines = ["cat/im 0.png 0", "cat/im 1.png 1"]
+  dataset = listed(lines, validation_list=listed.write("v.txt", lines))
+  assert dataset.class_names == ("0", "1")
+
+
+def test_class_names_come_from_a_file(listed):
+  names = listed.write("names.txt", ["house cat", "dog"])
+  dataset = listed(listed.lines, held=1, class_names_file=names)
+  assert dataset.class_names == ("house cat", "dog")
+
+
+def test_small_classes_are_dropped_from_every_split_and_logged(listed, caplog):
+  lines = listed.lines[:1] + [line[:-1] + "2" for line in listed.lines[4:]]
+  with caplog.at_level(logging.INFO):
+    dataset = listed(
+      lines,
+      options=SplitOptions(validation_per_class=1, drop_below=2),
+      class_names_file=listed.write("names.txt", ["cat", "fish", "dog"]),
+      test_list=listed.write("test.txt", lines),
+    )
+  assert dataset.class_names == ("dog",)
+  np.testing.assert_array_equal(dataset.class_counts, [3])
+  np.testing.assert_array_equal(dataset.test.labels, 4 * [0])
+  assert "dropped 2 of 3 classes" in caplog.text
+
+
+@pytest.mark.parametrize(
+  "line, message",
+  [
+    (
+      "cat/im.png",
+      r"train\.txt:2: the line is 'cat/im\.png'; expected 'path label'",
+    ),
+    ("  7", r"train\.txt:2: the line is '7'; expected 'path label'"),
+    ("cat/im 0.png x", r"train\.txt:2: label is 'x'; expected a whole number"),
+    ("cat/im 0.png -1", r"train\.txt:2: label is '-1'; expected"),
+    ("cat/im 0.png 1.0", r"train\.txt:2: label is '1\.0'; expected"),
+    ("cat/im 0.png ²", r"train\.txt:2: label is '²'; expected"),
+    (
+      "cat/im 0.png 9",
+      r"train\.txt:2: label is 9; expected 0 to 8, .*9 lin",
+    ),
+    ("cat/im 0.png 12345678901", r"train\.txt:2: label is '12345678901'"),
+    ("../root/cat/a.png 0", r"train\.txt:2: path '\.\./root.*leaves the root"),
+    ("/etc/passwd 0", r"train\.txt:2: path '/etc/passwd' leaves the root"),
+    (
+      "cat/none.png 0",
+      r"train\.txt:2: no file '.*none\.png'; .*1 of the 9",
+    ),
+    ("fish/im 0.png 0", r"train\.txt:2: no file '.*fish/im 0\.png'"),
+    ("cat/im 0.png 3", r"class 2 \(2\) has no training image.*1 of 4 classes"),
+  ],
+)
+def test_bad_list_lines_are_named(listed, line, message):
+  lines = [listed.lines[0], line, *listed.lines[1:]]
+  with pytest.raises(ValueError, match=message):
+    listed(lines, held=1)
+
+
+def test_line_numbers_count_empty_lines(listed):
+  with pytest.raises(ValueError, match=r"train\.txt:4: no file"):
+    listed(["", listed.lines[0], "", "cat/none.png 0"], held=1)
+
+
+def test_validation_label_must_be_a_training_class(listed):
+  validation = listed.write("val.txt", ["cat/im 0.png 2"])
+  with pytest.raises(
+    ValueError, match=r"val\.txt:1: label is 2; expected 0 to 1, as there are 2"
+  ):
+    listed(listed.lines, validation_list=validation)
+
+
+@pytest.mark.parametrize("lines", [[], ["", " "]])
+def test_empty_list_is_named(listed, lines):
+  with pytest.raises(ValueError, match=r"train\.txt: no line"):
+    listed(lines)
+
+
+def test_missing_list_root_and_validation_are_named(listed, tmp_path):
+  with pytest.raises(ValueError, match=r"none\.txt: can't be read"):
+    listed(listed.lines, validation_list=str(tmp_path / "none.txt"))
+  with pytest.raises(ValueError, match="root is .*nowhere.*existing folder"):
+    sources.load_image_lists(str(tmp_path / "nowhere"), "train.txt")
+  with pytest.raises(ValueError, match="validation_per_class is 0 and"):
+    listed(listed.lines)
+
+
+def test_binary_list_is_named(listed, tmp_path):
+  (tmp_path / "x.txt").write_bytes(b"\xff\xfe\x00")
+  with pytest.raises(ValueError, match=r"x\.txt: can't be read as a text file"):
+    listed(listed.lines, validation_list=str(tmp_path / "x.txt"))
+
+
+def test_hold_out_names_the_small_class(listed):
+  with pytest.raises(
+    ValueError, match=r"class 1 \(dog\) has 1 images; expected 2"
+  ):
+    listed(listed.lines[:5], held=1)
+
+
+@pytest.mark.parametrize(
+  "names, message",
+  [
+    (["a", "", "b"], r"names\.txt:2: the line is empty"),
+    (["a"], r"train\.txt:5: label is 1; expected 0 to 0, as there are 1 cl"),
+  ],
+)
+def test_bad_class_names_are_named(listed, names, message):
+  file = listed.write("names.txt", names)
+  with pytest.raises(ValueError, match=message):
+    listed(listed.lines, class_names_file=file)
+
+
+def test_real_places_lists_parse(shared, tmp_path):
+  splits = shared / "data/splits"
+  lines = (splits / "Places_LT_val.txt").read_text().splitlines()
+  for path in (line.rsplit(" ", 1)[0] for line in lines):
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).touch()
+  dataset = sources.load_image_lists(
+    str(tmp_path),
+    str(splits / "Places_LT_val.txt"),
+    validation_list=str(splits / "Places_LT_val.txt"),
+  )
+  np.testing.assert_array_equal(dataset.class_counts, np.full(365, 20))
+  assert dataset.class_names[0] == "airfield"
+
+
+# The grammar
 
 PLAIN = "".join(f"c{i % 7}/im {i}.jpg {i * i % 11}\n" for i in range(40))
 
 
-@pytest.fixture(params=[1 << 22, 50])
-def read(request, tmp_path, monkeypatch):
-  """Parses a text in blocks of some size: (paths, labels, lines)."""
-  monkeypatch.setattr(image_lists, "_BYTES_AT_ONCE", request.param)
+@pytest.fixture
+def read(tmp_path):
+  """Parses a text: (paths, labels, lines)."""
 
   def read(text):
     (tmp_path / "list.txt").write_bytes(text.encode())
@@ -21,8 +221,7 @@ def read(request, tmp_path, monkeypatch):
   return read
 
 
-def test_plain_lines(read, monkeypatch):
-  monkeypatch.setattr(image_lists, "_parse_line", None)  # Not needed.
+def test_plain_lines(read):
   paths, labels, lines = read(PLAIN)
   assert paths == [f"c{i % 7}/im {i}.jpg" for i in range(40)]
   assert labels == [i * i % 11 for i in range(40)]

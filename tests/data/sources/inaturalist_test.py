@@ -1,5 +1,6 @@
 """iNaturalist 2018 from JSON files of its form, made here."""
 
+import dataclasses
 import json
 import logging
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from blt_jax.data import sources
+from blt_jax.data.sources.inaturalist import AUTHORS_SPLITS
 
 # Category ids with gaps and not in order; training images of each.
 COUNTS = {30: 9, 4: 6, 11: 7, 7: 12}
@@ -60,12 +62,13 @@ def official(tmp_path):
     (tmp_path / name).write_text(json.dumps(content))
     return str(tmp_path / name)
 
-  def load(**options):
+  def load(*, class_names_file="", **options):
     return sources.load_inaturalist(
       str(tmp_path),
       write("train2018.json", train),
       test_json=write("val2018.json", test),
-      **options,
+      class_names_file=class_names_file,
+      options=dataclasses.replace(AUTHORS_SPLITS, **options),
     )
 
   load.train, load.test, load.write, load.root = train, test, write, tmp_path
@@ -125,8 +128,7 @@ def test_lists_give_the_same_splits(official):
     str(official.root),
     lists[0],
     test_list=lists[1],
-    validation_per_class=5,
-    drop_below=2,
+    options=AUTHORS_SPLITS,
   )
   for part in ("train", "validation", "test"):
     ours, theirs = getattr(dataset, part), getattr(listed, part)
@@ -143,7 +145,7 @@ def test_names_without_obfuscation_are_found_by_id(official):
 
 def test_names_must_cover_the_categories(official):
   file = official.write("categories.json", [{"id": 4, "name": "Bird"}])
-  with pytest.raises(ValueError, match=r"categories\.json: no category 7; all"):
+  with pytest.raises(ValueError, match=r"categories\.json: no category 7; exp"):
     official(class_names_file=file)
 
 
@@ -166,7 +168,7 @@ def _remove(section, i):
     (_set("annotations", 0, image_id=1), "34 annotations for 34 .* image 1;"),
     (_remove("annotations", 0), "33 annotations for 34 images, wrong for imag"),
     (_remove("images", 0), "34 annotations for 33 images, wrong for image 0"),
-    (_set("images", 0, file_name=3), r"images\[0\]\['file_name'\] is 3; allow"),
+    (_set("images", 0, file_name=3), r"images\[0\]\['file_name'\] is 3; expec"),
     (
       _set("images", 0, file_name="../a.jpg"),
       "image 0: path .* leaves the root",
@@ -177,8 +179,8 @@ def _remove(section, i):
     ),
     (_set("images", 1, id=0), "an image id stands twice"),
     (_set("categories", 0, id=4), "a category id stands twice"),
-    (lambda content: content.pop("images"), "no images; allowed: a list"),
-    (lambda content: content.update(categories=[]), "no categories; allowed"),
+    (lambda content: content.pop("images"), "no images; expected a list"),
+    (lambda content: content.update(categories=[]), "no categories; expected"),
   ],
 )
 def test_bad_annotations_are_named(official, change, message):
@@ -191,7 +193,7 @@ def test_both_files_need_the_same_categories(official):
   official.test["categories"][0]["name"] = "another"
   with pytest.raises(
     ValueError,
-    match=r"val2018\.json: category 30 is 'another'; allowed: 'species 30', as",
+    match=r"val2018\.json: category 30 is 'another'; expected 'species 30', as",
   ):
     official()
 
@@ -201,6 +203,6 @@ def test_unreadable_json_is_named(official, content):
   file = official.root / "broken.json"
   file.write_text(content)
   with pytest.raises(
-    ValueError, match=r"broken\.json: (can't be read as|a list)"
+    ValueError, match=r"broken\.json: (can't be read as|the content is a list)"
   ):
     sources.load_inaturalist(str(official.root), str(file))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from blt_jax.data import input_pipeline, sampling, sources
 from blt_jax.data.dataset import Selection, Split
-from blt_jax.data.sources import tfds_records
+from blt_jax.data.sources import tfds as tfds_source
 from blt_jax.training import build
 from configs import imagenet_lt
 
@@ -92,9 +92,12 @@ def reads(monkeypatch):
   return seen
 
 
-def _load(data_dir, **options):
+def _load(data_dir, *, train_split="train", **options):
   return sources.load_tfds(
-    "tiny", data_dir=str(data_dir), **{"profile": "natural", **options}
+    "tiny",
+    data_dir=str(data_dir),
+    train_split=train_split,
+    options=sources.SplitOptions(**options),
   )
 
 
@@ -153,10 +156,12 @@ def test_kept_labels_equal_the_read_ones(tfds, tmp_path, reads):
   np.testing.assert_array_equal(first.train.labels, second.train.labels)
 
 
-def test_labels_are_read_in_blocks(data_dir, monkeypatch):
-  monkeypatch.setattr(tfds_records, "_AT_ONCE", 7)
+def test_labels_are_read_in_blocks(data_dir, reads):
   records = _load(data_dir).train.records
-  np.testing.assert_array_equal(records.labels(), np.arange(30) % 3)
+  reads.clear()
+  labels = records.labels(at_once=7)
+  np.testing.assert_array_equal(labels, np.arange(30) % 3)
+  assert reads == list(range(30))
 
 
 def test_kept_labels_that_do_not_fit_are_read_anew(tfds, tmp_path):
@@ -174,7 +179,7 @@ def test_labels_need_not_be_kept(tfds, tmp_path, monkeypatch, step):
   def refuse(*_):
     raise PermissionError("read-only file system")
 
-  holder = {"open": tfds_records, "replace": tfds_records.os}[step]
+  holder = {"open": tfds_source, "replace": tfds_source.os}[step]
   with monkeypatch.context() as patch:
     patch.setattr(holder, step, refuse, raising=False)
     np.testing.assert_array_equal(_load(tmp_path).class_counts, [10, 10, 10])
@@ -232,7 +237,7 @@ def test_hidden_labels_are_named(tfds, tmp_path):
   labels = np.array([0, 1, -1] * 3, np.int32)
   np.save(os.path.join(folder, "labels-test.npy"), labels)
   with pytest.raises(
-    ValueError, match="split 'test', record 2: label -1; allowed: 0 to 2"
+    ValueError, match="split 'test', record 2: label is -1; expected 0 to 2"
   ):
     _load(tmp_path)
 
@@ -311,7 +316,7 @@ def test_selections_do_not_nest():
 
 
 def test_split_needs_a_label_for_each_record():
-  with pytest.raises(ValueError, match="2 labels for 3 images"):
+  with pytest.raises(ValueError, match="2 labels are given; expected one"):
     Split(np.zeros(2, int), records=_Numbers(3))
 
 
@@ -388,3 +393,60 @@ def test_imagenet_lt_is_prepared_from_its_archives(archives, tmp_path, reads):
   [data] = dataset.train.records.read(np.array([5]))
   assert data in train[wnid].values()
   assert len(reads) == 1
+
+
+# Small images, in memory
+
+
+def _store_small(tfds, data_dir):
+  """Stores a small data set with TFDS's own tools."""
+  features = tfds.features.FeaturesDict(
+    {
+      "image": tfds.features.Image(shape=(8, 8, 3)),
+      "label": tfds.features.ClassLabel(names=["plane", "car", "bird"]),
+    }
+  )
+  images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
+  tfds.dataset_builders.store_as_tfds_dataset(
+    name="tiny",
+    version="1.0.0",
+    features=features,
+    split_datasets={
+      split: [
+        (i, {"image": image, "label": i % 3})
+        for i, image in enumerate(images[:count])
+      ]
+      for split, count in (("train", 30), ("test", 6))
+    },
+    data_dir=str(data_dir),
+    disable_shuffling=True,
+  )
+  return images
+
+
+def test_tfds_by_profile(tfds, tmp_path):
+  images = _store_small(tfds, tmp_path)
+  dataset = sources.load_tfds(
+    "tiny",
+    data_dir=str(tmp_path),
+    options=sources.SplitOptions(
+      profile="exponential", imbalance=4, validation_per_class=2
+    ),
+  )
+  assert (dataset.name, dataset.class_names) == (
+    "tiny",
+    ("plane", "car", "bird"),
+  )
+  np.testing.assert_array_equal(dataset.class_counts, [8, 4, 2])
+  np.testing.assert_array_equal(np.bincount(dataset.validation.labels), 3 * [2])
+  np.testing.assert_array_equal(dataset.test.images, images[:6])
+
+
+def test_tfds_says_what_is_not_prepared(tfds, tmp_path):
+  with pytest.raises(ValueError, match="'cifar10' is not prepared in .*downl"):
+    sources.load_tfds("cifar10", data_dir=str(tmp_path), download=False)
+
+
+def test_tfds_names_an_unknown_data_set(tfds, tmp_path):
+  with pytest.raises(ValueError, match="TFDS data set 'nosuch' can't be had"):
+    sources.load_tfds("nosuch", data_dir=str(tmp_path), download=False)

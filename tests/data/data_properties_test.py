@@ -1,94 +1,18 @@
-"""Properties that hold for whatever is drawn: lists, profiles, samplers, ..."""
+"""Properties of profiles, splits and epochs, whatever is drawn."""
 
 import math
-import re
-import tempfile
 from fractions import Fraction
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blt_jax.data import longtail, sampling
-from blt_jax.data.sources import image_lists
-from blt_jax.data.sources.file_lookup import leaves_root
-from blt_jax.method import confusion, metrics
 
 drawn = settings(
   deadline=None, derandomize=True, database=None, max_examples=300
 )
-
-
-def parse(text: bytes):
-  """(paths, labels) of a list."""
-  with tempfile.NamedTemporaryFile(suffix=".txt") as file:
-    file.write(text)
-    file.flush()
-    listed = image_lists.read_list(file.name, 0)
-    return listed.paths.tolist(), listed.labels.tolist()
-
-
-def parse_or_message(text: bytes):
-  """What `parse` gives, and what it says if it refuses the text."""
-  try:
-    return parse(text), ""
-  except ValueError as error:
-    return None, str(error)
-
-
-letters = st.characters(exclude_categories=["Cs"], exclude_characters="\n\r")
-names = st.one_of(st.text("ab./ ~é\t", min_size=1), st.text(letters)).filter(
-  lambda name: (
-    name
-    and name == name.strip()
-    and not leaves_root(name)
-    and not name.startswith("\ufeff")
-  )
-)
-
-
-@pytest.mark.parametrize("bytes_at_once", [1 << 22, 7])
-@given(paths=st.lists(names, min_size=1, max_size=8), data=st.data())
-@drawn
-def test_names_of_lists_come_back(bytes_at_once, paths, data):
-  label = st.integers(0, len(paths) - 1)
-  labels = [data.draw(label) for _ in paths]
-  end = data.draw(st.sampled_from(["\n", "\r\n", " \n", "\n\n"]))
-  pairs = zip(paths, labels, strict=True)
-  text = "".join(f"{path} {label}{end}" for path, label in pairs)
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(image_lists, "_BYTES_AT_ONCE", bytes_at_once)
-    assert parse(text.encode()) == (paths, labels)
-
-
-@given(
-  st.one_of(
-    st.text("a./ 019-\n\r\t\ufeff٣"),
-    st.lists(st.from_regex(r"[a./ ]{1,6} [0-2]", fullmatch=True)).map(
-      "\n".join
-    ),
-    st.text(st.characters(exclude_categories=["Cs"])),
-  )
-)
-@drawn
-def test_any_text_is_a_list_or_names_its_line(text):
-  listed, message = parse_or_message(text.encode())
-  if listed is None:
-    assert re.match(r"\S+\.txt(:\d+: .+|: no line)", message, re.DOTALL)
-  else:
-    paths, labels = listed
-    assert len(paths) == len(labels) > 0
-    assert not any(map(leaves_root, paths))
-    assert 0 <= min(labels) <= max(labels) < len(labels)
-
-
-@given(st.binary())
-@drawn
-def test_any_bytes_are_a_list_or_a_value_error(data):
-  listed, message = parse_or_message(data)
-  assert listed or ".txt" in message
 
 
 @given(
@@ -264,78 +188,3 @@ def test_parts_of_a_plan_put_together_are_the_plan(drawn_plan, data):
     np.testing.assert_array_equal(ours, images)
     dealt = np.stack([part[1] for part in parts], axis=1)
     np.testing.assert_array_equal(dealt.reshape(sources.shape), sources)
-
-
-def matrices(size: int, most: int = 50):
-  row = st.lists(st.integers(0, most), min_size=size, max_size=size)
-  return st.lists(row, min_size=size, max_size=size).map(
-    lambda rows: np.array(rows, np.int32)
-  )
-
-
-@given(matrices(4), st.integers(0, 2**31 - 1))
-@drawn
-def test_confusing_classes_are_others_that_were_predicted(matrix, seed):
-  labels = np.repeat(np.arange(4), 16)
-  targets, confused = map(
-    np.asarray,
-    confusion.sample_confusing_classes(jax.random.key(seed), matrix, labels),
-  )
-  others = matrix * (1 - np.eye(4, dtype=np.int32))
-  np.testing.assert_array_equal(confused, others.sum(axis=1)[labels] > 0)
-  assert (others[labels, targets] > 0)[confused].all()
-  np.testing.assert_array_equal(targets[~confused], labels[~confused])
-
-
-@given(matrices(4, most=5), st.integers(0, 2**31 - 1))
-@settings(drawn, max_examples=10)
-def test_confusing_classes_come_as_often_as_they_were_predicted(matrix, seed):
-  draws = 4096
-  labels = np.repeat(np.arange(4), draws)
-  targets, confused = map(
-    np.asarray,
-    confusion.sample_confusing_classes(jax.random.key(seed), matrix, labels),
-  )
-  others = matrix * (1 - np.eye(4))
-  for label in range(4):
-    if not confused[label * draws]:
-      continue
-    shares = others[label] / others[label].sum()
-    found = np.bincount(targets[labels == label], minlength=4) / draws
-    # Five standard deviations.
-    allowed = 5 * np.sqrt(shares * (1 - shares) / draws)
-    assert (np.abs(found - shares) <= allowed).all()
-
-
-@given(
-  matrices(6),
-  st.lists(st.integers(0, 200), min_size=6, max_size=6),
-  st.integers(0, 150),
-  st.integers(0, 150),
-)
-@drawn
-def test_accuracies_are_those_of_a_plain_loop(matrix, counts, limit, other):
-  few_up_to, many_above = sorted([limit, other])
-  found = metrics.shot_accuracies(
-    matrix, np.array(counts), many_above=many_above, few_up_to=few_up_to
-  )
-  of_group: dict[str, list[float]] = {name: [] for name in metrics.GROUPS}
-  for c, count in enumerate(counts):
-    total = sum(int(n) for n in matrix[c])
-    if not total:
-      continue
-    accuracy = 100 * int(matrix[c][c]) / total
-    of_group["overall"].append(accuracy)
-    if count > many_above:
-      of_group["many"].append(accuracy)
-    elif count <= few_up_to:
-      of_group["few"].append(accuracy)
-    else:
-      of_group["medium"].append(accuracy)
-  assert set(found) == set(of_group)
-  for name, values in of_group.items():
-    if values:
-      assert found[name] == pytest.approx(sum(values) / len(values))
-      assert 0 <= found[name] <= 100
-    else:
-      assert math.isnan(found[name])

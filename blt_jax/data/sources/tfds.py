@@ -1,4 +1,4 @@
-"""TFDS data sets: preparing them, and reading single records of them."""
+"""Data sets of TensorFlow Datasets: prepared, read whole or by the record."""
 
 import contextlib
 import logging
@@ -7,13 +7,93 @@ from typing import Any
 
 import numpy as np
 
-_log = logging.getLogger(__name__)
+from blt_jax.data.dataset import Dataset, Split
+from blt_jax.data.sources.arrays import array_split, check_labels
+from blt_jax.data.sources.splits import SplitOptions, assemble
 
-_AT_ONCE = 256
-"""Records that are in memory together while labels are read."""
+_log = logging.getLogger(__name__)
 
 _LARGEST_IN_MEMORY = 64 * 64
 """Pixels of an image of a data set that is read into memory as a whole."""
+
+LONG_TAILED = SplitOptions(profile="exponential", validation_per_class=50)
+"""Makes a balanced data set long-tailed, 50 validation images a class."""
+
+
+def load_tfds(
+  name: str,
+  *,
+  data_dir: str | None = None,
+  manual_dir: str | None = None,
+  download: bool = True,
+  train_split: str = "train",
+  validation_split: str = "validation",
+  test_split: str = "test",
+  options: SplitOptions = LONG_TAILED,
+) -> Dataset:
+  """A TensorFlow Datasets image set, made long-tailed unless it is already.
+
+  Images of one size of at most 64 x 64 pixels ("cifar10", "cifar100") are read
+  into memory. Others ("imagenet_lt") stay in their record files, of which only
+  the images that a batch holds are read; these files have to be array_record,
+  which is what the data set is prepared as if it is not yet.
+
+  Args:
+    name: of the TFDS data set; it has features "image" and "label".
+    data_dir: where TFDS keeps prepared data; None is its own default.
+    manual_dir: folder of the archives that TFDS can't download; None is its
+      own default.
+    download: whether to download and prepare what is not prepared.
+    train_split: TFDS name of the split to train on.
+    validation_split: TFDS name of the split to validate on; a data set without
+      it has validation images held out of training.
+    test_split: TFDS name of the split to test on.
+    options: see SplitOptions.
+
+  Returns:
+    The Dataset, images in memory or records.
+
+  Raises:
+    ValueError: TFDS can't provide the data, or a class lacks images.
+  """
+  builder = prepared_builder(
+    name, data_dir=data_dir, manual_dir=manual_dir, download=download
+  )
+  validation = None
+  if validation_split in builder.info.splits:
+    validation = _tfds_split(builder, validation_split)
+  return assemble(
+    name,
+    builder.info.features["label"].names,
+    train=_tfds_split(builder, train_split),
+    validation=validation,
+    test=_tfds_split(builder, test_split),
+    options=options,
+  )
+
+
+def _tfds_split(builder: Any, split: str) -> Split:
+  """A split: in memory if the data set's images are small, else records."""
+  if not fits_memory(builder):
+    records = TfdsRecords(builder, split)
+    labels = read_labels(builder, split, records)
+    return Split(labels, records=records)
+  arrays = _read_tfds(builder, split)
+  in_memory = array_split(split, arrays["image"], arrays["label"])
+  check_labels(split, in_memory, builder.info.features["label"].num_classes)
+  return in_memory
+
+
+def _read_tfds(builder: Any, split: str) -> dict[str, np.ndarray]:
+  import tensorflow_datasets as tfds
+
+  try:
+    return tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+  except Exception as error:
+    raise ValueError(
+      f"TFDS data set {builder.name!r}: split {split!r} can't be read into"
+      f" arrays ({error}); expected one of {sorted(builder.info.splits)}"
+    ) from error
 
 
 class TfdsRecords:
@@ -39,7 +119,7 @@ class TfdsRecords:
       )
     except Exception as error:  # TFDS raises anything.
       raise ValueError(
-        f"{self._title} can't be opened ({error}); its splits are"
+        f"{self._title} can't be opened ({error}); expected one of"
         f" {sorted(builder.info.splits)}"
       ) from error
 
@@ -58,11 +138,15 @@ class TfdsRecords:
     """What to call a record in a message."""
     return f"{self._title}, record {index}"
 
-  def labels(self) -> np.ndarray:
-    """Reads every record once for its label: int32 [n]."""
+  def labels(self, *, at_once: int = 256) -> np.ndarray:
+    """Reads every record once for its label: int32 [n].
+
+    Args:
+      at_once: records that are in memory together.
+    """
     labels = np.empty(len(self), np.int32)
-    for start in range(0, len(self), _AT_ONCE):
-      indices = np.arange(start, min(start + _AT_ONCE, len(self)))
+    for start in range(0, len(self), at_once):
+      indices = np.arange(start, min(start + at_once, len(self)))
       labels[indices] = [record["label"] for record in self._read(indices)]
     return labels
 
@@ -108,15 +192,15 @@ def prepared_builder(
     if download and not builder.is_prepared():
       _prepare(builder, manual_dir)
   except Exception as error:  # TFDS raises anything from its own to urllib's.
-    # Of an unknown name it lists all that there are, in thousands of letters.
+    # For an unknown name TFDS lists all data sets, in thousands of letters.
     found, _, _ = str(error).partition("Available datasets:")
     raise ValueError(
       f"TFDS data set {name!r} can't be had: {found or type(error).__name__}"
     ) from error
   if not builder.is_prepared():
     raise ValueError(
-      f"TFDS data set {name!r} is not prepared in {builder.data_dir};"
-      " allowed: download=True"
+      f"TFDS data set {name!r} is not prepared in {builder.data_dir}; expected"
+      " download=True, or a folder in which it is prepared"
     )
   return builder
 
@@ -130,9 +214,9 @@ def fits_memory(builder: Any) -> bool:
 def read_labels(builder: Any, split: str, records: TfdsRecords) -> np.ndarray:
   """The labels of a split, int32 [n].
 
-  They lie inside of the records, so the first time all of these are read, at
+  The labels are part of the records, so the first time every record is read,
   some thousands a second. The labels are kept in labels-<split>.npy beside the
-  records if that folder is writable, and taken from there the next time.
+  records if that folder is writable, and read from there the next time.
 
   Args:
     builder: of the data set.
@@ -157,8 +241,8 @@ def read_labels(builder: Any, split: str, records: TfdsRecords) -> np.ndarray:
   wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
   if len(wrong):
     raise ValueError(
-      f"{records.name(int(wrong[0]))}: label {labels[wrong[0]]}; allowed: 0 to"
-      f" {num_classes - 1}"
+      f"{records.name(int(wrong[0]))}: label is {labels[wrong[0]]}; expected 0"
+      f" to {num_classes - 1}"
     )
   return labels
 
@@ -166,7 +250,7 @@ def read_labels(builder: Any, split: str, records: TfdsRecords) -> np.ndarray:
 def _prepare(builder: Any, manual_dir: str | None) -> None:
   import tensorflow_datasets as tfds
 
-  # TFDS tries again for minutes, which its own warnings would fill.
+  # TFDS tries a download again for minutes, with a warning each time.
   logging.getLogger("urllib3").setLevel(logging.ERROR)
   _log.warning("TFDS downloads %s to %s", builder.name, builder.data_dir)
   builder.download_and_prepare(
@@ -191,7 +275,7 @@ def _check_format(builder: Any) -> None:
   if "array_record" not in formats:
     raise ValueError(
       f"TFDS data set {builder.name!r} is prepared in {builder.data_dir} as"
-      f" {', '.join(sorted(formats))}, without random access; allowed:"
+      f" {', '.join(sorted(formats))}, without random access; expected"
       " array_record. Move that folder away or name another data_dir"
       " (config.dataset.root): what is not there is prepared as array_record"
     )
@@ -208,7 +292,7 @@ def _load_labels(path: str, length: int) -> np.ndarray | None:
 
 
 def _save_labels(path: str, labels: np.ndarray) -> None:
-  """Keeps labels if the folder is writable; other processes never see half."""
+  """Keeps labels if the folder is writable; no process reads half a file."""
   unfinished = f"{path}.{os.getpid()}"
   try:
     with open(unfinished, "wb") as file:

@@ -1,0 +1,19 @@
+"""Names and errors as text for people."""
+
+import os
+
+
+def as_text(name: str) -> str:
+  r"""A file's name as valid Unicode: a byte that is not UTF-8 becomes \xe9."""
+  return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def printable(name: str) -> str:
+  """A name for a terminal: what can't be printed becomes a question mark."""
+  return "".join(c if c.isprintable() else "?" for c in name)
+
+
+def reason(error: Exception) -> str:
+  """Why a file can't be read, on one line and without the file's name."""
+  text = str(getattr(error, "strerror", None) or error)
+  return " ".join(text.split()) or type(error).__name__
