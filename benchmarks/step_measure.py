@@ -16,9 +16,9 @@ import numpy as np
 from benchmarks import step_problem
 from benchmarks.step_problem import Problem
 from blt_jax.data.input_pipeline import Crops
-from blt_jax.method import hallucinate, train_step
+from blt_jax.method import hallucinate, rng, train_step
 from blt_jax.system import processes
-from blt_jax.training import build
+from blt_jax.training import build, feeder
 from blt_jax.training import devices as mapping
 
 NAMES = ("plain", "blt")
@@ -41,7 +41,9 @@ def measure(problem: Problem, *, steps: int, warmup: int) -> Report:
   programs, report = {}, dict[str, Any]()
   for name in NAMES:
     programs[name], report[name] = compile_step(
-      build.build_train_step(problem.config),
+      build.build_train_step(
+        problem.config, problem.stage, problem.class_counts
+      ),
       fresh_state(problem, 0),
       batches[name][0],
     )
@@ -221,7 +223,7 @@ def placed(problem: Problem, name: str) -> Iterator[Any]:
   config = problem.config
   for batch in problem.batches:
     host = batch if name == "blt" else step_problem.without_slots(batch)
-    host = step_problem.on_canvases(host, build.canvas(config))
+    host = step_problem.on_canvases(host, feeder.canvas(config))
     dealt = mapping.deal(host, len(mapping.devices_of(config)))
     count = len(mapping.local_devices_of(config))
     own = slice(processes.index() * count, (processes.index() + 1) * count)
@@ -287,8 +289,8 @@ def _counter(problem: Problem) -> Callable:
 
   def count(state: train_step.TrainState, batch: train_step.Batch):
     assert batch.sources is not None
-    slots = len(batch.sources.label)
-    rngs = train_step.slot_keys(state.rng, state.step, slots, mapping.AXIS)
+    slots = rng.slot_numbers(len(batch.sources.label), mapping.AXIS)
+    rngs = rng.step_keys(state.rng, state.step, rng.Stream.SLOTS, slots)
     made = make(rngs, state.logits, state.confusion, batch.sources)
     outputs = (made.num_updates, made.weight)
     return jax.lax.all_gather(outputs, mapping.AXIS, tiled=True)
@@ -338,7 +340,7 @@ def settings(problem: Problem) -> Report:
     "momentum": config.perturb.momentum,
     "max_steps": config.perturb.max_steps,
     "augment": bool(config.dataset.flip),
-    "canvas": build.canvas(config),
+    "canvas": feeder.canvas(config),
     "trained": problem.trained,
     "batches": len(problem.batches),
   }

@@ -282,7 +282,6 @@ def _state(options, config, stage: Stage, class_counts) -> TrainState:
   num_classes = len(class_counts)
   model = build.build_model(config, num_classes)
   state = build.init_state(config, model, num_classes)
-  state = build.with_optimizer(config, state, stage)
   if options.run:
     return _restore(options, state, class_counts)
   confusion = np.zeros((num_classes, num_classes), np.int32)

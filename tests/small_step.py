@@ -18,9 +18,12 @@ def preprocess(rngs, images):
   return images / 128.0 - 1.0 + 0.1 * shift[:, None, None, None]
 
 
+# Of the backbone and of the classifier.
+TX = optimizer.sgd(lambda _: 0.1, lambda _: 0.2)
+
+
 def make_state(model):
   """A fresh state of a model for images of SIZE pixels and CLASSES classes."""
-  tx = optimizer.sgd(lambda _: 0.1, lambda _: 0.2)
   variables = jax.jit(functools.partial(model.init, train=False))(
     jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3))
   )
@@ -28,11 +31,10 @@ def make_state(model):
     step=jnp.zeros((), jnp.int32),
     params=variables["params"],
     batch_stats=variables["batch_stats"],
-    opt_state=tx.init(variables["params"]),
+    opt_state=TX.init(variables["params"]),
     confusion=jnp.ones((CLASSES, CLASSES), jnp.int32),
     rng=jax.random.key(7),
     apply_fn=model.apply,
-    tx=tx,
   )
 
 

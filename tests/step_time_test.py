@@ -15,7 +15,6 @@ from benchmarks import step_measure, step_problem, step_profiles
 from blt_jax.data import longtail
 from blt_jax.method.train_step import Batch
 from blt_jax.training import build
-from blt_jax.training.stages import build_stages
 from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import Checkpoints
 from blt_jax.workdir.progress import Progress
@@ -188,9 +187,7 @@ def test_run_gives_its_weights_confusion_and_images(tmp_path):
   config.stage1.batch_size = config.stage2.batch_size = 32
   config.num_devices = 1
   directory.claim(tmp_path, config)
-  stage = build_stages(config, _digit_counts(config), devices=1)[-1]
   state = build.init_state(config, build.build_model(config, 10), 10, draw=5)
-  state = build.with_optimizer(config, state, stage)
   state = state.replace(confusion=state.confusion.at[9, 3].set(17))
   row = {"stage": 2, "epoch": 1, "step": 0, "val_overall": 50.0}
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:

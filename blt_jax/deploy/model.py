@@ -17,7 +17,7 @@ from blt_jax.data import augment
 from blt_jax.method import metrics
 from blt_jax.method.train_step import TrainState
 from blt_jax.models import create_model
-from blt_jax.training import build, objective
+from blt_jax.training import build, objective, stages
 from blt_jax.workdir import directory
 
 CHECKPOINTS = ("best", "last")
@@ -192,7 +192,7 @@ def _logit_offset(
   """What `model.posthoc_tau` adds to the logits after a step: [C], or None."""
   counts = np.asarray(classes["class_counts"])
   adjust_fn = objective.build_adjustment(
-    config, counts, gamma=objective.gamma_at(config, counts, step=step)
+    config, counts, gamma=stages.gamma_at(config, counts, step=step)
   )
   if adjust_fn is None:
     return None
@@ -249,7 +249,7 @@ def _empty_state(
   def init() -> TrainState:
     rng, images = jax.random.key(0), jnp.zeros((1, size, size, 3))
     variables = model.init(rng, images, train=False)
-    return build.state_of(variables, model, num_classes, rng=rng)
+    return build.state_of(variables, model, num_classes, key=rng)
 
   shapes = jax.eval_shape(init)
   arrays = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from blt_jax.method.confusion import sample_confusing_classes
 from blt_jax.method.perturb import halving_widths, perturb_images
+from blt_jax.method.rng import Stream, fold
 
 # No probability is below 0: `perturb_images` leaves an image with this
 # confidence as it is.
@@ -95,20 +96,23 @@ def hallucinate(
     Hallucinations of k slots.
   """
   labels, used = sources.label, sources.used
-  keys = jax.vmap(lambda rng: jax.random.split(rng, 3))(rngs)
+
+  def keys_of(stream: Stream) -> jax.Array:
+    return jax.vmap(lambda key: fold(key, stream))(rngs)
+
   if targets == "confusion":
     target, confused = jax.vmap(_confusing_class, in_axes=(0, None, 0))(
-      keys[:, 0], confusion, labels
+      keys_of(Stream.TARGET), confusion, labels
     )
     used = used & confused
   else:
     target = jax.vmap(_other_class, in_axes=(0, 0, None))(
-      keys[:, 0], labels, len(confusion)
+      keys_of(Stream.TARGET), labels, len(confusion)
     )
   drawn = jax.vmap(
     lambda rng: draw_confidence(rng, confidence, choices=confidence_choices)
-  )(keys[:, 1])
-  original = preprocess_fn(keys[:, 2], sources.image)
+  )(keys_of(Stream.CONFIDENCE))
+  original = preprocess_fn(keys_of(Stream.AUGMENTATION), sources.image)
   result = perturb_images(
     logits_fn,
     original,

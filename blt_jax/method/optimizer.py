@@ -1,6 +1,7 @@
 """SGD as the paper uses it, with a schedule for each part of the network."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import optax
@@ -59,6 +60,12 @@ def sgd(
     optax.trace(decay=momentum),
     optax.multi_transform(rates, _parts),
   )
+
+
+def init(params: Any) -> optax.OptState:
+  """The state of `sgd` before its first update, whatever its settings."""
+  rate = optax.constant_schedule(0.0)
+  return sgd(rate, rate).init(params)
 
 
 def _parts(params: dict) -> dict:

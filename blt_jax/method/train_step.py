@@ -15,28 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from blt_jax.method import losses
+from blt_jax.method import losses, rng
 from blt_jax.method.hallucinate import Array, Hallucinations, Sources
+from blt_jax.method.rng import Stream
 
 Metrics = dict[str, jax.Array]
 LossFn = Callable[[jax.Array, jax.Array], jax.Array]
 
-# Folded into a step's key; none of the numbers that splitting it uses.
-_NETWORK_STREAM = 1_000_003
-
 
 class TrainState(flax.struct.PyTreeNode):
-  """Everything that training changes, and nothing else.
+  """What a step starts from, and what it makes of it.
 
   Attributes:
     step: int32 scalar, steps made so far over both stages.
     params: the network's parameters.
     batch_stats: running statistics of batch normalisation.
-    opt_state: state of `tx`.
+    opt_state: the optimizer's state.
     confusion: int32 [C, C], [true, predicted] counts of the latest validation.
-    rng: PRNG key of the run; each step folds its number into it.
+    rng: PRNG key of the run (`rng.run_key`); training does not change it.
     apply_fn: `model.apply`.
-    tx: the optimizer of the current stage.
   """
 
   step: jax.Array
@@ -46,7 +43,6 @@ class TrainState(flax.struct.PyTreeNode):
   confusion: jax.Array
   rng: jax.Array
   apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)
-  tx: optax.GradientTransformation = flax.struct.field(pytree_node=False)
 
   @property
   def variables(self) -> dict[str, Any]:
@@ -90,6 +86,7 @@ def train_step(
   state: TrainState,
   batch: Batch,
   *,
+  tx: optax.GradientTransformation,
   preprocess_fn: Callable[[jax.Array, Any], jax.Array],
   hallucinate_fn: Callable[..., Hallucinations],
   loss_fn: LossFn = losses.cross_entropy,
@@ -106,6 +103,7 @@ def train_step(
   Args:
     state: the state before the step.
     batch: this device's share.
+    tx: the optimizer; `state.opt_state` is of it.
     preprocess_fn: (rngs [n], images) -> float32 [n, h, w, 3], augments and
       normalises.
     hallucinate_fn: `hallucinate.hallucinate` with its settings, or
@@ -123,22 +121,28 @@ def train_step(
     and, not summed, "gradient_norm" of the update and "largest_pixel", the
     greatest absolute value in the hallucinated images, infinite if one is NaN).
   """
-  image_rng, _, network_rng = _step_keys(state.rng, state.step)
-  num_images = batch.label.shape[0]
-  places = jax.lax.axis_index(axis_name) * num_images + jnp.arange(num_images)
-  images = preprocess_fn(_fold_in_each(image_rng, places), batch.image)
-  labels, weights = jnp.asarray(batch.label), jnp.ones(num_images, jnp.float32)
+
+  def keys_of(stream: Stream, numbers: jax.Array) -> jax.Array:
+    return rng.step_keys(state.rng, state.step, stream, numbers)
+
+  numbers = rng.image_numbers(len(batch.label), axis_name)
+  images = preprocess_fn(keys_of(Stream.IMAGES, numbers), batch.image)
+  labels = jnp.asarray(batch.label)
+  weights = jnp.ones(len(labels), jnp.float32)
   counts, largest = {}, jnp.zeros(())
   if batch.sources is not None:
-    num_slots = batch.sources.label.shape[0]
-    rngs = slot_keys(state.rng, state.step, num_slots, axis_name)
-    extra = hallucinate_fn(rngs, state.logits, state.confusion, batch.sources)
+    slots = rng.slot_numbers(len(batch.sources.label), axis_name)
+    extra = hallucinate_fn(
+      keys_of(Stream.SLOTS, slots),
+      state.logits,
+      state.confusion,
+      batch.sources,
+    )
+    behind = len(labels) * jax.lax.psum(1, axis_name)
+    numbers = jnp.concatenate([numbers, behind + slots])
     images = jnp.concatenate([images, extra.images])
     labels = jnp.concatenate([labels, batch.sources.label])
     weights = jnp.concatenate([weights, extra.weight])
-    behind = num_images * jax.lax.psum(1, axis_name)
-    slots = slot_numbers(num_slots, axis_name)
-    places = jnp.concatenate([places, behind + slots])
     used = extra.weight[:, None, None, None] > 0
     pixels = jnp.where(jnp.isnan(extra.images), jnp.inf, extra.images)
     largest = jnp.where(used, jnp.abs(pixels), 0).max(initial=0)
@@ -152,7 +156,8 @@ def train_step(
     images,
     labels,
     weights,
-    image_rngs=_fold_in_each(network_rng, places),
+    tx=tx,
+    image_rngs=keys_of(Stream.NETWORK, numbers),
     loss_fn=loss_fn,
     class_weights=class_weights,
     axis_name=axis_name,
@@ -171,6 +176,7 @@ def _update(
   labels: jax.Array,
   weights: jax.Array,
   *,
+  tx: optax.GradientTransformation,
   image_rngs: jax.Array,
   loss_fn: LossFn,
   class_weights: np.ndarray | None,
@@ -205,7 +211,7 @@ def _update(
     state.params
   )
   grads = jax.lax.psum(grads, axis_name)
-  updates, opt_state = state.tx.update(grads, state.opt_state, state.params)
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
   state = state.replace(
     step=state.step + 1,
     params=optax.apply_updates(state.params, updates),
@@ -248,40 +254,3 @@ def eval_step(
     "in_top5": jnp.any(best == batch.label[:, None], axis=1),
   }
   return jax.lax.all_gather(outputs, axis_name, tiled=True)
-
-
-def slot_numbers(num_slots: int, axis_name: str) -> jax.Array:
-  """Global numbers of this device's slots: int32 [num_slots].
-
-  Slots are dealt to the devices in turn, because the used ones come first: so
-  every device has its fair share of the gradient ascent.
-  """
-  devices = jax.lax.psum(1, axis_name)
-  return jax.lax.axis_index(axis_name) + devices * jnp.arange(num_slots)
-
-
-def slot_keys(
-  rng: jax.Array, step: jax.Array, num_slots: int, axis_name: str
-) -> jax.Array:
-  """PRNG keys [num_slots] of this device's slots in a step.
-
-  Args:
-    rng: PRNG key of the run.
-    step: number of the step.
-    num_slots: slots of this device.
-    axis_name: axis over which devices are mapped.
-  """
-  _, slot_rng, _ = _step_keys(rng, step)
-  return _fold_in_each(slot_rng, slot_numbers(num_slots, axis_name))
-
-
-def _step_keys(rng, step) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """A step's keys: for its images, for its slots, for the network."""
-  step_rng = jax.random.fold_in(rng, step)
-  image_rng, slot_rng = jax.random.split(step_rng)
-  return image_rng, slot_rng, jax.random.fold_in(step_rng, _NETWORK_STREAM)
-
-
-def _fold_in_each(rng: jax.Array, numbers: jax.Array) -> jax.Array:
-  """One key for each of the numbers [n]."""
-  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, numbers)

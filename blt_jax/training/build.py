@@ -9,15 +9,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
+import optax
 
 from blt_jax.data import augment, device_resize, sources
 from blt_jax.data.dataset import Dataset
 from blt_jax.data.input_pipeline import Crops
-from blt_jax.method import hallucinate, optimizer, train_step
+from blt_jax.method import hallucinate, optimizer, rng, train_step
 from blt_jax.method.train_step import TrainState
 from blt_jax.models import create_model
 from blt_jax.training import devices
-from blt_jax.training.objective import Objective, build_objective
+from blt_jax.training.objective import build_objective
 from blt_jax.training.stages import Stage, rate_scale
 
 # Fewest images that ascend at a time on an accelerator: for fewer, starting the
@@ -70,7 +72,7 @@ def init_state(
   *,
   draw: int = 0,
 ) -> TrainState:
-  """A fresh state: initialised variables, an optimizer that is yet to be set.
+  """A fresh state.
 
   Args:
     config: the configuration.
@@ -81,8 +83,6 @@ def init_state(
   Returns:
     A state at step 0 with an empty confusion matrix.
   """
-  rng = jax.random.fold_in(jax.random.key(config.seed), draw)
-  init_rng, run_rng = jax.random.split(rng)
   size = config.dataset.image_size
   images = jnp.zeros((1, size, size, 3), jnp.float32)
   # The same bits as with full optimisation, which takes three times as long.
@@ -90,8 +90,8 @@ def init_state(
   variables = jax.jit(
     functools.partial(model.init, train=False),
     compiler_options=options if devices.on_cpu(config) else None,
-  )(init_rng, images)
-  return state_of(variables, model, num_classes, rng=run_rng)
+  )(rng.init_key(config.seed, draw=draw), images)
+  return state_of(variables, model, num_classes, key=rng.run_key(config.seed))
 
 
 def state_of(
@@ -99,33 +99,31 @@ def state_of(
   model: nn.Module,
   num_classes: int,
   *,
-  rng: jax.Array,
+  key: jax.Array,
 ) -> TrainState:
-  """A state at step 0 with an optimizer that is yet to be set.
+  """A state at step 0 with an empty confusion matrix.
 
   Args:
     variables: {"params", "batch_stats"} of the model.
     model: from `build_model`.
     num_classes: C.
-    rng: PRNG key of the run.
+    key: PRNG key of the run.
   """
-  tx = optimizer.sgd(lambda _: 0.0, lambda _: 0.0)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables["params"],
     batch_stats=variables["batch_stats"],
-    opt_state=tx.init(variables["params"]),
+    opt_state=optimizer.init(variables["params"]),
     confusion=jnp.zeros((num_classes, num_classes), jnp.int32),
-    rng=rng,
+    rng=key,
     apply_fn=model.apply,
-    tx=tx,
   )
 
 
-def with_optimizer(
-  config: ml_collections.ConfigDict, state: TrainState, stage: Stage
-) -> TrainState:
-  """The state with a fresh optimizer and the learning rates of a stage."""
+def build_optimizer(
+  config: ml_collections.ConfigDict, stage: Stage
+) -> optax.GradientTransformation:
+  """The optimizer with the learning rates of a stage."""
   scale = rate_scale(config, stage.config)
   schedules = (
     optimizer.step_schedule(
@@ -133,35 +131,44 @@ def with_optimizer(
     )
     for rate in (stage.config.backbone_rate, stage.config.classifier_rate)
   )
-  tx = optimizer.sgd(
+  return optimizer.sgd(
     *schedules,
     momentum=config.optimizer.momentum,
     weight_decay=config.optimizer.weight_decay,
   )
-  return state.replace(tx=tx, opt_state=tx.init(state.params))
 
 
 def build_train_step(
-  config: ml_collections.ConfigDict, objective: Objective | None = None
+  config: ml_collections.ConfigDict,
+  stage: Stage,
+  class_counts: np.ndarray,
+  *,
+  reweighted: bool = False,
 ) -> Callable:
-  """`train_step` over the devices: (state, batch) -> (state, metrics).
+  """`train_step` of a stage, mapped over the devices.
 
   Args:
     config: the configuration.
-    objective: what it trains for; without it the loss of the configuration, if
-      that needs to know no class counts.
+    stage: what it is a step of.
+    class_counts: int [C], training images of each class.
+    reweighted: whether the deferred weights of the losses are on.
+
+  Returns:
+    (state, batch) -> (state, metrics); the state is donated.
 
   Raises:
-    ValueError: when it does.
+    ValueError: when the loss can't do with the class counts.
   """
-  objective = objective or build_objective(config)
-  hallucinate_fn = (
-    hallucinate.reuse if config.perturb.static else build_hallucinate(config)
+  objective = build_objective(
+    config, class_counts, gamma=stage.gamma, reweighted=reweighted
   )
   step = functools.partial(
     train_step.train_step,
+    tx=build_optimizer(config, stage),
     preprocess_fn=build_preprocess(config),
-    hallucinate_fn=hallucinate_fn,
+    hallucinate_fn=hallucinate.reuse
+    if config.perturb.static
+    else build_hallucinate(config),
     loss_fn=objective.loss_fn,
     class_weights=objective.class_weights,
     axis_name=devices.AXIS,
@@ -188,13 +195,13 @@ def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
 
 
 def build_offline_hallucinate(
-  config: ml_collections.ConfigDict, *, stream: int
+  config: ml_collections.ConfigDict, *, stream: rng.Stream
 ) -> Callable:
   """Hallucination outside of training: images that no step draws.
 
   Args:
     config: the configuration.
-    stream: folded into the run's key, where training folds in the step.
+    stream: STATIC_IMAGES or EXAMPLES.
 
   Returns:
     (state, (numbers int32 [k], Sources of k images)) -> Hallucinations; the
@@ -206,23 +213,10 @@ def build_offline_hallucinate(
     state: TrainState, batch: tuple[jax.Array, hallucinate.Sources]
   ) -> hallucinate.Hallucinations:
     numbers, sources = batch
-    rngs = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-      jax.random.fold_in(state.rng, stream), numbers
-    )
+    rngs = rng.outside_keys(state.rng, stream, numbers)
     return hallucinate_fn(rngs, state.logits, state.confusion, sources)
 
   return make
-
-
-def canvas(config: ml_collections.ConfigDict) -> int | None:
-  """Side of the canvases that crops travel in; None if the host resizes."""
-  where = config.dataset.resize_on
-  if where == "auto":
-    # A CPU would only do the same work with less suitable tools.
-    where = "host" if devices.on_cpu(config) else "device"
-  if where == "host":
-    return None
-  return device_resize.CANVAS_SCALE * config.dataset.image_size
 
 
 def build_eval_step(

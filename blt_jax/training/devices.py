@@ -27,7 +27,7 @@ def deal(batch: Any, devices: int) -> Any:
   """Gives each device its share of a batch, on a leading axis.
 
   Images go to the devices in blocks. Slots are dealt in turn
-  (`train_step.slot_numbers`), because the used ones come first.
+  (`rng.slot_numbers`), because the used ones come first.
 
   Args:
     batch: Batch, EvalBatch or Sources, or arrays of images in any tree; the

@@ -10,13 +10,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from blt_jax.data import input_pipeline, sampling
+from blt_jax.data import device_resize, input_pipeline, sampling
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.reading import cache
 from blt_jax.data.reading.substitutes import Substitutes
 from blt_jax.method.train_step import Batch, EvalBatch, Sources
 from blt_jax.system import processes
-from blt_jax.training import build
 from blt_jax.training import devices as mapping
 from blt_jax.training.stages import Stage
 
@@ -187,7 +186,7 @@ class Feeder:
       crop_ratio=dataset.crop_ratio,
       substitutes=self.substitutes["training"],
       max_pixels=dataset.max_pixels,
-      canvas=build.canvas(self.config),
+      canvas=canvas(self.config),
       prefetch_depth=2,
     )
     # Those that are read ahead don't count yet.
@@ -224,6 +223,17 @@ class Feeder:
     return plan.shard(
       processes.index(), processes.count(), devices=self.devices
     )
+
+
+def canvas(config: ml_collections.ConfigDict) -> int | None:
+  """Side of the canvases that crops travel in; None if the host resizes."""
+  where = config.dataset.resize_on
+  if where == "auto":
+    # A CPU would only do the same work with less suitable tools.
+    where = "host" if mapping.on_cpu(config) else "device"
+  if where == "host":
+    return None
+  return device_resize.CANVAS_SCALE * config.dataset.image_size
 
 
 def _batch(arrays: input_pipeline.Batch) -> Batch:

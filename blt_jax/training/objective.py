@@ -47,7 +47,7 @@ def build_objective(
     class_counts: int [C], training images of each class; cross entropy and
       focal without weights do without.
     gamma: of the stage's balanced sampler, None for natural sampling.
-    reweighted: whether the deferred weights are on (`is_reweighted`).
+    reweighted: whether the deferred weights are on (`Stage.reweighted`).
 
   Raises:
     ValueError: when the counts are missing, or a class has none.
@@ -75,7 +75,7 @@ def _loss_fn(config, class_counts, gamma) -> Callable:
     )
   if model.loss == "ldam":
     return _ldam_fn(config, counts)
-  drawn = sampler_probabilities(counts, gamma)
+  drawn = sampling.class_probabilities(counts, gamma or 0.0)
   if model.loss == "balanced_softmax":
     return functools.partial(losses.balanced_softmax, class_probabilities=drawn)
   return functools.partial(
@@ -118,47 +118,6 @@ def _needed(config, class_counts) -> np.ndarray:
     "images",
     class_counts,
   )
-
-
-def is_reweighted(
-  config: ml_collections.ConfigDict, *, stage: int, epoch: int
-) -> bool:
-  """Whether an epoch has the deferred weights, which only the last stage has.
-
-  Args:
-    config: the configuration.
-    stage: 1 or 2.
-    epoch: of the stage, from 1.
-  """
-  last = 2 if config.stage2.epochs else 1
-  return stage == last and 0 < config.model.reweight_epoch <= epoch
-
-
-def sampler_gamma(section: ml_collections.ConfigDict) -> float | None:
-  """Gamma of a stage's sampler, None for natural sampling."""
-  return section.gamma if section.balanced else None
-
-
-def sampler_probabilities(
-  class_counts: np.ndarray, gamma: float | None
-) -> np.ndarray:
-  """Probability that a training draw is of each class: float64 [C]."""
-  return sampling.class_probabilities(class_counts, gamma or 0.0)
-
-
-def gamma_at(
-  config: ml_collections.ConfigDict, class_counts: np.ndarray, *, step: int
-) -> float | None:
-  """`sampler_gamma` of the stage that a network comes from.
-
-  Args:
-    config: the configuration.
-    class_counts: int [C], training images of each class.
-    step: steps that the network has been trained for, over both stages.
-  """
-  stage1 = config.stage1
-  stage1_steps = stage1.epochs * (int(class_counts.sum()) // stage1.batch_size)
-  return sampler_gamma(stage1 if step <= stage1_steps else config.stage2)
 
 
 def with_posthoc(
@@ -207,6 +166,6 @@ def build_adjustment(
   )
   return functools.partial(
     losses.adjust_logits,
-    class_probabilities=sampler_probabilities(counts, gamma),
+    class_probabilities=sampling.class_probabilities(counts, gamma or 0.0),
     tau=tau,
   )

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from blt_jax.method.hallucinate import Sources
+from blt_jax.method.rng import Stream
 from blt_jax.method.train_step import TrainState
 from blt_jax.report import record
 from blt_jax.system import processes
@@ -19,9 +20,6 @@ from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import tail_classes
 
 MAX_EXAMPLES = 24
-
-# Folded into the run's key, where training folds in the number of a step.
-_NO_STEP = 2**31 + 1
 
 
 def epoch_name(stage: int, epoch: int) -> str:
@@ -164,7 +162,7 @@ def _usable(targets: str, confusion: jax.Array) -> np.ndarray:
 
 def _examples_step(config) -> Callable:
   """(state, (numbers, sources)) -> the arrays of their examples."""
-  make = build.build_offline_hallucinate(config, stream=_NO_STEP)
+  make = build.build_offline_hallucinate(config, stream=Stream.EXAMPLES)
 
   def step(
     state: TrainState, batch: tuple[np.ndarray, Sources]

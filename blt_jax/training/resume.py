@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from blt_jax.method import optimizer
 from blt_jax.method.train_step import TrainState
 from blt_jax.models import torch_weights
 from blt_jax.system import console
@@ -170,8 +171,6 @@ def begin_stage(
       workdir / static_images.FILE, run.feeder, end_of_stage1, stage
     )
   if begun:
-    template = build.with_optimizer(run.config, state, stage)
-    state = template.replace(opt_state=state.opt_state)
     return devices.place(state, run.config), pool
   if stage.number == 2 and stage.config.new_classifier:
     fresh = build.init_state(
@@ -179,5 +178,5 @@ def begin_stage(
     )
     params = {**state.params, "classifier": fresh.params["classifier"]}
     state = state.replace(params=params)
-  state = build.with_optimizer(run.config, state, stage)
+  state = state.replace(opt_state=optimizer.init(state.params))
   return devices.place(state, run.config), pool

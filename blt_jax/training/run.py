@@ -17,6 +17,7 @@ from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import (
   Stage,
   build_stages,
+  gamma_at,
   rate_scale,
   shot_groups,
   shot_limits,
@@ -62,19 +63,11 @@ class Run:
       stage: stage of the epoch.
       epoch: its number in the stage, from 1.
     """
-    reweighted = objective.is_reweighted(
-      self.config, stage=stage.number, epoch=epoch
-    )
+    reweighted = stage.reweighted(epoch)
     key = (stage.number, reweighted)
     if key not in self._train_fns:
       self._train_fns[key] = build.build_train_step(
-        self.config,
-        objective.build_objective(
-          self.config,
-          self.class_counts,
-          gamma=stage.gamma,
-          reweighted=reweighted,
-        ),
+        self.config, stage, self.class_counts, reweighted=reweighted
       )
     return self._train_fns[key]
 
@@ -82,7 +75,7 @@ class Run:
     """`eval_step` of a network that has been trained for so many steps."""
     gamma = None
     if self.config.model.posthoc_tau:
-      gamma = objective.gamma_at(self.config, self.class_counts, step=step)
+      gamma = gamma_at(self.config, self.class_counts, step=step)
     if gamma not in self._eval_fns:
       adjust_fn = objective.build_adjustment(
         self.config, self.class_counts, gamma=gamma
@@ -168,8 +161,6 @@ class Run:
     Logits are adjusted as `model.posthoc_tau` says.
     """
     eval_fn = self._eval_fn(int(state.step))
-    # Without the optimizer, so that it compiles once for both stages.
-    state = state.replace(tx=None, opt_state=())
     batches = guard(self.feeder.evaluation(split))
     return evaluate(state, batches, eval_fn)
 

@@ -6,7 +6,6 @@ import ml_collections
 import numpy as np
 
 from blt_jax.data import longtail, sampling
-from blt_jax.training.objective import sampler_gamma
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +20,8 @@ class Stage:
     gamma: of the balanced sampler, None for natural sampling.
     tail: bool [C], the classes to hallucinate for.
     capacity: hallucinated slots of a step, over all devices; 0 for none.
+    reweight_epoch: first epoch with the deferred weights of the losses; 0 for
+      none.
     config: the stage's section of the configuration.
   """
 
@@ -31,7 +32,12 @@ class Stage:
   gamma: float | None
   tail: np.ndarray
   capacity: int
+  reweight_epoch: int
   config: ml_collections.ConfigDict
+
+  def reweighted(self, epoch: int) -> bool:
+    """Whether an epoch, counted from 1, has the deferred weights."""
+    return 0 < self.reweight_epoch <= epoch
 
 
 def build_stages(
@@ -58,6 +64,7 @@ def build_stages(
 
 def _build_stage(config, number, section, class_counts, devices) -> Stage:
   batch_size, images = section.batch_size, int(class_counts.sum())
+  is_last = number == 2 or not config.stage2.epochs
   field = f"config.stage{number}.batch_size"
   if batch_size % devices:
     raise ValueError(
@@ -84,13 +91,39 @@ def _build_stage(config, number, section, class_counts, devices) -> Stage:
   return Stage(
     number=number,
     epochs=section.epochs,
-    steps=images // batch_size,
+    steps=_steps(section, class_counts),
     batch_size=batch_size,
     gamma=gamma,
     tail=tail,
     capacity=slots,
+    reweight_epoch=config.model.reweight_epoch if is_last else 0,
     config=section,
   )
+
+
+def _steps(section: ml_collections.ConfigDict, class_counts: np.ndarray) -> int:
+  """Training steps of an epoch; images that fill no batch are left out."""
+  return int(class_counts.sum()) // section.batch_size
+
+
+def sampler_gamma(section: ml_collections.ConfigDict) -> float | None:
+  """Gamma of a stage's sampler, None for natural sampling."""
+  return section.gamma if section.balanced else None
+
+
+def gamma_at(
+  config: ml_collections.ConfigDict, class_counts: np.ndarray, *, step: int
+) -> float | None:
+  """`sampler_gamma` of the stage that a network comes from.
+
+  Args:
+    config: the configuration.
+    class_counts: int [C], training images of each class.
+    step: steps that the network has been trained for, over both stages.
+  """
+  stage1 = config.stage1
+  is_stage1 = step <= stage1.epochs * _steps(stage1, class_counts)
+  return sampler_gamma(stage1 if is_stage1 else config.stage2)
 
 
 def tail_classes(

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from blt_jax.method.hallucinate import Sources
+from blt_jax.method.rng import Stream
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console, processes
 from blt_jax.training import build, devices
@@ -18,9 +19,6 @@ from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import Stage
 
 FILE = "static_images.npz"
-
-# Folded into the run's key, where training folds in the number of a step.
-_NO_STEP = 2**31
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +117,7 @@ def _make(feeder: Feeder, state: TrainState, stage: Stage) -> Pool:
 
 def _static_step(config) -> Callable:
   """(state, (numbers, sources)) -> (images, weights) of all devices."""
-  make = build.build_offline_hallucinate(config, stream=_NO_STEP)
+  make = build.build_offline_hallucinate(config, stream=Stream.STATIC_IMAGES)
 
   def step(state: TrainState, batch: tuple[np.ndarray, Sources]):
     made = make(state, batch)

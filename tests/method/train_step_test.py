@@ -59,6 +59,7 @@ def _with_source_images(batch, images):
 def _step(devices, *, static=False):
   step = functools.partial(
     train_step.train_step,
+    tx=small_step.TX,
     preprocess_fn=small_step.preprocess,
     hallucinate_fn=hallucinate.reuse
     if static
@@ -202,6 +203,7 @@ def test_each_image_and_slot_has_its_own_key_for_the_network(state, static):
       train_step.train_step(
         state.replace(apply_fn=apply_fn),
         batch,
+        tx=small_step.TX,
         preprocess_fn=small_step.preprocess,
         hallucinate_fn=hallucinate.reuse,
       )
@@ -294,6 +296,7 @@ def _linear_step(batch, objective, devices=1):
   state = small_step.make_state(_Linear())
   step = functools.partial(
     train_step.train_step,
+    tx=small_step.TX,
     preprocess_fn=lambda rngs, images: images / 128.0 - 1.0,
     hallucinate_fn=hallucinate.reuse,
     loss_fn=objective.loss_fn,

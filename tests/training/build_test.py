@@ -191,9 +191,9 @@ def test_learning_rates_are_in_proportion_to_the_batch():
     run = Run(config)
     stage = run.stages[0]
     state = build.init_state(config, run.model, 10)
-    state = build.with_optimizer(config, state, stage)
+    tx = build.build_optimizer(config, stage)
     ones = jax.tree.map(np.ones_like, state.params)
-    updates, _ = state.tx.update(ones, state.opt_state, state.params)
+    updates, _ = tx.update(ones, state.opt_state, state.params)
     backbone = np.unique(updates["backbone"]["conv1"]["kernel"])
     steps[made_for] = (*backbone, *np.unique(updates["classifier"]["kernel"]))
   np.testing.assert_allclose(steps[0], (-0.1, -0.2), rtol=1e-6)

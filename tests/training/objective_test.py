@@ -5,6 +5,7 @@ import pytest
 from blt_jax.method import losses
 from blt_jax.method.class_weights import class_balanced_weights
 from blt_jax.training import objective, train
+from blt_jax.training.stages import build_stages, gamma_at
 from blt_jax.training.train import Run, build
 from blt_jax.workdir.directory import METRICS
 from tests.marks import long_test
@@ -113,16 +114,15 @@ def test_deferred_weights_are_those_of_the_counts():
 def test_weights_begin_with_their_epoch_of_the_last_stage(first, expected):
   config = make_config(model__reweight_epoch=first)
 
-  def found(stage):
+  def found():
     return [
-      objective.is_reweighted(config, stage=stage, epoch=epoch)
-      for epoch in (1, 2, 3)
+      [stage.reweighted(epoch) for epoch in (1, 2, 3)]
+      for stage in build_stages(config, np.array([200, 20]), devices=1)
     ]
 
-  assert found(stage=2) == expected
-  assert found(stage=1) == [0, 0, 0]
+  assert found() == [[0, 0, 0], expected]
   config.stage2.epochs = 0
-  assert found(stage=1) == expected
+  assert found() == [expected]
 
 
 def test_class_without_images_is_named():
@@ -135,7 +135,7 @@ def test_class_without_images_is_named():
 def test_loss_that_needs_counts_says_so():
   config = make_config(model__loss="balanced_softmax")
   with pytest.raises(ValueError, match="of each class have to be known"):
-    build.build_train_step(config)
+    objective.build_objective(config)
 
 
 def test_adjustment_is_off_by_default():
@@ -152,12 +152,10 @@ def test_adjustment_undoes_the_sampler():
 def test_gamma_is_that_of_the_stage_that_a_network_comes_from():
   config = make_config()  # Batches of 64 images, 1 + 2 epochs.
   counts = np.array([300, 89])
-  gammas = [
-    objective.gamma_at(config, counts, step=step) for step in (0, 6, 7, 18)
-  ]
+  gammas = [gamma_at(config, counts, step=step) for step in (0, 6, 7, 18)]
   assert gammas == [None, None, 0.9, 0.9]
   config.stage1.epochs = 0
-  assert objective.gamma_at(config, counts, step=1) == 0.9
+  assert gamma_at(config, counts, step=1) == 0.9
 
 
 @pytest.mark.parametrize("stage", [1, 2])

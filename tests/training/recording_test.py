@@ -127,7 +127,6 @@ def _state(confusion):
     confusion=jnp.asarray(confusion),
     rng=jax.random.key(1),
     apply_fn=apply,
-    tx=None,
   )
 
 

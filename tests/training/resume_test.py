@@ -70,8 +70,6 @@ def _last(workdir, config):
   """The arrays of the newest checkpoint."""
   run = train.Run(config)
   state = train.build.init_state(config, run.model, 10)
-  stage = run.stages[-1]
-  state = train.build.with_optimizer(config, state, stage)
   with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
     restored, _ = checkpoints.restore(state)
   return {

@@ -15,16 +15,14 @@ from blt_jax.workdir.progress import Progress
 
 def _state(step):
   params = {"classifier": {"w": jnp.full(3, float(step))}}
-  tx = optimizer.sgd(lambda _: 0.1, lambda _: 0.1)
   return TrainState(
     step=jnp.int32(step),
     params=params,
     batch_stats={},
-    opt_state=tx.init(params),
+    opt_state=optimizer.init(params),
     confusion=jnp.full((2, 2), step, jnp.int32),
     rng=(),
     apply_fn=lambda: None,
-    tx=tx,
   )
 
 
@@ -107,7 +105,7 @@ def test_flipped_bit_is_found_and_the_checkpoint_passed_over(tmp_path, capsys):
   _run(tmp_path, [(2, 1, 30.0), (2, 2, 40.0)])
   # Of an array of 40 kB, where it changes a value and nothing else.
   state = _state(3).replace(params={"w": jnp.arange(10_000.0)})
-  state = state.replace(opt_state=state.tx.init(state.params))
+  state = state.replace(opt_state=optimizer.init(state.params))
   for name in ("1", "2"):
     shutil.rmtree(tmp_path / name)
   with Checkpoints(tmp_path) as checkpoints:
