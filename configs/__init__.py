@@ -1,1 +1,1 @@
-"""Configurations: common.py has every field, the others what differs."""
+"""Configurations: common.py has the variants, the others a data set each."""

@@ -19,12 +19,13 @@ Hardware, time and results of the small protocol: docs/results.md.
 
 import ml_collections
 
+from blt_jax.config import config_dict
 from configs import common
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """The configuration; `arg` holds `key=value` pairs as in common.variant."""
-  config = common.default()
+  config = config_dict()
   config.dataset.name = "cifar10"
   config.dataset.source = "tfds"
   config.dataset.profile = "exponential"

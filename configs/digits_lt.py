@@ -13,12 +13,13 @@ top-1 of the last epoch: many 100.0, medium 98.5, few 97.1, overall 97.9.
 
 import ml_collections
 
+from blt_jax.config import config_dict
 from configs import common
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """The configuration; `arg` holds `key=value` pairs as in common.variant."""
-  config = common.default()
+  config = config_dict()
   config.dataset.name = "digits_lt"
   config.dataset.source = "digits"
   config.dataset.profile = "exponential"

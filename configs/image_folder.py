@@ -16,12 +16,13 @@ docs/data.md, Your own images, shows what is printed.
 
 import ml_collections
 
+from blt_jax.config import config_dict
 from configs import common
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """The configuration; `arg` holds `key=value` pairs as in common.variant."""
-  config = common.default()
+  config = config_dict()
   config.dataset.name = "image_folder"
   config.dataset.source = "image_folder"
   config.dataset.validation_per_class = 5

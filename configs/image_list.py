@@ -13,12 +13,13 @@ test list the validation images are the test, too.
 
 import ml_collections
 
+from blt_jax.config import config_dict
 from configs import common
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """The configuration; `arg` holds `key=value` pairs as in common.variant."""
-  config = common.default()
+  config = config_dict()
   config.dataset.name = "image_list"
   config.dataset.source = "image_list"
   config.dataset.validation_per_class = 5

@@ -25,12 +25,13 @@ Expected top-1 (supplement, Table 1, batch 256, p = 0.25): many 41.6, medium
 
 import ml_collections
 
+from blt_jax.config import config_dict
 from configs import common
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """The configuration; `arg` holds `key=value` pairs as in common.variant."""
-  config = common.default()
+  config = config_dict()
   config.dataset.name = "imagenet_lt"
   config.dataset.source = "image_list"
   config.dataset.root = "data/imagenet"

@@ -23,12 +23,13 @@ overall 51.0.
 
 import ml_collections
 
+from blt_jax.config import config_dict
 from configs import common
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """The configuration; `arg` holds `key=value` pairs as in common.variant."""
-  config = common.default()
+  config = config_dict()
   config.dataset.name = "inaturalist2018"
   config.dataset.source = "inaturalist"
   config.dataset.root = "data/inaturalist2018"

@@ -8,11 +8,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 import blt_jax
-from blt_jax.config import check_config
+from blt_jax.config import Config
 from blt_jax.data import augment
 from blt_jax.method import metrics
 from blt_jax.method.train_step import TrainState
@@ -111,7 +110,6 @@ def from_workdir(
   from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 
   config = directory.read_config(workdir)
-  check_config(config)
   own_tau = config.model.posthoc_tau
   if posthoc_tau is not None:
     config = objective.with_posthoc(config, posthoc_tau)
@@ -138,7 +136,7 @@ def from_workdir(
 
 
 def describe(
-  config: ml_collections.ConfigDict,
+  config: Config,
   *,
   class_names: list[str],
   class_counts: list[int],
@@ -182,12 +180,12 @@ def describe(
     "stage": int(row["stage"]),
     "epoch": int(row["epoch"]),
     "accuracy": _accuracy(row, (results or {}).get(checkpoint)),
-    "config": directory.plain(config.to_dict()),
+    "config": directory.plain(dataclasses.asdict(config)),
   }
 
 
 def _logit_offset(
-  config: ml_collections.ConfigDict, classes: Mapping[str, list], *, step: int
+  config: Config, classes: Mapping[str, list], *, step: int
 ) -> list[float] | None:
   """What `model.posthoc_tau` adds to the logits after a step: [C], or None."""
   counts = np.asarray(classes["class_counts"])
@@ -239,9 +237,7 @@ def _classes(workdir: pathlib.Path) -> dict[str, list]:
   )
 
 
-def _empty_state(
-  config: ml_collections.ConfigDict, num_classes: int
-) -> TrainState:
+def _empty_state(config: Config, num_classes: int) -> TrainState:
   """A state of the right shapes, for a checkpoint to fill; compiles nothing."""
   model = build.build_model(config, num_classes)
   size = config.dataset.image_size

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blt_jax.config import check_config
 from blt_jax.experiments import cost, execute, outcome, shelf
 from blt_jax.experiments.catalog import choose
 from blt_jax.experiments.plan import Plan, make_plan
@@ -56,8 +55,6 @@ def experiment(
     overrides=overrides,
     only=only,
   )
-  for run in plan.runs:
-    check_config(run.config)
   if dry_run:
     print_plan(plan)
     return 0

@@ -6,8 +6,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import ml_collections
-
+from blt_jax.config import Config, check_config, with_values
 from blt_jax.experiments.protocols import Protocol
 from blt_jax.system import installed
 from blt_jax.workdir import directory
@@ -25,7 +24,7 @@ def configure(
   *,
   overrides: Mapping[str, Any],
   seed: int = 0,
-) -> ml_collections.ConfigDict:
+) -> Config:
   """The configuration of a run, as its command line makes it.
 
   Args:
@@ -39,13 +38,7 @@ def configure(
     ValueError: for a pair or an override that the configuration refuses.
   """
   config = _module(protocol.config).get_config(variant_text(variant, seed))
-  for field, value in {**protocol.fields, **overrides}.items():
-    *sections, name = field.split(".")
-    holder = config
-    for section in sections:
-      holder = holder[section]
-    holder[name] = value
-  return config
+  return with_values(check_config(config), {**protocol.fields, **overrides})
 
 
 def needed_pairs(

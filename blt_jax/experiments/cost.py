@@ -7,9 +7,9 @@ import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 
-import ml_collections
 import numpy as np
 
+from blt_jax.config import Config, StageConfig
 from blt_jax.data import sampling
 from blt_jax.experiments.plan import PlannedRun
 from blt_jax.experiments.protocols import Protocol
@@ -75,8 +75,7 @@ class Costs:
     config = run.config
     counts = self._counts(config)
     images, hallucinated = 0, 0.0
-    for name in ("stage1", "stage2") if stage1 else ("stage2",):
-      section = config[name]
+    for section in (config.stage1, config.stage2)[0 if stage1 else 1 :]:
       total = self._protocol.images if counts is None else int(counts.sum())
       steps = total // section.batch_size
       images += section.epochs * steps * section.batch_size
@@ -91,9 +90,9 @@ class Costs:
       unmeasured=int(speed is None),
     )
 
-  def _counts(self, config: ml_collections.ConfigDict) -> np.ndarray | None:
+  def _counts(self, config: Config) -> np.ndarray | None:
     """Training images of each class; None where the data are not at hand."""
-    key = json.dumps(directory.flatten(config.dataset))
+    key = json.dumps(dataclasses.asdict(config.dataset))
     if key not in self._class_counts:
       try:
         counts = build.build_dataset(config).class_counts
@@ -104,7 +103,7 @@ class Costs:
       self._class_counts[key] = counts
     return self._class_counts[key]
 
-  def _speed(self, config: ml_collections.ConfigDict) -> float | None:
+  def _speed(self, config: Config) -> float | None:
     """Seconds an image: the same method's, or else the same backbone's."""
     backbone = config.model.backbone
     every_method = self._speeds.get((backbone, ""))
@@ -112,8 +111,8 @@ class Costs:
 
 
 def per_batch(
-  config: ml_collections.ConfigDict,
-  section: ml_collections.ConfigDict,
+  config: Config,
+  section: StageConfig,
   class_counts: np.ndarray,
 ) -> float:
   """Expected hallucinations of a batch: E[ceil(p L)], L ~ Binomial(B, tail).
@@ -163,9 +162,7 @@ def total(costs: Sequence[Cost]) -> Cost:
   return sum(costs, start=NOTHING)
 
 
-def _seconds_an_image(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict
-) -> float | None:
+def _seconds_an_image(workdir: pathlib.Path, config: Config) -> float | None:
   """Of the stages that a run trained itself."""
   with (workdir / directory.METRICS).open(newline="") as file:
     rows = [

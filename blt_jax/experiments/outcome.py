@@ -138,8 +138,8 @@ def _head(
 def schedule(plan: Plan) -> str:
   """Epochs and learning-rate drops of both stages, which all runs share."""
   stages = []
-  for name in ("stage1", "stage2"):
-    section = plan.runs[0].config[name]
+  config = plan.runs[0].config
+  for section in (config.stage1, config.stage2):
     drops = ", ".join(str(e) for e in section.drop_epochs if e < section.epochs)
     text = f"{section.epochs} epochs"
     stages.append(f"{text} (rates times 0.1 after {drops})" if drops else text)

@@ -6,8 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ml_collections
-
+from blt_jax.config import Config
 from blt_jax.experiments import configure
 from blt_jax.experiments.experiment import Experiment, Setting
 from blt_jax.experiments.protocols import Protocol, settings_on
@@ -32,7 +31,7 @@ class PlannedRun:
 
   name: str
   workdir: pathlib.Path
-  config: ml_collections.ConfigDict
+  config: Config
   flags: tuple[str, ...]
 
   def command(self, stage1: pathlib.Path | None) -> list[str]:
@@ -143,7 +142,7 @@ def make_plan(
   )
 
 
-def stage1_key(config: ml_collections.ConfigDict) -> str | None:
+def stage1_key(config: Config) -> str | None:
   """Everything that stage 1 depends on, None for one that can't be shared."""
   if not config.stage1.epochs or config.stage1.perturb:
     return None

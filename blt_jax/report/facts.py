@@ -207,7 +207,7 @@ def _real_images(run: RunRecord, index: int) -> float:
   """Training images that the epoch of a row saw, hallucinated ones aside."""
   row = run.rows[index]
   steps = row["step"] - (run.rows[index - 1]["step"] if index else 0)
-  return steps * run.config[f"stage{int(row['stage'])}"].batch_size
+  return steps * run.config.stage(int(row["stage"])).batch_size
 
 
 def times(run: RunRecord) -> dict[str, np.ndarray]:

@@ -8,10 +8,9 @@ import pathlib
 import re
 from typing import Any
 
-import ml_collections
 import numpy as np
 
-from blt_jax.config import check_config
+from blt_jax.config import Config
 from blt_jax.data import longtail
 from blt_jax.data.sources.npz import read_npz
 from blt_jax.method import metrics
@@ -105,7 +104,7 @@ class RunRecord:
   """
 
   workdir: pathlib.Path
-  config: ml_collections.ConfigDict
+  config: Config
   results: dict[str, Any] | None
   rows: list[dict[str, float]]
 
@@ -235,10 +234,6 @@ def read_run(workdir: str | pathlib.Path) -> RunRecord:
   """
   folder = pathlib.Path(workdir)
   config = directory.read_config(folder)
-  try:
-    check_config(config)
-  except ValueError as error:
-    raise ValueError(f"{folder / directory.CONFIG}: {error}") from None
   results = directory.read_results(folder)
   if results is not None:
     validate.check_classes(folder / directory.RESULTS, results)

@@ -14,6 +14,7 @@ where the source is TFDS. A configuration without a test list or folder tests on
 its validation images: those count once and are no leak.
 """
 
+import dataclasses
 import errno
 import functools
 import os
@@ -23,7 +24,7 @@ import time
 
 import ml_collections
 
-from blt_jax.config import check_config
+from blt_jax.config import Config, check_config
 from blt_jax.data.checks import check, findings, lines
 from blt_jax.data.checks import facts as check_facts
 from blt_jax.data.dataset import Dataset
@@ -33,11 +34,13 @@ from blt_jax.training.build import build_dataset
 from blt_jax.training.stages import shot_groups, shot_limits
 
 
-def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
+def check_data(
+  config: ml_collections.ConfigDict | Config, output: str = ""
+) -> int:
   """Checks the images of a configuration and prints the report.
 
   Args:
-    config: a configuration as `configs/common.py` defines it.
+    config: a configuration, as get_config of configs/*.py gives it.
     output: CSV file for all findings; "" writes none.
 
   Returns:
@@ -47,7 +50,7 @@ def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
     ValueError: for a configuration or a data set that can't be loaded, and
       when `output` can't be written.
   """
-  check_config(config)
+  config = check_config(config)
   if output:
     _check_output(output)  # Better now than after an hour of reading.
   dataset = build_dataset(config)
@@ -59,7 +62,9 @@ def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
   )
   seconds = time.monotonic() - start
   facts, facts_note = check_facts.compare(
-    dataset, shot_groups(config, dataset.class_counts), config.dataset
+    dataset,
+    shot_groups(config, dataset.class_counts),
+    dataclasses.asdict(config.dataset),
   )
   report = findings.report(
     dataset,
@@ -77,15 +82,15 @@ def check_data(config: ml_collections.ConfigDict, output: str = "") -> int:
   return 1 if report.errors else 0
 
 
-def _image_size(config: ml_collections.ConfigDict, dataset: Dataset) -> int:
+def _image_size(config: Config, dataset: Dataset) -> int:
   """Side of the images in training, pixels; 0 if no image says what to pick."""
   if config.dataset.image_size:
     return config.dataset.image_size
   try:
-    seen = choose.look(dataset.train)
+    sample = choose.sample(dataset.train)
   except ValueError:
     return 0  # The scan has found the same, and names every image.
-  return choose.pick(config, seen, devices=1)[0].dataset.image_size
+  return choose.choose(config, sample, num_devices=1)[0].dataset.image_size
 
 
 def _check_output(output: str) -> None:

@@ -1,21 +1,21 @@
-"""Picks what a configuration leaves open, from the images of its data set.
+"""Chooses the values that a configuration leaves open, from its images.
 
-Fields that may be left open, and how, are `config_check.LEFT_OPEN`. They are
-picked once, before a run begins; its config.json holds the picked values.
+The schema says which fields may be left open, and by which value. They are
+chosen once, before a run begins; its config.json holds the chosen values, and a
+run that goes on takes them from there.
 """
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
-import ml_collections
 import numpy as np
 
-from blt_jax.config import LEFT_OPEN, RULES, check_config, left_open
+from blt_jax.config import Config, flatten, left_open, with_values
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.reading.decode import ImageError, read_header
-from blt_jax.training import build
-from blt_jax.training import devices as mapping
+from blt_jax.training import build, devices
 from blt_jax.workdir import directory
 
 # Images whose size is looked at.
@@ -31,11 +31,11 @@ _MANY_IMAGES = 200_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Look:
-  """What a data set's training images are like.
+class Sample:
+  """What a data set's training images are like, from a sample of them.
 
   Attributes:
-    num_images: training images.
+    num_images: training images of the data set.
     shapes: int [k, 2], height and width in pixels of k >= 1 of them.
   """
 
@@ -54,109 +54,111 @@ class Look:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Picked:
+class Complete:
   """A configuration with nothing left open.
 
   Attributes:
-    config: the configuration; that which was given where nothing was open.
-    dataset: its data set if the images were looked at, or None.
-    reasons: a line for each value that was picked now.
+    config: the configuration.
+    dataset: its data set if that was loaded in order to choose, or None.
+    reasons: a line for each value that was chosen now.
   """
 
-  config: ml_collections.ConfigDict
+  config: Config
   dataset: Dataset | None = None
   reasons: Sequence[str] = ()
 
 
-def resolve(
-  config: ml_collections.ConfigDict,
+def complete(
+  config: Config,
   *,
   workdir: pathlib.Path | None = None,
-  devices: int | None = None,
-) -> Picked:
+  num_devices: int | None = None,
+) -> Complete:
   """Fills in what a configuration leaves open.
 
-  What a work directory's config.json holds is taken from there, so that a run
-  goes on as it began. The rest is picked, see `pick`.
-
   Args:
-    config: passed `check_config`; it is not changed.
-    workdir: of the run, which need not exist.
-    devices: that a batch is dealt to; None: those of the configuration.
+    config: the configuration.
+    workdir: of the run, which need not exist. The values in its config.json are
+      taken, so that a run goes on as it began.
+    num_devices: that a batch is dealt to; None: those of the configuration.
 
   Returns:
-    A Picked.
+    A Complete. Its config is the one given where nothing was open.
 
   Raises:
-    ValueError: when the data set can't be loaded, or no image of it be read.
+    ValueError: when the data set can't be loaded, when none of its images can
+      be read, or when config.json can't.
   """
-  config = _as_begun(config, workdir)
   if not left_open(config):
-    return Picked(config)
+    return Complete(config)
+  if workdir is not None and (workdir / directory.CONFIG).exists():
+    begun = flatten(directory.read_config(workdir))
+    values = {name: begun[name] for name in left_open(config)}
+    return Complete(with_values(config, values))
   dataset = build.build_dataset(config)
-  if devices is None:
-    devices = len(mapping.devices_of(config))
-  config, reasons = pick(config, look(dataset.train), devices=devices)
-  check_config(config)
-  return Picked(config, dataset, reasons)
+  if num_devices is None:
+    num_devices = len(devices.devices_of(config))
+  config, reasons = choose(
+    config, sample(dataset.train), num_devices=num_devices
+  )
+  return Complete(config, dataset, reasons)
 
 
-def pick(
-  config: ml_collections.ConfigDict, seen: Look, *, devices: int
-) -> tuple[ml_collections.ConfigDict, list[str]]:
-  """Picks every value that is left open; a pure function.
+def choose(
+  config: Config, sample: Sample, *, num_devices: int
+) -> tuple[Config, list[str]]:
+  """Chooses every value that is left open; a pure function.
 
   Args:
-    config: the configuration; it is not changed.
-    seen: what the images are like.
-    devices: that a batch is dealt to, 1 or more.
+    config: the configuration.
+    sample: what the images are like.
+    num_devices: that a batch is dealt to, 1 or more.
 
   Returns:
-    (configuration, a line for each pick with its reason).
+    (configuration, a line for each choice with its reason).
   """
-  config = config.copy_and_resolve_references()
   is_open = left_open(config)
-  dataset, model = config.dataset, config.model
+  values: dict[str, Any] = {}
   reasons = []
+  size = config.dataset.image_size
   if "dataset.image_size" in is_open:
-    dataset.image_size = image_size(seen)
-    if dataset.resize_size:
-      dataset.image_size = min(dataset.image_size, dataset.resize_size)
+    size = image_size(sample)
+    if config.dataset.resize_size:
+      size = min(size, config.dataset.resize_size)
+    values["dataset.image_size"] = size
     reasons.append(
-      f"picked image size {dataset.image_size}: the short sides of the images "
-      f"have a median of {seen.short_side} pixels ({len(seen.shapes)} looked "
-      "at)"
+      f"picked image size {size}: the short sides of the images have a median "
+      f"of {sample.short_side} pixels ({len(sample.shapes)} looked at)"
     )
   if "dataset.resize_size" in is_open:
-    dataset.resize_size = dataset.image_size * 256 // 224
+    values["dataset.resize_size"] = size * 256 // 224
   if "model.backbone" in is_open:
-    model.backbone = backbone(dataset.image_size, seen.num_images)
+    name = values["model.backbone"] = backbone(size, sample.num_images)
     reasons.append(
-      f"picked backbone {model.backbone}: {seen.num_images} training images "
-      f"of {dataset.image_size} pixels"
+      f"picked backbone {name}: {sample.num_images} training images of {size} "
+      "pixels"
     )
-  size = batch_size(seen.num_images, devices)
-  stages = {"stage1": config.stage1, "stage2": config.stage2}
-  unsized = [s for name, s in stages.items() if f"{name}.batch_size" in is_open]
-  for stage in unsized:
-    stage.batch_size = size
+  batch = batch_size(sample.num_images, num_devices)
+  unsized = [name for name in is_open if name.endswith(".batch_size")]
   if unsized:
+    values.update(dict.fromkeys(unsized, batch))
     reasons.append(
-      f"picked batch size {size}: {seen.num_images // size} steps an epoch"
+      f"picked batch size {batch}: {sample.num_images // batch} steps an epoch"
     )
-  return config, reasons
+  return with_values(config, values), reasons
 
 
-def image_size(seen: Look) -> int:
+def image_size(sample: Sample) -> int:
   """Side of the square that the network is to see, pixels.
 
-  Small images that are all alike keep their size, from 16 pixels on; others
-  become 32. Larger ones give the largest multiple of 32, from 64 to 224, that
-  their median short side reaches: no more than that is in them.
+  Small images of one size keep it, but at least 16 pixels; small images of
+  several sizes become 32. Larger images give the largest multiple of 32, from
+  64 to 224, that the median of their short sides reaches: a larger square
+  would show nothing more.
   """
-  short = seen.short_side
+  short = sample.short_side
   if short <= _SMALL:
-    return max(short, 16) if seen.one_size else 32
+    return max(short, 16) if sample.one_size else 32
   return min(max(short // 32 * 32, 64), 224)
 
 
@@ -170,32 +172,32 @@ def backbone(size: int, num_images: int) -> str:
 def batch_size(num_images: int, devices: int) -> int:
   """Images of a step, over all devices.
 
-  Some 8 steps an epoch where that can be: the largest power of two up to an
-  eighth of the training images, from 8 to the paper's 256, and never more than
-  there are; then a multiple of the devices.
+  An epoch should have about 8 steps, so this is the largest power of two up to
+  an eighth of the training images, at least 8 and at most the paper's 256, but
+  never more than there are images. It is then made a multiple of the devices.
   """
   most = min(max(num_images // 8, 8), 256, num_images)
   power = 2 ** (most.bit_length() - 1)
   return max(power // devices, 1) * devices
 
 
-def look(split: Split, *, most: int = _SAMPLE) -> Look:
-  """Looks at the sizes of a split's images, of files without decoding them.
+def sample(split: Split, *, most: int = _SAMPLE) -> Sample:
+  """Reads the sizes of a split's images, of files without decoding them.
 
   Args:
     split: training images, 1 or more.
     most: files to look at, at regular distances in the split's order. Those
-      that can't be read tell nothing.
+      that can't be read are left out.
 
   Returns:
-    A Look.
+    A Sample.
 
   Raises:
-    ValueError: none can be read.
+    ValueError: when none can be read.
   """
   if split.images is not None:
     shape = np.array(split.images.shape[1:3])
-    return Look(len(split), np.tile(shape, (len(split), 1)))
+    return Sample(len(split), np.tile(shape, (len(split), 1)))
   count = min(most, len(split))
   chosen = np.linspace(0, len(split) - 1, count).astype(int)
   shapes, problem = [], ""
@@ -209,7 +211,7 @@ def look(split: Split, *, most: int = _SAMPLE) -> Look:
       f"{problem}; that makes {count} of {count} training images. Without one, "
       "no config.dataset.image_size can be picked; --mode=check_data reads all"
     )
-  return Look(len(split), np.array(shapes))
+  return Sample(len(split), np.array(shapes))
 
 
 def _shape(split: Split, row: int) -> tuple[int, int]:
@@ -232,22 +234,3 @@ def _name(split: Split, row: int) -> str:
     return split.paths[row]
   assert split.records is not None
   return split.records.name(row)
-
-
-def _as_begun(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path | None
-) -> ml_collections.ConfigDict:
-  """The configuration with what a work directory has for its open fields."""
-  is_open = left_open(config)
-  if not is_open or workdir is None:
-    return config
-  if not (workdir / directory.CONFIG).exists():
-    return config
-  theirs = directory.flatten(directory.read_config(workdir))
-  config = config.copy_and_resolve_references()
-  for field in is_open:
-    section, _, name = field.partition(".")
-    value = theirs.get(field, LEFT_OPEN[field])
-    if RULES[section][name].accepts(value):
-      config[section][name] = value
-  return config

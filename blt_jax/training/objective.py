@@ -5,10 +5,9 @@ import functools
 from collections.abc import Callable
 
 import jax
-import ml_collections
 import numpy as np
 
-from blt_jax.config import check_config
+from blt_jax.config import Config, with_values
 from blt_jax.data import sampling
 from blt_jax.method import losses
 from blt_jax.method.class_weights import class_balanced_weights, per_class
@@ -29,7 +28,7 @@ class Objective:
 
 
 def build_objective(
-  config: ml_collections.ConfigDict,
+  config: Config,
   class_counts: np.ndarray | None = None,
   *,
   gamma: float | None = None,
@@ -120,23 +119,18 @@ def _needed(config, class_counts) -> np.ndarray:
   )
 
 
-def with_posthoc(
-  config: ml_collections.ConfigDict, tau: float
-) -> ml_collections.ConfigDict:
+def with_posthoc(config: Config, tau: float) -> Config:
   """A run's configuration with another `model.posthoc_tau`, checked.
 
   Raises:
     ValueError: for a tau below 0 or above 10, or one that the loss of the run
       does not go with.
   """
-  config = config.copy_and_resolve_references()
-  config.model.posthoc_tau = tau
-  check_config(config)
-  return config
+  return with_values(config, {"model.posthoc_tau": tau})
 
 
 def build_adjustment(
-  config: ml_collections.ConfigDict,
+  config: Config,
   class_counts: np.ndarray,
   *,
   gamma: float | None,

@@ -10,7 +10,7 @@ from typing import Any
 
 import ml_collections
 
-from blt_jax.config import check_config
+from blt_jax.config import Config, check_config
 from blt_jax.data.dataset import Split
 from blt_jax.method.train_step import TrainState
 from blt_jax.report import command
@@ -32,7 +32,7 @@ from blt_jax.workdir.progress import Progress
 
 
 def train(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
+  config: ml_collections.ConfigDict | Config, workdir: pathlib.Path
 ) -> dict[str, Any]:
   """Trains both stages, or what is left of them, tests and reports the result.
 
@@ -43,7 +43,7 @@ def train(
   thread, SIGTERM and SIGINT end it after a checkpoint at the next step.
 
   Args:
-    config: a configuration as `configs/common.py` defines it.
+    config: a configuration, as get_config of configs/*.py gives it.
     workdir: directory of the run, made when it does not exist.
 
   Returns:
@@ -56,16 +56,15 @@ def train(
     OSError: when the work directory can't be written any more.
     Interrupted: a KeyboardInterrupt, after a signal.
   """
-  check_config(config)
-  picked = choose.resolve(config, workdir=workdir)
-  config = picked.config
-  results = directory.own_results(workdir, config)
+  chosen = choose.complete(check_config(config), workdir=workdir)
+  config = chosen.config
+  results = directory.finished_results(workdir, config)
   if results:
     console.say(f"{workdir} is finished.")
     console.say(console.results_table(results))
     if not (workdir / command.FILE).exists():
       _write_report(workdir)
-    directory.remove_lock_of_the_dead(workdir)
+    directory.remove_stale_lock(workdir)
     return results
   check_reuse(config)
   if not (workdir / directory.CONFIG).exists():
@@ -73,11 +72,11 @@ def train(
   watch = Watch(every_minutes=config.checkpoint.every_minutes)
   with (
     watch,
-    directory.no_room_is_said(workdir),
+    directory.explain_write_errors(workdir),
     contextlib.ExitStack() as held,
   ):
-    run = Run(config, dataset=picked.dataset)
-    run.announce(picked.reasons)
+    run = Run(config, dataset=chosen.dataset)
+    run.announce(chosen.reasons)
     if processes.is_first():
       held.enter_context(directory.lock(workdir))
       directory.claim(workdir, config)
@@ -111,9 +110,7 @@ def _write_report(workdir: pathlib.Path) -> None:
     )
 
 
-def _check_shared(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict
-) -> None:
+def _check_shared(workdir: pathlib.Path, config: Config) -> None:
   """Waits until the first process has claimed the work directory.
 
   Raises:
@@ -323,7 +320,6 @@ def evaluate_run(
       not go with the run's loss.
   """
   config = directory.read_config(workdir)
-  check_config(config)
   adjusted = [objective.with_posthoc(config, tau) for tau in posthoc_taus]
   run = Run(config)
   template = build.init_state(config, run.model, run.dataset.num_classes)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import errno
 import fcntl
 import io
@@ -13,35 +14,10 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import ml_collections
 import numpy as np
 
+from blt_jax.config import SCHEMA, Config, check_config, flatten
 from blt_jax.system import console, processes
-
-# Fields that older versions did not have, with what they did.
-_ADDED: dict[str, dict[str, Any]] = {
-  "model": {
-    "init_from": "",
-    "loss": "cross_entropy",
-    "focal_gamma": 2.0,
-    "class_balanced_beta": 0.9999,
-    "logit_adjustment_tau": 1.0,
-    "ldam_max_margin": 0.5,
-    "ldam_scale": 30.0,
-    "reweight_epoch": 0,
-    "posthoc_tau": 0.0,
-  },
-  "optimizer": {"rate_batch_size": 0},
-  "checkpoint": {"every_minutes": 10.0},
-}
-# The one of these sections that older versions did not have at all.
-_NEW_SECTION = "checkpoint"
-
-# What may change from one part of a run to the next: it changes nothing in the
-# result but, for devices, the rounding.
-_FREE = ("checkpoint.every_minutes", "num_devices")
-# What may grow.
-_EPOCHS = ("stage1.epochs", "stage2.epochs")
 
 # What the system says when a disk is full or no longer to be written.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -94,14 +70,14 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
       path.unlink(missing_ok=True)
 
 
-def remove_lock_of_the_dead(workdir: pathlib.Path) -> None:
-  """Removes the lock file of a process that was killed, if there is one."""
+def remove_stale_lock(workdir: pathlib.Path) -> None:
+  """Removes the lock file that a killed process has left, if there is one."""
   if (workdir / LOCK).exists():
     with contextlib.suppress(ValueError), lock(workdir):  # Held, or read-only.
       pass
 
 
-def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+def claim(workdir: pathlib.Path, config: Config) -> None:
   """Makes a work directory for a configuration, or checks that it is its own.
 
   Args:
@@ -117,16 +93,14 @@ def claim(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     return
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / CONFIG, config.to_dict())
+    write_json(workdir / CONFIG, dataclasses.asdict(config))
   except OSError as error:
     raise ValueError(
       f"--workdir={workdir} can't be written: {error.strerror}."
     ) from error
 
 
-def check_config_of(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict
-) -> None:
+def check_config_of(workdir: pathlib.Path, config: Config) -> None:
   """Checks that a run can go on under a configuration.
 
   More epochs are allowed, and fields that don't change the result.
@@ -136,9 +110,9 @@ def check_config_of(
   """
   theirs, ours = flatten(read_config(workdir)), flatten(config)
   different = [
-    f"{field} ({theirs.get(field)!r} there, {ours.get(field)!r} here)"
-    for field in sorted(ours | theirs)
-    if not _may_become(field, theirs.get(field), ours.get(field))
+    f"{field} ({theirs[field]!r} there, {ours[field]!r} here)"
+    for field in sorted(ours)
+    if not _may_become(field, theirs[field], ours[field])
   ]
   if different:
     raise ValueError(
@@ -149,12 +123,13 @@ def check_config_of(
 
 def _may_become(field: str, theirs: Any, ours: Any) -> bool:
   """Whether a run may go on with another value of a field."""
-  if field in _EPOCHS and theirs:
+  resume = SCHEMA[field].resume
+  if resume == "more" and theirs:
     return ours >= theirs
-  return field in _FREE or ours == theirs
+  return resume == "any" or ours == theirs
 
 
-def lengthen(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+def lengthen(workdir: pathlib.Path, config: Config) -> None:
   """Makes a configuration with more epochs that of the work directory.
 
   Results that it has keep existing under a name with their last epoch.
@@ -168,12 +143,11 @@ def lengthen(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     last = results["last"]
     aside = f"results-stage{last['stage']}-epoch{last['epoch']:03d}.json"
     os.replace(workdir / RESULTS, workdir / aside)
-  write_json(workdir / CONFIG, config.to_dict())
+  write_json(workdir / CONFIG, dataclasses.asdict(config))
 
 
-def _epochs(config: ml_collections.ConfigDict) -> list[int]:
-  flat = flatten(config)
-  return [flat[field] for field in _EPOCHS]
+def _epochs(config: Config) -> list[int]:
+  return [config.stage1.epochs, config.stage2.epochs]
 
 
 def check_classes(
@@ -227,27 +201,35 @@ def remove_leftovers(workdir: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def no_room_is_said(workdir: pathlib.Path) -> Iterator[None]:
+def explain_write_errors(workdir: pathlib.Path) -> Iterator[None]:
   """Says what to do when a file of a work directory can't be written.
 
   Raises:
-    OSError: with that message.
+    OSError: with that message, in place of one about a full or read-only disk
+      or about a file in the directory.
   """
   try:
     yield
   except OSError as error:
-    name = str(error.filename or "")
-    if error.errno not in _NO_ROOM and not name.startswith(str(workdir)):
+    if error.errno not in _NO_ROOM and not _is_in(workdir, error.filename):
       raise
     raise OSError(
-      f"--workdir={workdir} can't be written: {error.strerror} {name}. Its "
-      "checkpoints are intact: with the trouble mended, the same command goes "
-      "on from the last one."
+      f"--workdir={workdir} can't be written: {error.strerror} "
+      f"{error.filename or ''}. Its checkpoints are intact: with the trouble "
+      "mended, the same command goes on from the last one."
     ) from error
 
 
-def own_results(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict
+def _is_in(folder: pathlib.Path, filename: Any) -> bool:
+  """Whether the filename of an OSError is of a file in a folder."""
+  if not isinstance(filename, str | bytes | os.PathLike):
+    return False
+  path = pathlib.Path(os.path.abspath(os.fsdecode(filename)))
+  return path.is_relative_to(os.path.abspath(folder))
+
+
+def finished_results(
+  workdir: pathlib.Path, config: Config
 ) -> dict[str, Any] | None:
   """Results of a finished run of this configuration, None without one.
 
@@ -273,11 +255,11 @@ def own_results(
   return results
 
 
-def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
-  """The configuration of a work directory, of an older version's, too.
+def read_config(workdir: pathlib.Path) -> Config:
+  """The configuration of a work directory.
 
   Raises:
-    ValueError: when there is no readable config.json.
+    ValueError: when there is no config.json, or it holds no configuration.
   """
   try:
     content = read_object(workdir / CONFIG)
@@ -288,28 +270,10 @@ def read_config(workdir: pathlib.Path) -> ml_collections.ConfigDict:
       f"--workdir={workdir} holds no {CONFIG}; expected a directory that a "
       "training run made."
     )
-  older = "perturb" in content and _NEW_SECTION not in content
-  sections = {**content, _NEW_SECTION: {}} if older else content
-  return ml_collections.ConfigDict(
-    {
-      name: {**_ADDED.get(name, {}), **_tuples(value)}
-      if isinstance(value, dict)
-      else value
-      for name, value in sections.items()
-    }
-  )
-
-
-def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """{"section.field": value} of every field, sequences as lists."""
-  flat = {}
-  for name, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict):
-      inner = flatten(value)
-      flat.update({f"{name}.{field}": v for field, v in inner.items()})
-    else:
-      flat[name] = list(value) if isinstance(value, tuple | list) else value
-  return flat
+  try:
+    return check_config(content)
+  except ValueError as error:
+    raise ValueError(f"{workdir / CONFIG}: {error}") from None
 
 
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
@@ -374,14 +338,6 @@ def _replace(path: pathlib.Path, text: str) -> None:
     file.flush()
     os.fsync(file.fileno())
   os.replace(temporary, path)
-
-
-def _tuples(section: dict[str, Any]) -> dict[str, Any]:
-  """JSON's lists as the tuples that they were."""
-  return {
-    name: tuple(value) if isinstance(value, list) else value
-    for name, value in section.items()
-  }
 
 
 def plain(content: Any) -> Any:

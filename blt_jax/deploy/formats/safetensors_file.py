@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from safetensors.numpy import save
 
-from blt_jax import config
+from blt_jax.config import SCHEMA
+from blt_jax.config.rules import NUMBER, several
 from blt_jax.deploy.model import VERSION, TrainedModel
 from blt_jax.models import torch_weights
 from blt_jax.models.safetensors import Safetensors
@@ -24,9 +25,9 @@ FILES = (FILE,)
 # Key of the file's own metadata, beside PyTorch's "format".
 _ABOUT = "blt_jax"
 
-# Sections of config_check.RULES that the description repeats.
+# Fields of a configuration that the description repeats.
 _RULES = {
-  name: config.RULES[section][name]
+  name: SCHEMA[f"{section}.{name}"].rule
   for section, names in (
     ("model", ("backbone", "classifier", "alpha", "beta", "hidden", "dtype")),
     ("dataset", ("image_size", "resize_size", "mean", "std")),
@@ -135,7 +136,7 @@ def _check(file: pathlib.Path, text: str | None) -> dict[str, Any]:
         "wrote."
       )
   offset = about.get("logit_offset")
-  rule = config.several(config.NUMBER, length=len(names))
+  rule = several(NUMBER, length=len(names))
   if offset is not None and not rule.accepts(offset):
     raise ValueError(
       f"{file}: logit_offset is {offset!r}; expected null or {rule.allowed}."

@@ -1,0 +1,48 @@
+"""A configuration: the schema of its fields, and the check of their values.
+
+`schema` has every field once. `config_dict()` gives the default values as the
+ml_collections.ConfigDict that configs/*.py change, `check_config` makes of one
+the frozen, typed Config that the program reads.
+"""
+
+from blt_jax.config.check import (
+  SCHEMA,
+  Field,
+  check_config,
+  config_dict,
+  flatten,
+  left_open,
+  unknown_field,
+  with_values,
+)
+from blt_jax.config.schema import (
+  CheckpointConfig,
+  Config,
+  DatasetConfig,
+  ModelConfig,
+  OptimizerConfig,
+  PerturbConfig,
+  Stage1Config,
+  Stage2Config,
+  StageConfig,
+)
+
+__all__ = [
+  "SCHEMA",
+  "CheckpointConfig",
+  "Config",
+  "DatasetConfig",
+  "Field",
+  "ModelConfig",
+  "OptimizerConfig",
+  "PerturbConfig",
+  "Stage1Config",
+  "Stage2Config",
+  "StageConfig",
+  "check_config",
+  "config_dict",
+  "flatten",
+  "left_open",
+  "unknown_field",
+  "with_values",
+]
