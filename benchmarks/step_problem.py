@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from PIL import Image
 
 from benchmarks import step_profiles
+from blt_jax.config import Config, check_config, with_values
 from blt_jax.data import sampling
 from blt_jax.data.dataset import Dataset
 from blt_jax.data.input_pipeline import Crops
@@ -22,7 +22,6 @@ from blt_jax.training import devices as mapping
 from blt_jax.training.stages import Stage, build_stages
 from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
-from configs import common
 
 # A made-up confusion matrix takes each class for so many others.
 _CONFUSED_WITH = 3
@@ -79,7 +78,7 @@ class Problem:
       the number of updates is realistic.
   """
 
-  config: ml_collections.ConfigDict
+  config: Config
   class_counts: np.ndarray
   stage: Stage
   state: TrainState
@@ -125,17 +124,16 @@ def make_problem(options: Options) -> Problem:
   )
 
 
-def make_config(options: Options) -> ml_collections.ConfigDict:
+def make_config(options: Options) -> Config:
   """The configuration of a profile or a run, with the options applied.
 
   Raises:
     ValueError: for a field that does not exist or a value of another type.
   """
   if options.run:
-    config = common.default()
-    config.update(directory.read_config(pathlib.Path(options.run)))
+    config = directory.read_config(pathlib.Path(options.run))
   else:
-    config = step_profiles.profile_config(options.profile)
+    config = check_config(step_profiles.profile_config(options.profile))
   changes: dict[str, Any] = {
     "model.backbone": options.backbone,
     "model.dtype": options.dtype,
@@ -152,15 +150,10 @@ def make_config(options: Options) -> ml_collections.ConfigDict:
     changes.update({f"dataset.{name}": 0.0 for name in names})
   changes = {k: v for k, v in changes.items() if v is not None}
   changes |= _parse(options.fields)
-  known = directory.flatten(config)
-  for field in changes:
-    if field not in known:
-      raise ValueError(f"--set={field}: the configuration has no such field.")
   try:
-    config.update_from_flattened_dict(changes)
-  except TypeError as error:
-    raise ValueError(f"--set: {error}") from error
-  return config
+    return with_values(config, changes)
+  except ValueError as error:
+    raise ValueError(f"--set: {error}") from None
 
 
 def _parse(fields: Sequence[str]) -> dict[str, Any]:

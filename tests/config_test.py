@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import itertools
 import math
@@ -7,7 +8,7 @@ import re
 import ml_collections
 import pytest
 
-from blt_jax.config import RULES, check_config
+from blt_jax.config import SCHEMA, Config, check_config, config_dict, flatten
 from blt_jax.method.losses import LOSSES
 from configs import common
 
@@ -57,7 +58,7 @@ def test_commands_of_a_docstring_are_not_cut_off(name):
 
 
 def test_defaults_are_the_papers():
-  config = common.default()
+  config = Config()
   assert (config.stage1.epochs, config.stage2.epochs) == (35, 55)
   assert config.stage1.drop_epochs == (25, 32)
   assert config.stage2.drop_epochs == (23, 38, 52)
@@ -80,15 +81,37 @@ def test_defaults_are_the_papers():
   )
 
 
-def test_every_field_has_a_comment():
-  lines = (ROOT / "configs" / "common.py").read_text().splitlines()
-  commented = {
-    match[1]
-    for line in lines
-    if (match := re.match(r"  \w+\.(\w+) = .*  # \w", line))
-  }
-  fields = {name for rules in RULES.values() for name in rules}
-  assert fields <= commented
+def test_every_field_has_a_line_of_help():
+  for name, field in SCHEMA.items():
+    assert re.fullmatch(r"\w.{3,}[.]", field.help), name
+
+
+def test_defaults_pass_their_rules_but_for_the_data_set():
+  wrong = [n for n, f in SCHEMA.items() if not f.rule.accepts(f.default)]
+  assert wrong == ["dataset.name", "dataset.source"]
+
+
+def test_config_dict_is_a_copy_that_can_be_changed():
+  config = config_dict()
+  config.perturb.p = 1.0
+  assert isinstance(config, ml_collections.ConfigDict)
+  assert config_dict().perturb.p == 0.25
+
+
+def test_checked_config_has_the_types_of_the_schema():
+  given = _config().to_dict()
+  given["perturb"] |= {"p": 1, "confidence": [0.1, 0.3]}
+  config = check_config(given)
+  assert (type(config.perturb.p), config.perturb.p) == (float, 1.0)
+  assert config.perturb.confidence == (0.1, 0.3)
+  assert check_config(config_dict(config)) == config
+  assert flatten(config)["perturb.confidence"] == [0.1, 0.3]
+
+
+def test_checked_config_can_not_be_changed():
+  config = check_config(_config())
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    config.perturb.p = 1.0
 
 
 # How the library calls the sections of a configuration.
@@ -108,13 +131,13 @@ def test_every_field_is_read():
   text = "\n".join(
     path.read_text()
     for path in (ROOT / "blt_jax").rglob("*.py")
-    if path.name != "config_check.py"
+    if path.parent.name != "config"
   )
-  for section, rules in RULES.items():
-    for field in rules:
-      attribute = rf"\b{ALIASES[section]}\.{field}\b"
-      by_name = rf'\({ALIASES[section]}, "{field}"\)'
-      assert re.search(f"{attribute}|{by_name}", text), (section, field)
+  for name in SCHEMA:
+    section, _, field = name.rpartition(".")
+    attribute = rf"\b{ALIASES[section]}\.{field}\b"
+    by_name = rf'\({ALIASES[section]}, "{field}"\)'
+    assert re.search(f"{attribute}|{by_name}", text), name
 
 
 METHODS = {
@@ -204,15 +227,15 @@ def test_single_values_win_over_presets_wherever_they_stand():
 @pytest.mark.parametrize(
   "arg, message",
   [
-    ("foo=1", "'foo=1': expected key=value with a key of method, preset"),
-    ("method", "'method': expected key=value"),
-    ("method=bar", "method='bar': expected one of plain, sampling"),
-    ("preset=new", "preset='new': expected one of default, release, tuned"),
-    ("lr=large", "lr='large': expected base or small"),
-    ("batch=many", "batch='many': expected a whole number"),
-    ("p=half", "p='half': expected a number"),
-    ("confidence=0.1-x", "confidence='x': expected a number"),
-    ("seed=1,seed=2", "'seed' is given twice"),
+    ("foo=1", "'foo=1' is not known; expected key=value with a key of method"),
+    ("method", "'method' is not known; expected key=value"),
+    ("method=bar", "method is 'bar'; expected one of plain, sampling"),
+    ("preset=new", "preset is 'new'; expected one of default, release, tuned"),
+    ("lr=large", "lr is 'large'; expected base or small"),
+    ("batch=many", "batch is 'many'; expected a whole number"),
+    ("p=half", "p is 'half'; expected a number"),
+    ("confidence=0.1-x", "confidence is 'x'; expected a number"),
+    ("seed=1,seed=2", "seed is given twice; expected it once"),
   ],
 )
 def test_bad_variant_is_refused(arg, message):

@@ -63,7 +63,7 @@ def refused(tmp_path, command_lines):
     ((DIGITS, "--config.stage2.epoch=3"), "epoch"),
     ((DIGITS, "--config.stage2.epochs=abc"), "stage2.epochs=abc"),
     ((DIGITS, "--config.stage2.backbone_rate=nan"), "backbone_rate is nan"),
-    ((f"{DIGITS}:method=magic",), "method='magic': expected one of plain"),
+    ((f"{DIGITS}:method=magic",), "method is 'magic'; expected one of plain"),
     ((DIGITS, "--mode=fly"), "value should be one of <train|evaluate|"),
     ((DIGITS, "--speed=9"), "Unknown command line flag 'speed'"),
     ((DIGITS, "stray"), "unexpected argument 'stray'"),

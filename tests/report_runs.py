@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from blt_jax.config import check_config
 from blt_jax.method import metrics
 from blt_jax.report import record
 from blt_jax.training import recording
@@ -70,7 +71,7 @@ def make_run(
     recorded: whether there are classes, confusion matrices and examples.
     examples: how many of these.
   """
-  directory.claim(folder, digits_lt.get_config(variant))
+  directory.claim(folder, check_config(digits_lt.get_config(variant)))
   confusion = np.array(confusion)
   if rows:
     directory.write_metrics(folder, rows)

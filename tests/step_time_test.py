@@ -133,7 +133,7 @@ def test_impossible_total_of_class_counts_is_refused():
 
 
 def test_unknown_field_is_refused():
-  with pytest.raises(ValueError, match="--set=model.none: the configuration"):
+  with pytest.raises(ValueError, match="config.model.none is not a known"):
     step_problem.make_config(step_problem.Options(fields=["model.none=1"]))
 
 

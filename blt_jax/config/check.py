@@ -119,6 +119,8 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
   """
   content = dataclasses.asdict(config)
   for name, value in values.items():
+    if name not in SCHEMA:
+      raise ValueError(unknown_field(name))
     section, _, field = name.rpartition(".")
     (content[section] if section else content)[field] = value
   return check_config(content)

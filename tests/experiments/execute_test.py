@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 
-import ml_collections
 import pytest
 
+from blt_jax.config import check_config
 from blt_jax.experiments import execute, shelf
 from blt_jax.experiments.plan import PlannedRun
 from blt_jax.workdir import directory
+from configs import digits_lt
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -54,15 +55,12 @@ except KeyboardInterrupt:
 
 def make_run(name, *, seed=0, does="work", seconds=0.0, folder="runs"):
   """A planned run of the program above; equal seeds share their stage 1."""
-  content = {
-    "seed": seed,
-    "name": name,
-    "stage1": {"epochs": 1, "perturb": False, "reuse": ""},
-  }
+  content = digits_lt.get_config(f"seed={seed}").to_dict()
+  content["method"] = name
   return PlannedRun(
     name=name,
     workdir=pathlib.Path(folder) / name,
-    config=ml_collections.ConfigDict(content),
+    config=check_config(content),
     flags=(
       f"--content={json.dumps(content)}",
       f"--does={does}",
@@ -95,7 +93,7 @@ def _wait_for(condition):
 def _driver(runs):
   pathlib.Path("runs.json").write_text(json.dumps(runs))
   return subprocess.Popen(
-    [sys.executable, "-c", DRIVER, str(ROOT / "tests")],
+    [sys.executable, "-c", DRIVER, str(ROOT / "tests/experiments")],
     env={**os.environ, "PYTHONPATH": str(ROOT)},
     stdout=subprocess.PIPE,
     text=True,

@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from blt_jax.config import check_config, config_dict
 from blt_jax.experiments import shelf
 from blt_jax.experiments.catalog import EXPERIMENTS, choose
 from blt_jax.experiments.plan import make_plan
@@ -91,7 +92,7 @@ def test_commands_make_the_planned_configurations(tmp_path, dataset):
     assert workdir == str(run.workdir)
     assert config.stage1.reuse == (str(stage1) if stage1 else "")
     config.stage1.reuse = ""
-    assert directory.flatten(config) == directory.flatten(run.config)
+    assert check_config(config) == run.config
     assert config.dataset.crop_scale == (0.25, 1.0)
     assert config.seed == 5
 
@@ -103,15 +104,15 @@ def test_shared_stage_1_is_trained_first_and_the_trainer_accepts_it(tmp_path):
   trained = set()
   shared = 0
   for run, _, stage1 in shelf.in_order(plan.runs):
-    config = run.config.copy_and_resolve_references()
+    config = config_dict(run.config)
     config.stage1.reuse = str(stage1 or "")
     if stage1:
       assert stage1 in trained
       shared += 1
-      check_reuse(config)
+      check_reuse(check_config(config))
     else:
       trained.add(run.workdir)
-    directory.claim(run.workdir, config)
+    directory.claim(run.workdir, check_config(config))
   assert shared > len(plan.runs) / 2
   keys = [run.stage1_key() for run in plan.runs]
   assert len(trained) == len(set(keys))
@@ -136,9 +137,9 @@ def test_another_seed_head_or_rate_trains_a_stage_1_of_its_own(tmp_path):
 
 
 def _finish(run, *, reuse=""):
-  config = run.config.copy_and_resolve_references()
+  config = config_dict(run.config)
   config.stage1.reuse = reuse
-  directory.claim(run.workdir, config)
+  directory.claim(run.workdir, check_config(config))
   directory.write_json(run.workdir / directory.RESULTS, {"method": "x"})
 
 
@@ -161,8 +162,8 @@ def test_run_that_took_stage_1_over_does_not_serve_others(tmp_path):
 def test_run_that_has_begun_stays_with_its_stage_1(tmp_path):
   finished, begun = _plan(["fig3"], tmp_path).runs
   _finish(finished)
-  config = begun.config.copy_and_resolve_references()
-  directory.claim(begun.workdir, config)
+  config = config_dict(begun.config)
+  directory.claim(begun.workdir, check_config(config))
   assert [path for _, _, path in shelf.in_order([begun])] == [None]
 
 

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from blt_jax.config import check_config
 from blt_jax.report import record, style
 from blt_jax.workdir import directory
 from configs import digits_lt
@@ -11,7 +12,7 @@ from configs import digits_lt
 
 def _make_run(folder, *, finished=True):
   """A work directory of three classes, made by hand."""
-  directory.claim(folder, digits_lt.get_config("seed=7"))
+  directory.claim(folder, check_config(digits_lt.get_config("seed=7")))
   (folder / "metrics.csv").write_text(
     "stage,epoch,val_overall,val_few,new\n1,1,50.5,nan,\n2,1,60,12.5,3\n"
   )
@@ -96,7 +97,7 @@ def test_unfinished_run_takes_its_classes_from_classes_json(tmp_path):
 
 
 def test_run_before_its_first_epoch_has_no_rows(tmp_path):
-  directory.claim(tmp_path, digits_lt.get_config())
+  directory.claim(tmp_path, check_config(digits_lt.get_config()))
   assert record.read_run(tmp_path).rows == []
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from blt_jax import config as config_check
+from blt_jax.config import check_config
 from blt_jax.training import build
 from blt_jax.training.run import Run
 from tests.small_run import make_config
@@ -167,7 +167,7 @@ def test_commands_of_the_document_are_valid(command):
     if flag != "config":
       field = flag.removeprefix("config.dataset.")
       config.dataset[field] = type(config.dataset[field])(value)
-  config_check.check_config(config)
+  check_config(config)
 
 
 def test_arrays_go_by_the_folders_config(tmp_path):

@@ -1,5 +1,6 @@
 """What is picked for a configuration that leaves it open."""
 
+import dataclasses
 import importlib
 import json
 
@@ -7,22 +8,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blt_jax import config as config_check
+from blt_jax.config import check_config, left_open
 from blt_jax.data.dataset import Split
 from blt_jax.training import choose
 from configs import digits_lt, image_folder
 
 
-def _look(num_images=1000, shapes=((375, 500), (500, 375))):
-  return choose.Look(num_images, np.array(shapes))
+def _sample(num_images=1000, shapes=((375, 500), (500, 375))):
+  return choose.Sample(num_images, np.array(shapes))
 
 
 def _pick(seen, *, arg=None, devices=1, **fields):
   config = image_folder.get_config(arg)
   config.dataset.update(fields)
-  picked, reasons = choose.pick(config, seen, devices=devices)
-  config_check.check_config(picked)
-  assert config_check.left_open(picked) == []
+  picked, reasons = choose.choose(
+    check_config(config), seen, num_devices=devices
+  )
+  assert left_open(picked) == []
   return picked, reasons
 
 
@@ -46,7 +48,7 @@ def _pick(seen, *, arg=None, devices=1, **fields):
   ],
 )
 def test_image_size_follows_the_images(shapes, size):
-  assert choose.image_size(_look(shapes=shapes)) == size
+  assert choose.image_size(_sample(shapes=shapes)) == size
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_batch_is_never_more_than_there_is():
 
 
 def test_everything_is_picked_and_said():
-  config, reasons = _pick(_look(150))
+  config, reasons = _pick(_sample(150))
   assert (config.dataset.image_size, config.dataset.resize_size) == (224, 256)
   assert config.model.backbone == "resnet10"
   assert config.stage1.batch_size == config.stage2.batch_size == 16
@@ -105,7 +107,7 @@ def test_everything_is_picked_and_said():
 
 def test_what_is_set_stays():
   config, reasons = _pick(
-    _look(150),
+    _sample(150),
     arg="backbone=resnet18,batch=64",
     image_size=64,
     resize_size=256,
@@ -117,28 +119,22 @@ def test_what_is_set_stays():
 
 
 def test_the_rest_follows_a_size_that_is_set():
-  config, reasons = _pick(_look(), image_size=32)
+  config, reasons = _pick(_sample(), image_size=32)
   assert config.dataset.resize_size == 36
   assert config.model.backbone == "small_resnet10"
   assert len(reasons) == 2
 
 
 def test_image_is_never_larger_than_what_it_is_cut_from():
-  config, _ = _pick(_look(), resize_size=128)
+  config, _ = _pick(_sample(), resize_size=128)
   assert (config.dataset.image_size, config.dataset.resize_size) == (128, 128)
 
 
 def test_one_batch_can_be_set_alone():
   config = image_folder.get_config()
   config.stage2.batch_size = 10
-  picked, _ = choose.pick(config, _look(), devices=1)
+  picked, _ = choose.choose(check_config(config), _sample(), num_devices=1)
   assert (picked.stage1.batch_size, picked.stage2.batch_size) == (64, 10)
-
-
-def test_what_is_given_is_not_changed():
-  config = image_folder.get_config()
-  choose.pick(config, _look(), devices=1)
-  assert len(config_check.left_open(config)) == 5
 
 
 # Which configurations may leave what open
@@ -148,7 +144,7 @@ def test_sources_of_own_images_may_leave_fields_open():
   for source in ("image_folder", "image_list", "npz"):
     config = image_folder.get_config()
     config.dataset.source = source
-    config_check.check_config(config)
+    check_config(config)
 
 
 @pytest.mark.parametrize(
@@ -161,21 +157,22 @@ def test_other_sources_may_not(field):
   with pytest.raises(
     ValueError, match=f"config.{field} is 0; expected a whole"
   ):
-    config_check.check_config(config)
+    check_config(config)
 
 
 def test_only_the_folders_config_leaves_fields_open():
   for name in ("digits_lt", "cifar10_lt", "imagenet_lt", "image_list"):
     config = importlib.import_module(f"configs.{name}").get_config()
-    assert config_check.left_open(config) == []
+    assert left_open(check_config(config)) == []
+  assert len(left_open(check_config(image_folder.get_config()))) == 5
 
 
 @pytest.mark.parametrize("value", [-1, 7])
 def test_message_tells_that_a_field_may_be_open(value):
   config = image_folder.get_config()
   config.dataset.image_size = value
-  with pytest.raises(ValueError, match="from 8 to .*, or 0 to have it picked"):
-    config_check.check_config(config)
+  with pytest.raises(ValueError, match="from 8 to .*, or 0 to have it chosen"):
+    check_config(config)
 
 
 # Looking
@@ -197,7 +194,7 @@ def _split(root):
 
 def test_look_reads_height_and_width(tmp_path):
   _write(tmp_path, [(40, 30)])
-  seen = choose.look(_split(tmp_path))
+  seen = choose.sample(_split(tmp_path))
   assert seen.num_images == 3
   assert seen.shapes.tolist() == 3 * [[30, 40]]
   assert seen.one_size
@@ -206,7 +203,7 @@ def test_look_reads_height_and_width(tmp_path):
 
 def test_look_takes_a_sample_from_the_whole_split(tmp_path):
   _write(tmp_path, [(40, 30), (50, 50)])
-  seen = choose.look(_split(tmp_path), most=2)
+  seen = choose.sample(_split(tmp_path), most=2)
   assert seen.num_images == 6
   assert seen.shapes.tolist() == [[30, 40], [50, 50]]
 
@@ -216,14 +213,14 @@ def test_look_ignores_what_can_not_be_read(tmp_path):
   (tmp_path / "a" / "0.jpg").write_bytes(b"no image")
   (tmp_path / "b" / "0.jpg").unlink()
   (tmp_path / "b" / "0.jpg").symlink_to("gone.jpg")
-  assert len(choose.look(_split(tmp_path)).shapes) == 1
+  assert len(choose.sample(_split(tmp_path)).shapes) == 1
 
 
 def test_look_refuses_where_nothing_can_be_read(tmp_path):
   for name in "ab":
     (tmp_path / f"{name}.jpg").write_bytes(b"no image")
   with pytest.raises(ValueError, match=r"a\.jpg: can't be read .*2 of 2"):
-    choose.look(_split(tmp_path))
+    choose.sample(_split(tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "gif", "bmp", "jpeg"])
@@ -233,13 +230,13 @@ def test_look_reads_files_that_are_longer_than_their_beginning(tmp_path, kind):
   path = tmp_path / f"a.{kind}"
   Image.fromarray(pixels).save(path)
   assert path.stat().st_size > choose._HEAD
-  seen = choose.look(Split(np.zeros(1, int), paths=[str(path)]))
+  seen = choose.sample(Split(np.zeros(1, int), paths=[str(path)]))
   assert seen.shapes.tolist() == [[700, 900]]
 
 
 def test_look_knows_images_in_memory():
   images = np.zeros((5, 20, 30, 3), np.uint8)
-  seen = choose.look(Split(np.zeros(5, int), images=images))
+  seen = choose.sample(Split(np.zeros(5, int), images=images))
   assert (seen.num_images, seen.short_side, seen.one_size) == (5, 20, True)
 
 
@@ -249,12 +246,12 @@ def test_look_knows_images_in_memory():
 def _config(root):
   config = image_folder.get_config()
   config.dataset.root = str(root)
-  return config
+  return check_config(config)
 
 
 def test_folder_is_looked_at(tmp_path):
   _write(tmp_path, 8 * [(150, 130)])
-  picked = choose.resolve(_config(tmp_path), devices=2)
+  picked = choose.complete(_config(tmp_path), num_devices=2)
   assert picked.config.dataset.image_size == 128
   assert picked.config.stage1.batch_size == 8
   assert picked.dataset is not None
@@ -263,8 +260,8 @@ def test_folder_is_looked_at(tmp_path):
 
 
 def test_nothing_is_looked_at_where_nothing_is_open():
-  config = digits_lt.get_config()
-  picked = choose.resolve(config)
+  config = check_config(digits_lt.get_config())
+  picked = choose.complete(config)
   assert picked.config is config
   assert picked.dataset is None
   assert picked.reasons == ()
@@ -273,9 +270,9 @@ def test_nothing_is_looked_at_where_nothing_is_open():
 def test_same_folder_gives_the_same(tmp_path):
   _write(tmp_path, 8 * [(150, 130)])
   first, again = (
-    choose.resolve(_config(tmp_path), devices=1).config for _ in range(2)
+    choose.complete(_config(tmp_path), num_devices=1).config for _ in range(2)
   )
-  assert first.to_json() == again.to_json()
+  assert first == again
 
 
 def test_a_run_goes_on_with_what_it_began_with(tmp_path):
@@ -283,19 +280,19 @@ def test_a_run_goes_on_with_what_it_began_with(tmp_path):
   config = _config(tmp_path / "images")
   workdir = tmp_path / "run"
   workdir.mkdir()
-  begun = choose.resolve(config, workdir=workdir, devices=1).config
-  (workdir / "config.json").write_text(json.dumps(begun.to_dict()))
+  begun = choose.complete(config, workdir=workdir, num_devices=1).config
+  (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(begun)))
   _write(tmp_path / "images", 300 * [(40, 40)], below="d")
-  again = choose.resolve(config, workdir=workdir, devices=4)
-  assert again.config.to_json() == begun.to_json()
+  again = choose.complete(config, workdir=workdir, num_devices=4)
+  assert again.config == begun
   assert again.dataset is None
 
 
-def test_open_values_in_a_damaged_config_are_picked_anew(tmp_path):
+def test_damaged_config_of_the_work_directory_is_refused(tmp_path):
   _write(tmp_path / "images", 8 * [(150, 130)])
-  config = _config(tmp_path / "images")
-  (tmp_path / "config.json").write_text(
-    json.dumps({"dataset": {"image_size": 3}, "model": {}})
-  )
-  picked = choose.resolve(config, workdir=tmp_path, devices=1)
-  assert picked.config.dataset.image_size == 128
+  content = {"dataset": {"image_size": 3}, "model": {}}
+  (tmp_path / "config.json").write_text(json.dumps(content))
+  with pytest.raises(ValueError, match=r"config\.json: config\.optimizer is"):
+    choose.complete(
+      _config(tmp_path / "images"), workdir=tmp_path, num_devices=1
+    )

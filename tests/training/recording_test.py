@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from blt_jax.config import check_config
 from blt_jax.method.train_step import TrainState
 from blt_jax.report import record
 from blt_jax.training import build, recording
@@ -13,7 +14,7 @@ from configs import digits_lt
 
 def _read(folder):
   if not (folder / "config.json").exists():
-    directory.claim(folder, digits_lt.get_config())
+    directory.claim(folder, check_config(digits_lt.get_config()))
   return record.read_run(folder)
 
 
