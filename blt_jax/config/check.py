@@ -96,7 +96,7 @@ def check_config(
     may_be_open = is_own and each.left_open is not None
     if each.rule.accepts(value) or (may_be_open and _is_open(each, value)):
       continue
-    hint = f", or {each.left_open!r} to have it chosen" if may_be_open else ""
+    hint = f", or {each.left_open!r} to have it picked" if may_be_open else ""
     raise ValueError(
       f"config.{name} is {value!r}; expected {each.rule.allowed}{hint}."
     )

@@ -171,7 +171,7 @@ def test_only_the_folders_config_leaves_fields_open():
 def test_message_tells_that_a_field_may_be_open(value):
   config = image_folder.get_config()
   config.dataset.image_size = value
-  with pytest.raises(ValueError, match="from 8 to .*, or 0 to have it chosen"):
+  with pytest.raises(ValueError, match="from 8 to .*, or 0 to have it picked"):
     check_config(config)
 
 

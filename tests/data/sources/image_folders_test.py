@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from blt_jax.config import config_dict
 from blt_jax.data import longtail, sources
 from blt_jax.system import console
 from blt_jax.training import train
@@ -477,7 +476,7 @@ def test_same_command_again_finds_the_run_finished(trained, capsys):
 
 
 def test_other_size_than_what_was_picked_is_another_run(trained):
-  config = config_dict(trained.config)
+  config = trained.config.copy_and_resolve_references()
   config.dataset.image_size = 8
   with pytest.raises(ValueError, match=r"dataset.image_size \(16 there, 8 her"):
     train.train(config, trained.workdir)
