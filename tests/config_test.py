@@ -117,7 +117,8 @@ def test_checked_config_can_not_be_changed():
 # How the library calls the sections of a configuration.
 ALIASES = {
   "": r"config",
-  "dataset": r"dataset",
+  # training/build makes SourceFiles and SplitOptions of it.
+  "dataset": r"(?:dataset|files|options)",
   "model": r"model",
   "optimizer": r"optimizer",
   "perturb": r"perturb",
@@ -136,7 +137,7 @@ def test_every_field_is_read():
   for name in SCHEMA:
     section, _, field = name.rpartition(".")
     attribute = rf"\b{ALIASES[section]}\.{field}\b"
-    by_name = rf'\({ALIASES[section]}, "{field}"\)'
+    by_name = rf'\({ALIASES[section]}, "{field}"\)|files\.path\("{field}"\)'
     assert re.search(f"{attribute}|{by_name}", text), name
 
 
@@ -269,7 +270,7 @@ def test_bad_variant_is_refused(arg, message):
     ("model.reweight_epoch", -1, "-1; expected a whole number from 0"),
     ("model.posthoc_tau", math.inf, "inf; expected a number of at least 0"),
     ("model.dtype", "float16", "expected one of float32, bfloat16"),
-    ("dataset.source", "http", "expected one of digits, npz, image_list"),
+    ("dataset.source", "http", "expected one of digits, tfds, npz, image_"),
     ("dataset.profile", "zipf", "expected one of natural, exponential, step"),
     ("dataset.std", (1.0, 0.0, 1.0), "expected (3 values, each a number above"),
     ("dataset.crop_scale", (0.0, 1.0), "expected (low, high)"),

@@ -24,8 +24,15 @@ from blt_jax.config.rules import (
   several,
   whole,
 )
+from blt_jax.data.longtail import PROFILES
 from blt_jax.data.reading.decode import MAX_PIXELS
 from blt_jax.data.reading.substitutes import ON_ERROR
+
+
+def _sources() -> tuple[str, ...]:
+  from blt_jax.data.sources.dispatch import SOURCES
+
+  return SOURCES
 
 
 def _losses() -> tuple[str, ...]:
@@ -67,12 +74,9 @@ class DatasetConfig:
   name: Annotated[str, NAME] = field(
     "", "Name in results and reports; for TFDS the builder's name."
   )
-  source: Annotated[
-    str,
-    one_of(
-      "digits", "npz", "image_list", "image_folder", "inaturalist", "tfds"
-    ),
-  ] = field("", "Where the images come from; see docs/data.md.")
+  source: Annotated[str, choice(_sources)] = field(
+    "", "Where the images come from; see docs/data.md."
+  )
   root: Text = field("", "Folder of the images (TFDS: data_dir), or .npz file.")
   manual_dir: Text = field("", "TFDS: folder of archives it can't download.")
   train_list: Text = field("", "List of 'path label', or iNaturalist's JSON.")
@@ -90,7 +94,7 @@ class DatasetConfig:
     (), "image_list: for each folder here val/cat/1.jpg may be val/1.jpg."
   )
   drop_below: Count = field(0, "Lists: drop classes left with fewer images.")
-  profile: Annotated[str, one_of("natural", "exponential", "step")] = field(
+  profile: Annotated[str, one_of(*PROFILES)] = field(
     "natural", "Shape of the training counts over the classes."
   )
   max_per_class: Count = field(0, "Images of the largest class of a profile.")

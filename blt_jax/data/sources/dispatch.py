@@ -21,6 +21,7 @@ _NEEDED = {
   "image_list": ("root", "train_list"),
   "inaturalist": ("root", "train_list"),
 }
+SOURCES = tuple(_NEEDED)
 
 
 @dataclasses.dataclass(frozen=True)
