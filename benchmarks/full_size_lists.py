@@ -145,11 +145,10 @@ def _measure(
   folder: pathlib.Path, start: str, started: float
 ) -> dict[str, float]:
   """Loads the lists, draws an epoch and takes its first batch."""
-  from blt_jax.data import input_pipeline, longtail, sampling
-  from blt_jax.data.reading import tf_reader
+  from blt_jax.data import input_pipeline, lazy_tensorflow, longtail, sampling
   from blt_jax.data.sources import image_lists
 
-  tf_reader.tensorflow()
+  lazy_tensorflow.tensorflow()
   before = _start_of_memory()
   clock = [time.time()]
   dataset = image_lists.load_image_lists(

@@ -1,6 +1,7 @@
 """What the step benchmark measures: a state and batches of a real epoch."""
 
 import ast
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -8,14 +9,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from benchmarks import step_profiles
 from blt_jax.config import Config, check_config, with_values
-from blt_jax.data import sampling
+from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Dataset
 from blt_jax.data.input_pipeline import Crops
-from blt_jax.data.reading import crops, resize
+from blt_jax.data.reading.pillow_reader import PillowReader
 from blt_jax.method.train_step import Batch, Sources, TrainState
 from blt_jax.training import build
 from blt_jax.training import devices as mapping
@@ -228,34 +228,19 @@ def _random_batch(config, plan, row: int, labels: np.ndarray) -> Batch:
 
 def _real_batch(config, plan, row: int, dataset: Dataset) -> Batch:
   """Random resized crops of the images of a plan's batch."""
-  split = dataset.train
-  rows = np.concatenate([plan.indices[row], plan.sources[row]])
-  scales = (config.dataset.crop_scale, config.perturb.crop_scale)
-  ratio = config.dataset.crop_ratio
-  draws = np.concatenate(
-    [
-      crops.crop_draws(uniforms, scale=scale, ratio=ratio)
-      for uniforms, scale in zip(plan.crop_uniforms(row), scales, strict=True)
-    ]
+  batches = input_pipeline.train_batches(
+    dataset.train,
+    plan.tail(row),
+    image_size=config.dataset.image_size,
+    crop_scale=config.dataset.crop_scale,
+    source_crop_scale=config.perturb.crop_scale,
+    crop_ratio=config.dataset.crop_ratio,
+    reader=PillowReader,
   )
-  requests = (
-    (_pixels(split, index)[None], draw[None])
-    for index, draw in zip(rows, draws, strict=True)
-  )
-  blocks = resize.training_blocks(
-    requests, image_size=config.dataset.image_size, ratio=ratio
-  )
-  return _batch(plan, row, np.concatenate(list(blocks)), split.labels)
-
-
-def _pixels(split, index: int) -> np.ndarray:
-  """An image of a split, uint8 [h, w, 3], read without TensorFlow."""
-  if split.images is not None:
-    return split.images[index]
-  if split.paths is None:
-    raise ValueError("--workdir: a run on record files can't be read here.")
-  with Image.open(split.paths[index]) as image:
-    return np.asarray(image.convert("RGB"))
+  with contextlib.closing(batches):
+    batch = next(batches)
+  pixels = np.concatenate([batch.image, batch.source_image])
+  return _batch(plan, row, pixels, dataset.train.labels)
 
 
 def _batch(plan, row: int, pixels, labels) -> Batch:

@@ -110,7 +110,7 @@ def _serve() -> None:
     "blt_jax.training.train",
   ):
     importlib.import_module(name)
-  importlib.import_module("blt_jax.data.reading.tf_reader").tensorflow()
+  importlib.import_module("blt_jax.data.lazy_tensorflow").tensorflow()
   for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()

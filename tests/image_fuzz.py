@@ -148,8 +148,8 @@ def read_round(split: Split, sound: np.ndarray, seed: int) -> dict[str, int]:
   )
   assert len(batches) == len(plan)
   for rows, batch in zip(plan.indices, batches, strict=True):
-    assert batch["image"].shape == (_BATCH, _SIZE, _SIZE, 3)
-    np.testing.assert_array_equal(batch["label"], split.labels[rows])
+    assert batch.image.shape == (_BATCH, _SIZE, _SIZE, 3)
+    np.testing.assert_array_equal(batch.label, split.labels[rows])
   evaluated = evaluate(split)
   assert sum(len(mask) for _, mask in evaluated) >= len(split)
   pixels, mask = map(np.concatenate, zip(*evaluated, strict=True))
@@ -159,7 +159,10 @@ def read_round(split: Split, sound: np.ndarray, seed: int) -> dict[str, int]:
   expected = np.concatenate([block for block, _ in alone])[: sound.sum()]
   np.testing.assert_array_equal(pixels[: len(split)][sound], expected)
   unreadable = int((~mask[: len(split)]).sum())
-  return {"replaced": watch.replaced, "unreadable": unreadable}
+  return {
+    "replaced": sum(batch.replaced for batch in batches),
+    "unreadable": unreadable,
+  }
 
 
 def evaluate(split: Split) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -173,7 +176,7 @@ def evaluate(split: Split) -> list[tuple[np.ndarray, np.ndarray]]:
     max_pixels=_MAX_PIXELS,
     num_threads=2,
   )
-  return [(batch["image"], batch["mask"]) for batch in batches]
+  return [(batch.image, batch.mask) for batch in batches]
 
 
 def rounds(cases: int, seed: int, archive: str, keep: str) -> Iterator[dict]:

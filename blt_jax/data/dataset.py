@@ -115,16 +115,20 @@ class Dataset:
     return np.bincount(self.train.labels, minlength=self.num_classes)
 
   @property
-  def counts(self) -> dict[str, np.ndarray]:
-    """Images of each class, int64 [C], in training, validation and test."""
-    splits = {
+  def splits(self) -> dict[str, Split]:
+    """The splits by their role: "training", "validation" and "test"."""
+    return {
       "training": self.train,
       "validation": self.validation,
       "test": self.test,
     }
+
+  @property
+  def counts(self) -> dict[str, np.ndarray]:
+    """Images of each class, int64 [C], in training, validation and test."""
     return {
       name: np.bincount(split.labels, minlength=self.num_classes)
-      for name, split in splits.items()
+      for name, split in self.splits.items()
     }
 
 

@@ -5,56 +5,40 @@ matrix products for the device. So crops can travel as they were cut out, each
 in the upper left corner of a square canvas.
 """
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 
-# A canvas's side over the result's. Few of ImageNet's crops do not fit into it;
-# the host resizes those, which gives the same pixels.
 CANVAS_SCALE = 2
+"""A canvas's side over the result's. A few percent of ImageNet's crops do not
+fit into it; the host resizes those, which gives the same pixels."""
 
-# Names of the canvases in a batch, and of the sizes of what lies in them.
-_EXTENTS = {"image": "image_extent", "source_image": "source_extent"}
+# Longest canvas, absolute and over the result's side, for which the whole
+# numbers below stay within their 24 and 32 bits.
+_LONGEST, _LARGEST_RATIO = 8192, 16
 
-
-def resize_batch(
-  batch: Mapping[str, jax.Array], size: int
-) -> dict[str, jax.Array]:
-  """A batch whose images have the network's size.
-
-  Args:
-    batch: where it has "image_extent" int32 [n, 2], "image" holds canvases,
-      see `resize_crops`; likewise "source_extent" and "source_image".
-    size: s, side of the result in pixels.
-
-  Returns:
-    The batch with images uint8 [n, s, s, 3] and without the extents; the very
-    same arrays where there are none.
-  """
-  resized = dict(batch)
-  for name, extent in _EXTENTS.items():
-    if extent in resized:
-      resized[name] = resize_crops(resized[name], resized.pop(extent), size)
-  return resized
+# Half of a weight's 22 bits.
+_HALF = 11
 
 
 def resize_crops(
   canvases: jax.Array, extents: jax.Array, size: int
 ) -> jax.Array:
-  """Bilinear and antialiased: the bytes that `array_images.resize` gives.
+  """Bilinear and antialiased: the bytes that `reading.resize.resize` gives.
 
   Rows are resized first and rounded to bytes, then columns. Pillow itself may
   begin with the columns since version 13; it is never further away than 1.
 
   Args:
-    canvases: uint8 [n, m, m, 3], m at most 8192; an image lies in the upper
-      left corner of its canvas, and what lies around it plays no part.
+    canvases: uint8 [n, m, m, 3], m at most 8192 and 16 s; an image lies in the
+      upper left corner of its canvas, and what lies around it plays no part.
     extents: int32 [n, 2], height and width of the images, 1..m.
-    size: s, side of the result in pixels, at most 8192.
+    size: s, side of the result in pixels.
 
   Returns:
     uint8 [n, s, s, 3].
+
+  Raises:
+    ValueError: the canvases are too large.
   """
   side = canvases.shape[1]
   weights = jax.vmap(resize_weights, in_axes=(0, None, None))
@@ -74,12 +58,21 @@ def resize_weights(length: jax.Array, side: int, size: int) -> jax.Array:
 
   Args:
     length: int32 scalar, pixels of the line, 1..side.
-    side: pixels of the canvas.
+    side: pixels of the canvas, at most 8192 and 16 times `size`.
     size: pixels of the result.
 
   Returns:
     int32 [size, side]; 2^22 stands for 1, and each is rounded, as in Pillow.
+
+  Raises:
+    ValueError: the canvas is too large.
   """
+  largest = min(_LONGEST, _LARGEST_RATIO * size)
+  if side > largest:
+    raise ValueError(
+      f"the canvas's side is {side} pixels for images of {size}; expected "
+      f"{largest} or fewer"
+    )
   # Times 2 size max(r, 1) all of it is whole numbers.
   centres = (2 * jnp.arange(size) + 1) * length
   pixels = jnp.arange(side)
@@ -91,10 +84,6 @@ def resize_weights(length: jax.Array, side: int, size: int) -> jax.Array:
   high, rest = jnp.divmod(weights << _HALF, total)
   low, rest = jnp.divmod(rest << _HALF, total)
   return (high << _HALF) + low + (2 * rest >= total)
-
-
-# Half of a weight's 22 bits.
-_HALF = 11
 
 
 def _weigh(equation: str, weights: jax.Array, images: jax.Array) -> jax.Array:

@@ -5,8 +5,7 @@ import enum
 
 import numpy as np
 
-CROP_UNIFORMS = 22
-"""Random numbers a crop needs: 10 tries of area and ratio, then y and x."""
+from blt_jax.data.reading import crops
 
 
 class Stream(enum.IntEnum):
@@ -131,7 +130,7 @@ class EpochPlan:
     batch, slots = self.indices.shape[1], self.sources.shape[1]
     key = (self.seed, self.stage, self.epoch)
     rng = generator(*key, Stream.CROP, self.position + step)
-    draws = rng.random(((batch + slots) * count, CROP_UNIFORMS))
+    draws = rng.random(((batch + slots) * count, crops.UNIFORMS))
     images, sources = draws[: batch * count], draws[batch * count :]
     columns = _slot_columns(len(sources), self.process, self.devices)
     return images[index * batch : (index + 1) * batch], sources[columns]

@@ -1,37 +1,94 @@
-"""Batches of pixels: read, decode, crop, batch, prefetch.
+"""Batches of pixels: read, crop, replace, batch, prefetch.
 
 The host delivers uint8; flips, rotation, jitter and normalisation happen on the
-device. Arrays are cropped with Pillow and need no TensorFlow, files go through
-tf.data.
+device.
 """
 
+import collections
+import concurrent.futures
+import contextlib
+import functools
+import importlib.util
+import logging
 import os
-import queue
-import threading
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from blt_jax.data.dataset import Split
-from blt_jax.data.reading import crops, resize, tf_reader
+from blt_jax.data.reading import crops
 from blt_jax.data.reading.decode import MAX_PIXELS
-from blt_jax.data.reading.substitutes import Substitutes
+from blt_jax.data.reading.pillow_reader import PillowReader
+from blt_jax.data.reading.reader import (
+  ArrayReader,
+  CentreCrop,
+  Image,
+  RandomCrop,
+  Reader,
+  Request,
+  Rule,
+  Unreadable,
+)
+from blt_jax.data.reading.substitutes import Substitutes, sources
+from blt_jax.data.reading.tf_reader import TfReader
 from blt_jax.data.sampling import EpochPlan
 
-Batch = dict[str, np.ndarray]
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_END = object()
 
 
 class Crops(NamedTuple):
-  """Crops as they were cut out, for the device to resize.
+  """Crops of several sizes that the device is to resize.
 
   Attributes:
-    pixels: uint8 [n, m, m, 3], each crop in the upper left corner of a canvas.
-    extents: int32 [n, 2], height and width of the crops.
+    pixels: uint8 [n, m, m, 3], a crop in the upper left corner of each canvas;
+      what lies around it has no meaning.
+    extents: int32 [n, 2], height and width of the crops, 1..m.
   """
 
   pixels: Any
   extents: Any
+
+
+Images = np.ndarray | Crops
+"""uint8 [n, s, s, 3], or Crops if the device resizes."""
+
+
+class TrainBatch(NamedTuple):
+  """A batch of training and the images to hallucinate from.
+
+  Attributes:
+    image: B images.
+    label: int32 [B].
+    source_image: H images, one a slot.
+    source_label: int32 [H].
+    source_used: bool [H], which slots are hallucinations.
+    replaced: how many of these images stand for others that can't be read.
+  """
+
+  image: Images
+  label: np.ndarray
+  source_image: Images
+  source_label: np.ndarray
+  source_used: np.ndarray
+  replaced: int
+
+
+class EvalBatch(NamedTuple):
+  """A batch of evaluation.
+
+  Attributes:
+    image: uint8 [b, s, s, 3].
+    label: int32 [b].
+    mask: bool [b], False for images that are to be left out.
+  """
+
+  image: np.ndarray
+  label: np.ndarray
+  mask: np.ndarray
 
 
 def train_batches(
@@ -45,9 +102,10 @@ def train_batches(
   substitutes: Substitutes | None = None,
   max_pixels: int = MAX_PIXELS,
   canvas: int | None = None,
+  reader: type[PillowReader] | type[TfReader] | None = None,
   num_threads: int | None = None,
   prefetch_depth: int = 2,
-) -> Generator[Batch]:
+) -> Generator[TrainBatch]:
   """Random resized crops of the images that a plan names.
 
   The same split and plan give the same bits, whatever the threads do; a plan's
@@ -55,7 +113,7 @@ def train_batches(
 
   Args:
     split: n images, in memory or in files.
-    plan: an epoch, or a shard or tail of one.
+    plan: an epoch, or a shard or tail of one: B images and H slots a step.
     image_size: s, side of the result in pixels, >= 1.
     crop_scale: range of a crop's area over the image's, 0 < low <= high <= 1.
     source_crop_scale: the same for the images to hallucinate from.
@@ -64,16 +122,13 @@ def train_batches(
       first one stops the iteration. Unused for images in memory.
     max_pixels: a larger image counts as unreadable.
     canvas: m >= s, side of what crops are delivered in, for `device_resize` to
-      resize; None resizes them here. Unused for images in memory.
+      resize; None resizes them here.
+    reader: of files and records; by default `default_reader()`.
     num_threads: threads that decode files; None for one a core.
     prefetch_depth: batches made ahead, >= 1.
 
   Returns:
-    A generator of dicts: image uint8 [B, s, s, 3], label int32 [B]; if the plan
-    has slots (H > 0) also source_image uint8 [H, s, s, 3], source_label int32
-    [H], source_used bool [H]. With a canvas its side takes the place of s, and
-    image_extent int32 [B, 2] and source_extent [H, 2] hold height and width of
-    what lies in it. Close it (or use it up) to stop its thread.
+    A generator of TrainBatch. Close it (or use it up) to stop its threads.
 
   Raises:
     ValueError: an argument is not allowed; while iterating: names an image that
@@ -82,48 +137,51 @@ def train_batches(
   _check_size("image_size", image_size)
   if canvas is not None and canvas < image_size:
     raise ValueError(
-      f"canvas = {canvas}; allowed: image_size = {image_size} or more"
+      f"canvas is {canvas}; expected image_size, {image_size}, or more"
     )
-  scales = (crop_scale, source_crop_scale)
   crops.check_ranges(crop_scale, crop_ratio)
   crops.check_ranges(
     source_crop_scale, crop_ratio, scale_name="source_crop_scale"
   )
+  rule = RandomCrop(
+    image_size, crop_ratio, canvas if split.images is None else None
+  )
+  opened = _open(
+    split, rule, reader, max_pixels=max_pixels, num_threads=num_threads
+  )
+  substitutes = substitutes or Substitutes(
+    split, name="training", on_error="stop"
+  )
+  wanted = functools.partial(
+    _wanted, plan, scales=(crop_scale, source_crop_scale), ratio=crop_ratio
+  )
 
-  def wanted(first: int = 0):
-    for step in range(first, len(plan)):
-      rows = np.concatenate([plan.indices[step], plan.sources[step]])
-      yield rows, _draws(plan, step, scales, crop_ratio)
+  def batches() -> Generator[TrainBatch]:
+    size = plan.indices.shape[1]
+    with _read(split, opened, map(wanted, range(len(plan)))) as images:
+      for step in range(len(plan)):
+        rows = [*plan.indices[step].tolist(), *plan.sources[step].tolist()]
+        block = _empty(len(rows), rule.side)
+        replaced = 0
+        for i, row in enumerate(rows):
+          image = next(images)
+          if isinstance(image, Unreadable):
+            substitutes.note(row, image.reason)
+            image = substitutes.find(opened, row, wanted(step)[1][i])
+            replaced += 1
+          height, width = block.extents[i] = image.shape[:2]
+          block.pixels[i, :height, :width] = image
+        resized = rule.canvas is None
+        yield TrainBatch(
+          image=_part(block, slice(size), resized=resized),
+          label=split.labels[plan.indices[step]],
+          source_image=_part(block, slice(size, None), resized=resized),
+          source_label=split.labels[plan.sources[step]],
+          source_used=plan.used[step],
+          replaced=replaced,
+        )
 
-  blocks: Iterator[tuple[np.ndarray, np.ndarray | None]]
-  if split.images is not None:
-    images = split.images
-    in_memory = resize.training_blocks(
-      ((images[rows], draws) for rows, draws in wanted()),
-      image_size=image_size,
-      ratio=crop_ratio,
-    )
-    blocks = ((block, None) for block in in_memory)
-  else:
-    reader = tf_reader.training_reader(
-      encoded=split.paths is None,
-      image_size=image_size,
-      canvas=canvas,
-      ratio=crop_ratio,
-      max_pixels=max_pixels,
-      num_threads=_threads(num_threads),
-    )
-    substitutes = substitutes or Substitutes(
-      split, name="training", on_error="stop"
-    )
-    size = plan.indices.shape[1] + plan.sources.shape[1]
-    read = substitutes.blocks(reader, wanted, size=size)
-    blocks = (
-      (block.pixels, None if canvas is None else block.extents)
-      for block, _ in read
-    )
-  batches = _label_blocks(blocks, split.labels, plan)
-  return prefetch(batches, prefetch_depth)
+  return prefetch(batches(), prefetch_depth)
 
 
 def eval_batches(
@@ -136,9 +194,10 @@ def eval_batches(
   process_count: int = 1,
   substitutes: Substitutes | None = None,
   max_pixels: int = MAX_PIXELS,
+  reader: type[PillowReader] | type[TfReader] | None = None,
   num_threads: int | None = None,
   prefetch_depth: int = 2,
-) -> Iterator[Batch]:
+) -> Generator[EvalBatch]:
   """Every image once, in order: short side resized, centre cropped.
 
   Args:
@@ -154,13 +213,13 @@ def eval_batches(
       out. By default the first one stops the iteration. Unused for images in
       memory.
     max_pixels: a larger image counts as unreadable.
+    reader: of files and records; by default `default_reader()`.
     num_threads: threads that decode files; None for one a core.
     prefetch_depth: batches made ahead, >= 1.
 
   Returns:
-    An iterator of ceil(n / B) dicts, b = B / process_count: image uint8
-    [b, s, s, 3], label int32 [b], mask bool [b]. The last batch is filled up
-    with zeros whose mask is False.
+    A generator of ceil(n / B) EvalBatch, b = B / process_count images. The
+    last one is filled up with zeros whose mask is False.
 
   Raises:
     ValueError: an argument is not allowed; while iterating: names an image that
@@ -169,50 +228,44 @@ def eval_batches(
   _check_size("image_size", image_size)
   if resize_size < image_size:
     raise ValueError(
-      f"resize_size = {resize_size}; allowed: image_size = {image_size} or more"
+      f"resize_size is {resize_size}; expected image_size, {image_size},"
+      " or more"
     )
   positions = _eval_positions(
     len(split), batch_size, process_index, process_count
   )
-  filled = [part for part in positions if len(part)]
+  rule = CentreCrop(image_size, resize_size)
+  opened = _open(
+    split, rule, reader, max_pixels=max_pixels, num_threads=num_threads
+  )
+  substitutes = substitutes or Substitutes(
+    split, name="evaluation", on_error="stop"
+  )
   width = batch_size // process_count
-  blocks: Iterator[tuple[np.ndarray, np.ndarray]]
-  if split.images is not None:
-    images = split.images
-    in_memory = resize.evaluation_blocks(
-      (images[part] for part in filled),
-      image_size=image_size,
-      resize_size=resize_size,
-    )
-    blocks = ((block, np.zeros(len(block), bool)) for block in in_memory)
-  else:
-    reader = tf_reader.evaluation_reader(
-      encoded=split.paths is None,
-      image_size=image_size,
-      resize_size=resize_size,
-      max_pixels=max_pixels,
-      num_threads=_threads(num_threads),
-    )
-    substitutes = substitutes or Substitutes(
-      split, name="evaluation", on_error="stop"
-    )
-    read = substitutes.blocks(
-      reader,
-      lambda first: (
-        (part, np.empty((len(part), 0))) for part in filled[first:]
-      ),
-      size=width,
-    )
-    blocks = ((block.pixels, replaced) for block, replaced in read)
-  batches = _pad_blocks(blocks, split.labels, positions, width, image_size)
-  return prefetch(batches, prefetch_depth)
+
+  def batches() -> Generator[EvalBatch]:
+    wanted = ((part, np.empty((len(part), 0))) for part in positions)
+    with _read(split, opened, wanted) as images:
+      for part in positions:
+        pixels = np.zeros((width, image_size, image_size, 3), np.uint8)
+        label, mask = np.zeros(width, np.int32), np.zeros(width, bool)
+        label[: len(part)] = split.labels[part]
+        for i, row in enumerate(part.tolist()):
+          image = next(images)
+          if isinstance(image, Unreadable):
+            substitutes.note(row, image.reason)
+            continue
+          pixels[i], mask[i] = image, True
+        yield EvalBatch(pixels, label, mask)
+
+  return prefetch(batches(), prefetch_depth)
 
 
-def prefetch(items: Iterable[Any], depth: int) -> Generator[Any]:
-  """Runs an iterable ahead in one background thread.
+def prefetch(items: Generator[T], depth: int) -> Generator[T]:
+  """Runs a generator ahead in one background thread.
 
-  An exception of the iterable is raised where its item would have come. Closing
-  the iterator stops the thread and closes the iterable's generator.
+  An exception of the generator is raised where its item would have come.
+  Closing the iterator stops the thread and closes the generator.
 
   Args:
     items: used from the background thread only.
@@ -221,72 +274,81 @@ def prefetch(items: Iterable[Any], depth: int) -> Generator[Any]:
   Yields:
     The items in order.
   """
-  ready: queue.Queue = queue.Queue(depth)
-  stopped = threading.Event()
-
-  def put(kind: str, value: Any) -> bool:
-    while not stopped.is_set():
-      try:
-        ready.put((kind, value), timeout=0.1)
-        return True
-      except queue.Full:
-        continue
-    return False
-
-  def work() -> None:
+  with contextlib.closing(items):
+    pool = concurrent.futures.ThreadPoolExecutor(1, "prefetch")
     try:
-      for item in items:
-        if not put("item", item):
-          return
-      put("end", None)
-    except BaseException as error:  # Handed over, not handled.
-      put("error", error)
+      ahead = collections.deque(
+        pool.submit(next, items, _END) for _ in range(depth)
+      )
+      while (item := ahead.popleft().result()) is not _END:
+        ahead.append(pool.submit(next, items, _END))
+        yield cast(T, item)
     finally:
-      getattr(items, "close", lambda: None)()
-
-  thread = threading.Thread(target=work, name="prefetch", daemon=True)
-  thread.start()
-  try:
-    while True:
-      kind, value = ready.get()
-      if kind == "error":
-        raise value
-      if kind == "end":
-        return
-      yield value
-  finally:
-    stopped.set()
-    thread.join()
+      pool.shutdown(cancel_futures=True)
 
 
-def _label_blocks(blocks, labels, plan: EpochPlan) -> Iterator[Batch]:
-  """Cuts blocks of B + H images into batches with their labels."""
-  batch_size, slots = plan.indices.shape[1], plan.sources.shape[1]
-  for step, (block, extents) in enumerate(blocks):
-    batch = {"image": block[:batch_size], "label": labels[plan.indices[step]]}
-    if extents is not None:
-      batch["image_extent"] = extents[:batch_size]
-    if slots:
-      batch["source_image"] = block[batch_size:]
-      batch["source_label"] = labels[plan.sources[step]]
-      batch["source_used"] = plan.used[step]
-      if extents is not None:
-        batch["source_extent"] = extents[batch_size:]
-    yield batch
+@functools.cache
+def default_reader() -> type[TfReader] | type[PillowReader]:
+  """TfReader where TensorFlow is installed, else PillowReader; says so once."""
+  if importlib.util.find_spec("tensorflow"):
+    return TfReader
+  _log.warning("TensorFlow is not installed: Pillow reads images, more slowly")
+  return PillowReader
 
 
-def _pad_blocks(blocks, labels, positions, width: int, size: int):
-  """Pairs blocks with labels and fills them up to the batch's width."""
-  blocks = iter(blocks)
-  for part in positions:
-    image = np.zeros((width, size, size, 3), np.uint8)
-    label = np.zeros(width, np.int32)
-    mask = np.arange(width) < len(part)
-    if len(part):
-      image[: len(part)], replaced = next(blocks)
-      label[: len(part)] = labels[part]
-      mask[: len(part)] &= ~replaced
-    yield {"image": image, "label": label, "mask": mask}
+def _open(
+  split: Split,
+  rule: Rule,
+  reader: type[TfReader] | type[PillowReader] | None,
+  *,
+  max_pixels: int,
+  num_threads: int | None,
+) -> Reader:
+  """The reader of a split."""
+  if split.images is not None:
+    return ArrayReader(rule)
+  return (reader or default_reader())(
+    rule,
+    encoded=split.paths is None,
+    max_pixels=max_pixels,
+    num_threads=_threads(num_threads),
+  )
+
+
+def _read(
+  split: Split, reader: Reader, wanted: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> contextlib.closing[Generator[Image]]:
+  """Reads rows of a split [n] with their draws [n, d], batch by batch."""
+  requests = (
+    Request(source, draws)
+    for rows, drawn in wanted
+    for source, draws in zip(sources(split, rows), drawn, strict=True)
+  )
+  return contextlib.closing(reader.read(requests))
+
+
+def _wanted(
+  plan: EpochPlan, step: int, *, scales, ratio
+) -> tuple[np.ndarray, np.ndarray]:
+  """Rows [B + H] of a step's images and slots, and their draws [B + H, 22]."""
+  draws = [
+    crops.crop_draws(uniforms, scale=scale, ratio=ratio)
+    for uniforms, scale in zip(plan.crop_uniforms(step), scales, strict=True)
+  ]
+  rows = np.concatenate([plan.indices[step], plan.sources[step]])
+  return rows, np.concatenate(draws)
+
+
+def _empty(count: int, side: int) -> Crops:
+  """Canvases for some images."""
+  pixels = np.empty((count, side, side, 3), np.uint8)
+  return Crops(pixels, np.empty((count, 2), np.int32))
+
+
+def _part(block: Crops, part: slice, *, resized: bool) -> Images:
+  """Some images of a block, which are whole canvases if all are resized."""
+  crops_of_part = Crops(block.pixels[part], block.extents[part])
+  return crops_of_part.pixels if resized else crops_of_part
 
 
 def _eval_positions(
@@ -296,7 +358,7 @@ def _eval_positions(
   width, rest = divmod(batch_size, process_count)
   if rest or width < 1 or not 0 <= process_index < process_count:
     raise ValueError(
-      f"batch_size = {batch_size}; allowed: a multiple of the number of"
+      f"batch_size is {batch_size}; expected a multiple of the number of"
       f" processes, {process_count} (this one has number {process_index})"
     )
   starts = range(process_index * width, length + batch_size, batch_size)
@@ -307,19 +369,9 @@ def _eval_positions(
   ]
 
 
-def _draws(plan: EpochPlan, step: int, scales, ratio) -> np.ndarray:
-  """Crop draws [B + H, 22] of a step's images and sources."""
-  return np.concatenate(
-    [
-      crops.crop_draws(uniforms, scale=scale, ratio=ratio)
-      for uniforms, scale in zip(plan.crop_uniforms(step), scales, strict=True)
-    ]
-  )
-
-
 def _check_size(name: str, size: int) -> None:
   if size < 1:
-    raise ValueError(f"{name} = {size}; allowed: 1 or more")
+    raise ValueError(f"{name} is {size}; expected 1 or more")
 
 
 def _threads(num_threads: int | None) -> int:
@@ -328,5 +380,5 @@ def _threads(num_threads: int | None) -> int:
       return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
   if num_threads < 1:
-    raise ValueError(f"num_threads = {num_threads}; allowed: 1 or more")
+    raise ValueError(f"num_threads is {num_threads}; expected 1 or more")
   return num_threads

@@ -12,7 +12,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from blt_jax.data.reading.tf_reader import tensorflow
+from blt_jax.data.lazy_tensorflow import tensorflow
 from blt_jax.data.text import printable
 from blt_jax.method.metrics import GROUPS
 from blt_jax.system import processes

@@ -15,6 +15,7 @@ from blt_jax.method.train_step import Batch, TrainState
 from blt_jax.system import console, processes
 from blt_jax.system.interrupt import NOTHING, STOP, Watch
 from blt_jax.training import nonfinite, static_images
+from blt_jax.training.feeder import Fed
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage
 
@@ -119,7 +120,7 @@ class Epoch:
     rest = self._plan.tail(self.steps)
     fill = pool.fill if pool else None
     with contextlib.closing(feeder.training(rest, fill=fill)) as read:
-      times = _Times(read, lambda: feeder.replaced)
+      times = _Times(read)
       shown = console.progress(
         times, title, total=self.stage.steps, initial=self.steps
       )
@@ -163,13 +164,13 @@ class Epoch:
 class _Times:
   """Passes batches on and measures what has passed since the last `take`."""
 
-  def __init__(self, batches: Iterator[Batch], replaced: Callable[[], int]):
-    self._batches, self._replaced = batches, replaced
+  def __init__(self, batches: Iterator[Fed]):
+    self._batches = batches
     self._begin()
 
   def _begin(self) -> None:
     self._waited, self._start = 0.0, time.monotonic()
-    self._replaced_before = self._replaced()
+    self._replaced = 0
 
   def __iter__(self) -> Iterator[Batch]:
     return self
@@ -177,16 +178,18 @@ class _Times:
   def __next__(self) -> Batch:
     start = time.monotonic()
     try:
-      return next(self._batches)
+      batch, replaced = next(self._batches)
     finally:
       self._waited += time.monotonic() - start
+    self._replaced += replaced
+    return batch
 
   def take(self) -> dict[str, float]:
     """What `Epoch.sums` adds of it; all processes have to call it."""
     taken = {
       "seconds": time.monotonic() - self._start,
       "waited": self._waited,
-      "replaced": processes.total(self._replaced() - self._replaced_before),
+      "replaced": processes.total(self._replaced),
     }
     self._begin()
     return taken

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import ml_collections
@@ -22,8 +22,17 @@ from blt_jax.training.stages import Stage
 # Fills the slots of a step: (training images int64 [H], used bool [H]).
 FillFn = Callable[[np.ndarray, np.ndarray], Sources]
 
-# Evaluation images up to this size are decoded once and kept, bytes.
-_KEEP_BELOW = 512 * 2**20
+
+class Fed(NamedTuple):
+  """A batch of training as it reaches the devices of this process.
+
+  Attributes:
+    batch: each array with a leading device axis.
+    replaced: images of it that stand for others that can't be read.
+  """
+
+  batch: Batch
+  replaced: int
 
 
 class Feeder:
@@ -49,17 +58,17 @@ class Feeder:
     self.config = config
     self.dataset = dataset
     self.devices = devices
-    self.substitutes = {
-      name: Substitutes(split, name=name, on_error=config.dataset.on_error)
-      for name, split in (
-        ("training", dataset.train),
-        ("validation", dataset.validation),
-        ("test", dataset.test),
-      )
+    self._substitutes = {
+      role: Substitutes(split, name=role, on_error=config.dataset.on_error)
+      for role, split in dataset.splits.items()
     }
-    self._kept: dict[int, list[EvalBatch]] = {}
-    self.replaced = 0
-    """Substitutes for unreadable images in the training batches given out."""
+    self._evaluation = {
+      role: cache.Replayed(
+        functools.partial(self._read_evaluation, role),
+        nbytes=3 * config.dataset.image_size**2 * len(split),
+      )
+      for role, split in dataset.splits.items()
+    }
 
   def plan(self, stage: Stage, epoch: int) -> sampling.EpochPlan:
     """Which images the batches and slots of an epoch hold."""
@@ -82,15 +91,12 @@ class Feeder:
 
   def training(
     self, plan: sampling.EpochPlan, *, fill: FillFn | None = None
-  ) -> Generator[Batch]:
-    """The device batches of a plan.
+  ) -> Generator[Fed]:
+    """The batches of a plan.
 
     Args:
       plan: from `plan`.
       fill: fills the slots, in place of fresh crops of their images.
-
-    Yields:
-      Batches, each array with a leading device axis.
     """
     crop_scale = self.config.dataset.crop_scale
     if fill is None:
@@ -99,10 +105,9 @@ class Feeder:
     share = self._share(plan)
     slots = zip(share.sources, share.used, strict=True)
     plain = self._read(without_slots(plan), crop_scale)
-    for batch, (sources, used) in zip(plain, slots, strict=True):
-      yield batch._replace(
-        sources=mapping.deal(fill(sources, used), self._local)
-      )
+    for (batch, replaced), (sources, used) in zip(plain, slots, strict=True):
+      filled = mapping.deal(fill(sources, used), self._local)
+      yield Fed(batch._replace(sources=filled), replaced)
 
   def sources(
     self, rows: np.ndarray, *, batch_size: int
@@ -132,9 +137,8 @@ class Feeder:
     )
     first = processes.index() * self._local
     own = slice(first, first + self._local)
-    for step, batch in enumerate(
-      self._read(plan, self.config.perturb.crop_scale)
-    ):
+    read = self._read(plan, self.config.perturb.crop_scale)
+    for step, (batch, _) in enumerate(read):
       numbers = step * batch_size + np.arange(batch_size, dtype=np.int32)
       used = np.ones(batch.label.shape, bool)
       yield (
@@ -142,26 +146,17 @@ class Feeder:
         Sources(batch.image, batch.label, used),
       )
 
-  def evaluation(self, split: Split) -> Iterator[EvalBatch]:
+  def evaluation(self, role: str) -> Iterator[EvalBatch]:
     """Device batches of a whole split, the last one padded.
+
+    Args:
+      role: of the split, "training", "validation" or "test".
 
     Yields:
       Batches, each array with a leading device axis. A split that fits into
       memory is read only once. Images that can't be read are masked out.
     """
-    if id(split) not in self._kept:
-      size = self.config.dataset.image_size
-      batches = self._read_evaluation(split)
-      if len(split) * size * size * 3 > _KEEP_BELOW:
-        yield from batches
-        return
-      kept = []
-      for batch in batches:
-        kept.append(batch)
-        yield batch
-      self._kept[id(split)] = kept
-      return
-    yield from self._kept[id(split)]
+    yield from self._evaluation[role]
 
   @functools.cached_property
   def _train(self) -> Split:
@@ -175,7 +170,9 @@ class Feeder:
       self.dataset.train, max_pixels=self.config.dataset.max_pixels
     )
 
-  def _read(self, plan, crop_scale) -> Iterator[Batch]:
+  def _read(
+    self, plan: sampling.EpochPlan, crop_scale: tuple[float, float]
+  ) -> Generator[Fed]:
     dataset = self.config.dataset
     batches = input_pipeline.train_batches(
       self._train,
@@ -184,37 +181,36 @@ class Feeder:
       crop_scale=crop_scale,
       source_crop_scale=self.config.perturb.crop_scale,
       crop_ratio=dataset.crop_ratio,
-      substitutes=self.substitutes["training"],
+      substitutes=self._substitutes["training"],
       max_pixels=dataset.max_pixels,
       canvas=canvas(self.config),
-      prefetch_depth=2,
     )
-    # Those that are read ahead don't count yet.
-    counts = self.substitutes["training"].counts
     with contextlib.closing(batches):
-      for step, batch in enumerate(batches):
-        self.replaced += counts[step] if counts else 0
-        yield mapping.deal(_batch(batch), self._local)
+      for batch in batches:
+        sources = Sources(
+          batch.source_image, batch.source_label, batch.source_used
+        )
+        on_host = Batch(
+          batch.image, batch.label, sources if len(batch.source_used) else None
+        )
+        yield Fed(mapping.deal(on_host, self._local), batch.replaced)
 
-  def _read_evaluation(self, split: Split) -> Iterator[EvalBatch]:
+  def _read_evaluation(self, role: str) -> Iterator[EvalBatch]:
     config = self.config
     largest = max(config.stage1.batch_size, config.stage2.batch_size)
     batches = input_pipeline.eval_batches(
-      split,
+      self.dataset.splits[role],
       batch_size=-(-largest // self.devices) * self.devices,
       image_size=config.dataset.image_size,
       resize_size=config.dataset.resize_size,
       process_index=processes.index(),
       process_count=processes.count(),
-      substitutes=self._substitutes_of(split),
+      substitutes=self._substitutes[role],
       max_pixels=config.dataset.max_pixels,
     )
-    for batch in batches:
-      yield mapping.deal(EvalBatch(**batch), self._local)
-
-  def _substitutes_of(self, split: Split) -> Substitutes:
-    is_validation = split is self.dataset.validation
-    return self.substitutes["validation" if is_validation else "test"]
+    with contextlib.closing(batches):
+      for batch in batches:
+        yield mapping.deal(EvalBatch(*batch), self._local)
 
   def _share(self, plan: sampling.EpochPlan) -> sampling.EpochPlan:
     """What this process reads of a plan."""
@@ -234,27 +230,6 @@ def canvas(config: ml_collections.ConfigDict) -> int | None:
   if where == "host":
     return None
   return device_resize.CANVAS_SCALE * config.dataset.image_size
-
-
-def _batch(arrays: input_pipeline.Batch) -> Batch:
-  """A batch of the input pipeline."""
-  sources = None
-  if "source_label" in arrays:
-    sources = Sources(
-      _images(arrays, "source_image", "source_extent"),
-      arrays["source_label"],
-      arrays["source_used"],
-    )
-  return Batch(
-    _images(arrays, "image", "image_extent"), arrays["label"], sources
-  )
-
-
-def _images(arrays: input_pipeline.Batch, pixels: str, extents: str) -> Any:
-  """The images of a batch, or the Crops where they travel in canvases."""
-  if extents in arrays:
-    return input_pipeline.Crops(arrays[pixels], arrays[extents])
-  return arrays[pixels]
 
 
 def without_slots(plan: sampling.EpochPlan) -> sampling.EpochPlan:

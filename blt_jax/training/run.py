@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from blt_jax.data.checks import advice
-from blt_jax.data.dataset import Dataset, Split
+from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console
 from blt_jax.training import build, devices, objective
@@ -152,16 +152,17 @@ class Run:
   def evaluate(
     self,
     state: TrainState,
-    split: Split,
+    role: str,
     *,
     guard: Callable[[Iterator[EvalBatch]], Iterator[EvalBatch]] = iter,
   ) -> Evaluation:
-    """Evaluates the state on a split, whose batches pass through `guard`.
+    """Evaluates the state on the "validation" or "test" split.
 
-    Logits are adjusted as `model.posthoc_tau` says.
+    Its batches pass through `guard`. Logits are adjusted as
+    `model.posthoc_tau` says.
     """
     eval_fn = self._eval_fn(int(state.step))
-    batches = guard(self.feeder.evaluation(split))
+    batches = guard(self.feeder.evaluation(role))
     return evaluate(state, batches, eval_fn)
 
   def summary(self, evaluation: Evaluation) -> dict[str, Any]:

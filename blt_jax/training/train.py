@@ -11,7 +11,6 @@ from typing import Any
 import ml_collections
 
 from blt_jax.config import Config, check_config
-from blt_jax.data.dataset import Split
 from blt_jax.method.train_step import TrainState
 from blt_jax.report import command
 from blt_jax.system import console, processes
@@ -199,7 +198,7 @@ def validate(
   start = time.monotonic()
   evaluation = run.evaluate(
     state,
-    run.dataset.validation,
+    "validation",
     guard=lambda batches: watch.between(batches, place),
   )
   return evaluation, time.monotonic() - start
@@ -257,10 +256,10 @@ def test_best_and_last(
     "class_names": list(run.dataset.class_names),
   }
 
-  def evaluated(state: TrainState, split: Split) -> Evaluation:
+  def evaluated(state: TrainState, role: str) -> Evaluation:
     place = "after the last epoch, before its test"
     return run.evaluate(
-      state, split, guard=lambda batches: watch.between(batches, place)
+      state, role, guard=lambda batches: watch.between(batches, place)
     )
 
   best_state, best = state, dict(progress.best or {})
@@ -272,12 +271,12 @@ def test_best_and_last(
     ("best", best["epoch"], best_state),
     ("last", progress.epoch, state),
   ):
-    evaluation = evaluated(tested, run.dataset.test)
+    evaluation = evaluated(tested, "test")
     recording.write_confusion(workdir, f"test-{which}", evaluation.confusion)
     results[which] = {
       "stage": progress.stage,
       "epoch": epoch,
-      "validation": run.summary(evaluated(tested, run.dataset.validation)),
+      "validation": run.summary(evaluated(tested, "validation")),
       "test": run.summary(evaluation),
     }
   attempt(
@@ -341,7 +340,7 @@ def evaluate_run(
       _evaluate_adjusted(Run(each, dataset=run.dataset), state)
       for each in adjusted
     ]
-  tested = run.summary(run.evaluate(state, run.dataset.test))
+  tested = run.summary(run.evaluate(state, "test"))
   for title, values in (("top-1", tested), ("top-5", tested["top5"])):
     console.say(f"{title}  {console.accuracies(values)}")
   return [tested]
@@ -351,8 +350,7 @@ def _evaluate_adjusted(run: Run, state: TrainState) -> dict[str, Any]:
   """Prints validation and test accuracies of a post-hoc tau; returns these."""
   tau = run.config.model.posthoc_tau
   validation, tested = (
-    run.summary(run.evaluate(state, split))
-    for split in (run.dataset.validation, run.dataset.test)
+    run.summary(run.evaluate(state, role)) for role in ("validation", "test")
   )
   console.say(f"tau {tau:<4g} validation  {console.accuracies(validation)}")
   console.say(f"         test        {console.accuracies(tested)}")

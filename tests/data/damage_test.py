@@ -69,7 +69,7 @@ def test_steps_see_the_same_crops_wherever_they_are_resized(config):
     dataset = build.build_dataset(config)
     stages = build_stages(config, dataset.class_counts, devices=2)
     feeder = Feeder(config, dataset, devices=2)
-    batch = next(feeder.training(feeder.plan(stages[1], 2)))
+    batch, _ = next(feeder.training(feeder.plan(stages[1], 2)))
     for images in (batch.image, batch.sources.image):
       assert isinstance(images, Crops) == (where == "device")
     preprocess_fn = build.build_preprocess(config)

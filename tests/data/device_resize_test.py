@@ -1,12 +1,10 @@
-import functools
-
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from blt_jax.data import device_resize
-from blt_jax.data.device_resize import resize_batch, resize_crops
+from blt_jax.data.device_resize import resize_crops
 from blt_jax.data.reading import resize as array_images
 
 SIDE, SIZE = 40, 20
@@ -82,25 +80,17 @@ def test_weights_are_the_filters(length):
     assert not weights[k, length:].any()
 
 
-def test_a_batch_loses_its_canvases_and_keeps_the_rest():
-  images, canvases, extents = crops_in_canvases([(30, 25), (9, SIDE)])
-  batch = {
-    "image": canvases,
-    "image_extent": extents,
-    "label": np.array([3, 1]),
-    "source_image": canvases[::-1],
-    "source_extent": extents[::-1],
-    "source_used": np.array([True, False]),
-  }
-  resized = jax.jit(functools.partial(resize_batch, size=SIZE))(batch)
-  assert set(resized) == set(batch) - {"image_extent", "source_extent"}
-  for i, image in enumerate(images):
-    expected = array_images.resize(image, SIZE, SIZE)
-    np.testing.assert_array_equal(resized["image"][i], expected)
-    np.testing.assert_array_equal(resized["source_image"][1 - i], expected)
-  assert resized["label"].tolist() == [3, 1]
+@pytest.mark.parametrize("length", [1, 37, 319, 320])
+def test_the_largest_allowed_ratio_gives_the_bytes_of_the_host(length):
+  image = np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)
+  image[:160] = 255  # The largest sums.
+  extents = np.array([[length, 320]], np.int32)
+  resized = resize(image[None], extents, SIZE)[0]
+  expected = array_images.resize(image[:length], SIZE, SIZE)
+  np.testing.assert_array_equal(resized, expected)
 
 
-def test_a_batch_without_canvases_is_left_alone():
-  batch = {"image": np.zeros((2, SIZE, SIZE, 3), np.uint8)}
-  assert resize_batch(batch, SIZE)["image"] is batch["image"]
+@pytest.mark.parametrize("side, size", [(321, 20), (8192, 64), (8193, 8192)])
+def test_canvases_for_which_the_numbers_are_too_short_are_refused(side, size):
+  with pytest.raises(ValueError, match=f"side is {side} pixels for .* {size};"):
+    device_resize.resize_weights(np.int32(side), side, size)

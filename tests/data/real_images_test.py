@@ -8,7 +8,7 @@ from PIL import Image
 
 from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Split
-from blt_jax.data.reading import crops
+from tests.crop_windows import crop_windows
 
 COUNT, SIZE, RESIZE = 48, 224, 256
 
@@ -42,7 +42,7 @@ def _difference(image, expected):
   return np.abs(np.asarray(expected).astype(int) - image).max()
 
 
-def test_random_crops_are_pillows(split):
+def test_random_crops_are_pillows(split, reader):
   plan = sampling.epoch_plan(
     split.labels, seed=0, stage=1, epoch=1, batch_size=COUNT
   )
@@ -50,7 +50,7 @@ def test_random_crops_are_pillows(split):
   uniforms = plan.crop_uniforms(0)[0]
   for i, path in enumerate(split.paths[plan.indices[0]]):
     image = _rgb(path)
-    y, x, h, w = crops.crop_windows(
+    y, x, h, w = crop_windows(
       image.height,
       image.width,
       uniforms[i],
@@ -59,14 +59,14 @@ def test_random_crops_are_pillows(split):
     ).tolist()
     cut = image.crop((x, y, x + w, y + h))
     expected = cut.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    assert _difference(batch["image"][i], expected) <= 1, path
+    assert _difference(batch.image[i], expected) <= 1, path
 
 
-def test_evaluation_crops_are_pillows(split):
+def test_evaluation_crops_are_pillows(split, reader):
   (batch,) = input_pipeline.eval_batches(
     split, batch_size=COUNT, image_size=SIZE, resize_size=RESIZE
   )
-  for image, path in zip(batch["image"], split.paths, strict=True):
+  for image, path in zip(batch.image, split.paths, strict=True):
     whole = _rgb(path)
     short = min(whole.size)
     width, height = (RESIZE * side // short for side in whole.size)

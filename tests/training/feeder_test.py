@@ -26,8 +26,8 @@ def _undeal_slots(array):
 
 def test_devices_share_the_very_batch_of_one():
   (one, stages), (four, stages4) = _feeder(1), _feeder(4)
-  batch = next(one.training(one.plan(stages[1], 2)))
-  shared = next(four.training(four.plan(stages4[1], 2)))
+  batch = next(one.training(one.plan(stages[1], 2))).batch
+  shared = next(four.training(four.plan(stages4[1], 2))).batch
   slots = batch.sources.used.size
   assert stages4[1].capacity >= slots
   for name in ("image", "label"):
@@ -43,7 +43,7 @@ def test_devices_share_the_very_batch_of_one():
 
 def test_used_slots_are_spread_over_the_devices():
   feeder, stages = _feeder(4)
-  for batch in feeder.training(feeder.plan(stages[1], 2)):
+  for batch, _ in feeder.training(feeder.plan(stages[1], 2)):
     used = batch.sources.used.sum(axis=1)
     assert used.max() - used.min() <= 1
 
@@ -57,7 +57,8 @@ def test_no_slot_is_used_before_the_start_epoch():
 def test_stage_without_perturbation_has_no_slots():
   feeder, stages = _feeder(1)
   assert stages[0].capacity == 0
-  assert next(feeder.training(feeder.plan(stages[0], 1))).sources is None
+  (batch, _), *_ = feeder.training(feeder.plan(stages[0], 1))
+  assert batch.sources is None
 
 
 @pytest.mark.parametrize("devices", [1, 3])
@@ -65,9 +66,9 @@ def test_evaluation_holds_every_image_once_and_is_read_once(devices):
   config = digits_lt.get_config("batch=32")
   dataset = build.build_dataset(config)
   feeder = Feeder(config, dataset, devices=devices)
-  batches = list(feeder.evaluation(dataset.test))
+  batches = list(feeder.evaluation("test"))
   mask = np.concatenate([batch.mask.reshape(-1) for batch in batches])
   labels = np.concatenate([batch.label.reshape(-1) for batch in batches])
   np.testing.assert_array_equal(labels[mask], dataset.test.labels)
-  again = list(feeder.evaluation(dataset.test))
+  again = list(feeder.evaluation("test"))
   assert all(a.image is b.image for a, b in zip(batches, again, strict=True))

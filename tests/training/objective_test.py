@@ -163,9 +163,9 @@ def test_evaluation_adjusts_by_the_stage_of_the_network(stage):
   run = Run(make_config(model__posthoc_tau=2.0))
   state = build.init_state(run.config, run.model, 10)
   state = state.replace(step=np.int32(6 if stage == 1 else 7))
-  evaluation = run.evaluate(state, run.dataset.validation)
+  evaluation = run.evaluate(state, "validation")
   normalize_fn = build.build_normalize(run.config)
-  batches = list(run.feeder.evaluation(run.dataset.validation))
+  batches = list(run.feeder.evaluation("validation"))
   images, labels, mask = (
     np.concatenate([np.asarray(getattr(batch, name))[0] for batch in batches])
     for name in ("image", "label", "mask")

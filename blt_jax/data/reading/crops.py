@@ -4,42 +4,15 @@ The rules are torchvision's. All randomness comes in as uniforms, so that the
 images' content and the readers' threads never decide it.
 """
 
+import math
+
 import numpy as np
 
 TRIES = 10
+"""Windows of random size that are tried in an image."""
 
-
-def crop_windows(
-  heights: np.ndarray,
-  widths: np.ndarray,
-  uniforms: np.ndarray,
-  *,
-  scale: tuple[float, float],
-  ratio: tuple[float, float],
-) -> np.ndarray:
-  """Windows of random resized crops (torchvision's RandomResizedCrop).
-
-  Up to 10 tries of an area uniform in `scale` and a width / height log-uniform
-  in `ratio`; the first that fits is placed uniformly. If none fits: the largest
-  centred window whose width / height is in `ratio`.
-
-  Args:
-    heights: int [..], of the images, pixels.
-    widths: int [..].
-    uniforms: float64 [.., 22] in [0, 1).
-    scale: range of the window's area over the image's,
-      0 < low <= high <= 1.
-    ratio: range of width / height, 0 < low <= high.
-
-  Returns:
-    int64 [.., 4]: top, left, height, width; always inside the image.
-
-  Raises:
-    ValueError: scale or ratio is not allowed.
-  """
-  check_ranges(scale, ratio)
-  draws = crop_draws(uniforms, scale=scale, ratio=ratio)
-  return place_crops(heights, widths, draws, ratio=ratio)
+UNIFORMS = 2 * TRIES + 2
+"""Random numbers a crop needs: each try's area and ratio, then y and x."""
 
 
 def check_ranges(
@@ -50,9 +23,9 @@ def check_ranges(
 ) -> None:
   """Raises ValueError unless scale and ratio are ranges that crops can have."""
   if not 0 < scale[0] <= scale[1] <= 1:
-    raise ValueError(f"{scale_name} = {scale}; allowed: 0 < low <= high <= 1")
+    raise ValueError(f"{scale_name} is {scale}; expected 0 < low <= high <= 1")
   if not 0 < ratio[0] <= ratio[1] < np.inf:
-    raise ValueError(f"crop_ratio = {ratio}; allowed: 0 < low <= high")
+    raise ValueError(f"crop_ratio is {ratio}; expected 0 < low <= high")
 
 
 def crop_draws(
@@ -61,16 +34,21 @@ def crop_draws(
   scale: tuple[float, float],
   ratio: tuple[float, float],
 ) -> np.ndarray:
-  """The part of a crop that does not depend on the image's size.
+  """The part of a random crop that does not depend on the image's size.
+
+  Up to 10 tries of an area uniform in `scale` and a width / height log-uniform
+  in `ratio`.
 
   Args:
-    uniforms: float64 [.., 22] in [0, 1).
-    scale: see crop_windows.
-    ratio: see crop_windows.
+    uniforms: float64 [.., UNIFORMS] in [0, 1).
+    scale: range of the window's area over the image's,
+      0 < low <= high <= 1.
+    ratio: range of width / height, 0 < low <= high.
 
   Returns:
-    float64 [.., 22]: the widths of 10 tries and their heights, both relative to
-    sqrt(height * width) of the image; where to put the window, y and x, 0..1.
+    float64 [.., UNIFORMS]: the widths of the tries and their heights, both
+    relative to sqrt(height * width) of the image; where to put the window, y
+    and x, 0..1.
   """
   areas = scale[0] + (scale[1] - scale[0]) * uniforms[..., :TRIES]
   low, high = np.log(ratio)
@@ -79,38 +57,41 @@ def crop_draws(
   return np.concatenate([*relative, uniforms[..., 2 * TRIES :]], axis=-1)
 
 
-def place_crops(
-  heights: np.ndarray,
-  widths: np.ndarray,
+def place_crop(
+  height: int,
+  width: int,
   draws: np.ndarray,
   *,
   ratio: tuple[float, float],
-) -> np.ndarray:
-  """Turns crop_draws into windows of images of known size; see crop_windows."""
-  full_h = np.asarray(heights, np.float64)[..., None]
-  full_w = np.asarray(widths, np.float64)[..., None]
-  side = np.sqrt(full_h * full_w)
-  # The fallback is an 11th try that always fits.
-  last_w = np.clip(np.round(full_h * ratio[1]), 1, full_w)
-  last_h = np.clip(np.round(full_w / ratio[0]), 1, full_h)
-  w = np.round(side * draws[..., :TRIES])
-  h = np.round(side * draws[..., TRIES : 2 * TRIES])
-  w = np.concatenate([w, np.broadcast_to(last_w, w[..., :1].shape)], axis=-1)
-  h = np.concatenate([h, np.broadcast_to(last_h, h[..., :1].shape)], axis=-1)
-  fits = (w > 0) & (w <= full_w) & (h > 0) & (h <= full_h)
-  choice = np.argmax(fits, axis=-1)[..., None]
-  w = np.take_along_axis(w, choice, axis=-1)
-  h = np.take_along_axis(h, choice, axis=-1)
-  place = np.where(choice == TRIES, -1.0, draws[..., 2 * TRIES :])
-  y = _offset(place[..., :1], full_h - h)
-  x = _offset(place[..., 1:], full_w - w)
-  return np.concatenate([y, x, h, w], axis=-1).astype(np.int64)
+) -> tuple[int, int, int, int]:
+  """The window of a random resized crop (torchvision's RandomResizedCrop).
+
+  The first try that fits is placed uniformly. If none fits: the largest centred
+  window whose width / height is in `ratio`.
+
+  Args:
+    height: of the image, pixels.
+    width: of the image, pixels.
+    draws: float64 [UNIFORMS] of `crop_draws`.
+    ratio: range of width / height, as in `crop_draws`.
+
+  Returns:
+    Top, left, height, width; always inside the image.
+  """
+  side = math.sqrt(height * width)
+  *tries, place_y, place_x = draws.tolist()
+  for relative_w, relative_h in zip(tries[:TRIES], tries[TRIES:], strict=True):
+    w, h = round(side * relative_w), round(side * relative_h)
+    if 0 < w <= width and 0 < h <= height:
+      return _offset(place_y, height - h), _offset(place_x, width - w), h, w
+  w = min(max(round(height * ratio[1]), 1), width)
+  h = min(max(round(width / ratio[0]), 1), height)
+  return (height - h) // 2, (width - w) // 2, h, w
 
 
-def _offset(place: np.ndarray, room: np.ndarray) -> np.ndarray:
-  """Offset 0..room; a negative place means the centre."""
-  spread = np.minimum(np.floor(place * (room + 1)), room)
-  return np.where(place < 0, np.floor(room / 2), spread)
+def _offset(place: float, room: int) -> int:
+  """0..room, for a place in [0, 1)."""
+  return min(int(place * (room + 1)), room)
 
 
 def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Any image file to RGB with Pillow, as the peers of this field read it.
 
-JPEG files of three or one components are read by TensorFlow in training, to the
-same bits (tf_images.py); everything else comes through here.
+Where TensorFlow is installed it decodes JPEG files of three or one components,
+to the same bits (tf_reader.py); everything else comes through here.
 """
 
 import io
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-# What it warns of is what `check_pixels` refuses, or was asked to allow.
+# Pillow warns of large images; `check_pixels` refuses or allows them instead.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 EXTENSIONS = (
@@ -101,14 +101,14 @@ def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def check_pixels(pixels: int, max_pixels: int) -> None:
   """Raises ImageError if there are more pixels than allowed."""
   if pixels > max_pixels:
-    raise ImageError(f"{pixels} pixels; allowed: {max_pixels} or fewer")
+    raise ImageError(f"{pixels} pixels; expected {max_pixels} or fewer")
 
 
 def _open(data: bytes) -> Image.Image:
   """Opens without decoding."""
   try:
     return Image.open(io.BytesIO(data))
-  # The second where the program has made warnings errors.
+  # The warning is an error where the program has made it one.
   except (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,

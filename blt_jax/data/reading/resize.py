@@ -1,6 +1,4 @@
-"""Images in memory to uint8 blocks with Pillow, TensorFlow not needed."""
-
-from collections.abc import Iterable, Iterator
+"""Resizes decoded images with Pillow, as torchvision does."""
 
 import numpy as np
 from PIL import Image
@@ -9,55 +7,6 @@ from blt_jax.data.reading import crops
 
 # Of an image that is longer, in units of its short side, the middle is used.
 _LONGEST = 64
-
-
-def training_blocks(
-  requests: Iterable[tuple[np.ndarray, np.ndarray]],
-  *,
-  image_size: int,
-  ratio: tuple[float, float],
-) -> Iterator[np.ndarray]:
-  """Crops and resizes images, a block for each request.
-
-  Args:
-    requests: (images uint8 [n, h, w, 3], float64 [n, 22] of crops.crop_draws).
-    image_size: s, side of the result in pixels.
-    ratio: of the crops' fallback, see crops.crop_windows.
-
-  Yields:
-    uint8 [n, s, s, 3], in order.
-  """
-  for images, draws in requests:
-    height, width = images.shape[1:3]
-    windows = crops.place_crops(height, width, draws, ratio=ratio).tolist()
-    # Cutting first: Pillow's `box` would look at pixels around the window.
-    cut = (
-      image[y : y + h, x : x + w]
-      for image, (y, x, h, w) in zip(images, windows, strict=True)
-    )
-    yield np.stack([resize(image, image_size, image_size) for image in cut])
-
-
-def evaluation_blocks(
-  requests: Iterable[np.ndarray], *, image_size: int, resize_size: int
-) -> Iterator[np.ndarray]:
-  """Resizes the short side and crops the centre.
-
-  Args:
-    requests: uint8 [n, h, w, 3] each.
-    image_size: s, side of the result in pixels, <= resize_size.
-    resize_size: length of the short side before the crop.
-
-  Yields:
-    uint8 [n, s, s, 3], in order.
-  """
-  for images in requests:
-    yield np.stack(
-      [
-        resize_and_crop(image, image_size=image_size, resize_size=resize_size)
-        for image in images
-      ]
-    )
 
 
 def resize_and_crop(

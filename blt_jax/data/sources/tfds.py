@@ -181,7 +181,7 @@ def prepared_builder(
   Raises:
     ValueError: TFDS can't provide the data.
   """
-  from blt_jax.data.reading.tf_reader import tensorflow
+  from blt_jax.data.lazy_tensorflow import tensorflow
 
   tensorflow()
   import tensorflow_datasets as tfds

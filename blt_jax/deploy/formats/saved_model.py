@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.mlir.dialects import stablehlo
 
-from blt_jax.data.reading.tf_reader import tensorflow
+from blt_jax.data.lazy_tensorflow import tensorflow
 from blt_jax.deploy.model import TrainedModel
 
 FOLDER = "savedmodel"

@@ -1,5 +1,6 @@
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,7 +82,9 @@ def test_with_an_image_that_cannot_be_read_all_stay_files(tmp_path, damage):
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
-def test_batches_are_the_same_from_files_and_from_memory(tmp_path, kind):
+def test_batches_are_the_same_from_files_and_from_memory(
+  tmp_path, monkeypatch, kind
+):
   _write(tmp_path, [(32, 32)] * 64, kind)
   lists = []
   for name in ("train", "test"):
@@ -95,15 +98,31 @@ def test_batches_are_the_same_from_files_and_from_memory(tmp_path, kind):
   config.dataset.validation_per_class = 4
   dataset = build.build_dataset(config)
   stage = build_stages(config, dataset.class_counts, devices=1)[1]
-  kept = Feeder(config, dataset, devices=1)
-  files = Feeder(config, dataset, devices=1)
-  files.__dict__["_train"] = dataset.train
-  assert kept._train.images is not None
-  assert dataset.train.paths is not None
-  plan = kept.plan(stage, 2)
-  for ours, theirs in zip(
-    kept.training(plan), files.training(plan), strict=True
-  ):
-    assert set(ours) == set(theirs)
-    for name, array in ours.items():
-      np.testing.assert_array_equal(array, theirs[name])
+  assert cache.in_memory(dataset.train).images is not None
+  feeder = Feeder(config, dataset, devices=1)
+  plan = feeder.plan(stage, 2)
+  kept = list(feeder.training(plan))
+  monkeypatch.setattr(cache, "MOST_BYTES", 0)
+  assert cache.in_memory(dataset.train) is dataset.train
+  read = list(Feeder(config, dataset, devices=1).training(plan))
+  jax.tree.map(np.testing.assert_array_equal, kept, read)
+
+
+@pytest.mark.parametrize("nbytes, reads", [(cache.MOST_BYTES, 1), (2**40, 2)])
+def test_batches_that_fit_into_memory_are_read_once(nbytes, reads):
+  started = []
+
+  def read():
+    started.append(None)
+    yield from (object(), object())
+
+  batches = cache.Replayed(read, nbytes=nbytes)
+  once, again = list(batches), list(batches)
+  assert len(started) == reads
+  assert (once == again) == (reads == 1)
+
+
+def test_batches_are_only_kept_when_all_were_read():
+  batches = cache.Replayed(lambda: iter(range(5)), nbytes=1)
+  assert next(iter(batches)) == 0
+  assert list(batches) == [0, 1, 2, 3, 4]

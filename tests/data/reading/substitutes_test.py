@@ -10,10 +10,14 @@ from PIL import Image
 from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Split
 from blt_jax.data.reading.substitutes import Substitutes
+from blt_jax.data.reading.tf_reader import TfReader
 
 NUM_IMAGES = 12
 LABELS = np.arange(NUM_IMAGES) % 3
 WHOLE = {"crop_scale": (1.0, 1.0), "source_crop_scale": (1.0, 1.0)}
+
+
+pytestmark = pytest.mark.usefixtures("reader")
 
 
 def _encoded(seed, *, size=48):
@@ -71,21 +75,23 @@ def _train(split, plan, *, substitutes=None, threads=2, **options):
   )
 
 
+def _replaced(batches):
+  return sum(batch.replaced for batch in batches)
+
+
 def _assert_same(one, two):
   assert len(one) == len(two)
   for a, b in zip(one, two, strict=True):
-    np.testing.assert_array_equal(a["image"], b["image"])
-    np.testing.assert_array_equal(a["label"], b["label"])
+    np.testing.assert_array_equal(a.image, b.image)
+    np.testing.assert_array_equal(a.label, b.label)
 
 
 def test_the_next_image_of_the_class_stands_in(paths):
   paths[4].write_bytes(b"no image")
   repaired = [paths[7] if i == 4 else path for i, path in enumerate(paths)]
-  split = _split(paths)
-  substitutes = Substitutes(split, name="training")
-  batches = _train(split, _plan(), substitutes=substitutes)
+  batches = _train(_split(paths), _plan())
   _assert_same(batches, _train(_split(repaired), _plan()))
-  assert substitutes.replaced == 1
+  assert _replaced(batches) == 1
 
 
 def test_the_one_after_it_if_that_is_damaged_too(paths):
@@ -99,7 +105,7 @@ def test_the_one_after_it_if_that_is_damaged_too(paths):
     plan = _plan(batch_size=4, epoch=epoch)
     batches = _train(split, plan, substitutes=substitutes)
     _assert_same(batches, _train(_split(repaired), plan))
-  assert substitutes.replaced == 4
+    assert _replaced(batches) == 2
 
 
 def test_last_image_of_a_class_is_followed_by_its_first(paths):
@@ -110,7 +116,7 @@ def test_last_image_of_a_class_is_followed_by_its_first(paths):
   )
 
 
-def test_resumed_epoch_gives_the_same_without_knowing_the_damage(paths):
+def test_resumed_epoch_gives_the_same_without_knowing_the_damage(paths, reader):
   # Crops above the damage of a truncated file can be read, the others can't.
   data = _encoded(4, size=200)
   paths[4].write_bytes(data[: len(data) * 4 // 5])
@@ -126,7 +132,8 @@ def test_resumed_epoch_gives_the_same_without_knowing_the_damage(paths):
   split, options = _split(paths), {"crop_scale": (0.08, 0.3)}
   substitutes = Substitutes(split, name="training")
   whole = _train(split, plan, substitutes=substitutes, **options)
-  assert 0 < substitutes.replaced < 40
+  if reader is TfReader:  # Pillow decodes all of an image or nothing.
+    assert 0 < _replaced(whole) < 40
   again = _train(split, plan, substitutes=substitutes, **options)
   _assert_same(whole, again)
   _assert_same(whole[2:], _train(split, plan.tail(2), **options))
@@ -139,8 +146,8 @@ def test_threads_and_shards_change_nothing(paths):
   _assert_same(whole, _train(split, _plan(), threads=3))
   shards = [_train(split, _plan().shard(i, 2)) for i in range(2)]
   for batch, *parts in zip(whole, *shards, strict=True):
-    joined = np.concatenate([part["image"] for part in parts])
-    np.testing.assert_array_equal(batch["image"], joined)
+    joined = np.concatenate([part.image for part in parts])
+    np.testing.assert_array_equal(batch.image, joined)
 
 
 def test_each_damaged_file_is_warned_of_once(paths, caplog):
@@ -158,7 +165,9 @@ def test_each_damaged_file_is_warned_of_once(paths, caplog):
 def test_too_much_damage_stops(paths):
   for broken in (4, 7):
     paths[broken].write_bytes(b"")
-  with pytest.raises(ValueError, match=r"2 of 12 training images; allowed: 0"):
+  with pytest.raises(
+    ValueError, match=r"2 of 12 training images; expected at most 0"
+  ):
     _train(_split(paths), _plan())
 
 
@@ -186,14 +195,14 @@ def test_only_the_damaged_one_of_a_batch_is_blamed(paths, kind):
     with Image.open(io.BytesIO(_encoded(i))) as image:
       image.save(path, kind)
   paths[4].write_bytes(b"no image")
-  split = _split(paths)
-  substitutes = Substitutes(split, name="training")
-  _train(split, _plan(batch_size=12), substitutes=substitutes)
-  assert substitutes.replaced == 1
+  batches = _train(_split(paths), _plan(batch_size=12))
+  assert _replaced(batches) == 1
 
 
 def test_unknown_reaction_is_refused(paths):
-  with pytest.raises(ValueError, match="on_error = 'skip'; allowed: replace"):
+  with pytest.raises(
+    ValueError, match="on_error is 'skip'; expected replace or stop"
+  ):
     Substitutes(_split(paths), name="training", on_error="skip")
 
 
@@ -210,7 +219,7 @@ def test_evaluation_leaves_damaged_images_out(paths):
       num_threads=2,
     )
   )
-  mask = np.concatenate([batch["mask"] for batch in batches])
+  mask = np.concatenate([batch.mask for batch in batches])
   np.testing.assert_array_equal(np.flatnonzero(~mask), [5, 12, 13, 14, 15])
 
 
@@ -221,7 +230,7 @@ def test_too_many_pixels_count_as_damage(paths, kind):
   paths[4].write_bytes(large.getvalue())
   split = _split(paths)
   substitutes = Substitutes(split, name="training", on_error="stop")
-  message = r"3600 pixels; allowed: 2304 or fewer"
+  message = r"3600 pixels; expected 2304 or fewer"
   with pytest.raises(ValueError, match=message):
     _train(split, _plan(), substitutes=substitutes, max_pixels=2304)
 

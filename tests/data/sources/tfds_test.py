@@ -142,7 +142,7 @@ def test_training_reads_exactly_what_the_plan_names(data_dir, reads):
   batches = list(input_pipeline.train_batches(train, plan, image_size=8))
   rows = plan.indices.ravel()
   assert sorted(reads) == sorted(train.records.indices[rows].tolist())
-  numbers = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])
+  numbers = np.concatenate([batch.image[:, 0, 0, 0] for batch in batches])
   np.testing.assert_array_equal(numbers, train.records.indices[rows])
 
 

@@ -1,0 +1,25 @@
+"""TensorFlow, imported on first use and kept off the accelerators."""
+
+import contextlib
+import functools
+import os
+
+
+@functools.cache
+def tensorflow():
+  """TensorFlow, with the accelerators hidden from it: JAX needs their memory.
+
+  Raises:
+    ImportError: it is not installed.
+  """
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  try:
+    import tensorflow as tf
+  except ImportError as error:
+    raise ImportError(
+      "TensorFlow is not installed; expected: pip install tensorflow-cpu"
+    ) from error
+  # It raises if the program initialised TensorFlow itself; that choice stands.
+  with contextlib.suppress(RuntimeError):
+    tf.config.set_visible_devices([], "GPU")
+  return tf

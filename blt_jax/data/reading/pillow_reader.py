@@ -1,0 +1,67 @@
+"""Reads images with Pillow on a pool of threads; needs no TensorFlow."""
+
+import collections
+import concurrent.futures
+import os
+import pathlib
+from collections.abc import Generator, Iterable
+
+from blt_jax.data.reading import decode
+from blt_jax.data.reading.reader import Image, Request, Rule, Unreadable, crop
+
+# Images under way for each thread, so that none waits for the slowest.
+_AHEAD = 8
+
+
+class PillowReader:
+  """Implements `reader.Reader`."""
+
+  def __init__(
+    self, rule: Rule, *, encoded: bool, max_pixels: int, num_threads: int
+  ):
+    """Reads nothing yet.
+
+    Args:
+      rule: what to make of each image.
+      encoded: whether sources are contents of files; else they are paths.
+      max_pixels: a larger image counts as unreadable.
+      num_threads: threads that read and decode.
+    """
+    self._rule, self._encoded = rule, encoded
+    self._max_pixels, self._num_threads = max_pixels, num_threads
+
+  def read(self, requests: Iterable[Request]) -> Generator[Image]:
+    """See Reader."""
+    under_way: collections.deque[concurrent.futures.Future[Image]]
+    under_way = collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(self._num_threads)
+    try:
+      for request in requests:
+        under_way.append(pool.submit(self.read_one, request))
+        if len(under_way) > _AHEAD * self._num_threads:
+          yield under_way.popleft().result()
+      while under_way:
+        yield under_way.popleft().result()
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+  def read_one(self, request: Request) -> Image:
+    """See Reader."""
+    image = decode_source(
+      request.source, encoded=self._encoded, max_pixels=self._max_pixels
+    )
+    if isinstance(image, Unreadable):
+      return image
+    return crop(image, request.draws, rule=self._rule)
+
+
+def decode_source(source: bytes, *, encoded: bool, max_pixels: int) -> Image:
+  """A whole image, of a path or of the content of a file (`encoded`)."""
+  try:
+    if not encoded:
+      source = pathlib.Path(os.fsdecode(source)).read_bytes()
+    return decode.decode_rgb(source, max_pixels=max_pixels)
+  except OSError as error:
+    return Unreadable(str(error.strerror))
+  except decode.ImageError as error:
+    return Unreadable(str(error))

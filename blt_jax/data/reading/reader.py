@@ -1,0 +1,175 @@
+"""The interface of all readers: requests in, images or the reason why not out.
+
+Files are read by tf.data (tf_reader.py) or, where TensorFlow is not installed,
+by Pillow on a pool of threads (pillow_reader.py). Both give the same pixels.
+"""
+
+import dataclasses
+from collections.abc import Generator, Iterable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from blt_jax.data.reading import crops
+from blt_jax.data.reading.resize import resize, resize_and_crop
+
+
+class Request(NamedTuple):
+  """An image that is wanted.
+
+  Attributes:
+    source: path of a file, its content, or a decoded image uint8 [h, w, 3];
+      the reader knows which of them.
+    draws: float64 [22] of `crops.crop_draws` for a random crop, else empty.
+  """
+
+  source: Any
+  draws: np.ndarray = np.empty(0)
+
+
+class Unreadable(NamedTuple):
+  """What a reader gives in place of an image that can't be read.
+
+  Attributes:
+    reason: without the image's name, for example "No such file or directory".
+  """
+
+  reason: str
+
+
+Image = np.ndarray | Unreadable
+"""uint8 [h, w, 3], of the size that the rule gives, or the reason why not."""
+
+
+class Rule(Protocol):
+  """What to cut out of an image, and what to make of that."""
+
+  @property
+  def side(self) -> int:
+    """Pixels that neither side of a finished image exceeds."""
+
+  def window(
+    self, height: int, width: int, draws: np.ndarray
+  ) -> tuple[int, int, int, int]:
+    """Top, left, height and width of what is cut out."""
+
+  def fits(self, height: int, width: int) -> bool:
+    """Whether `finish` would give what is cut out as it is."""
+
+  def finish(self, cut: np.ndarray) -> np.ndarray:
+    """uint8 [h, w, 3] that was cut out -> the finished image."""
+
+
+class Reader(Protocol):
+  """Reads images by a rule that it was made with."""
+
+  def read(self, requests: Iterable[Request]) -> Generator[Image]:
+    """Reads many images on several threads.
+
+    Args:
+      requests: used ahead of the images, maybe from another thread. What it
+        raises is raised by the iterator.
+
+    Yields:
+      An Image for each request, in order.
+    """
+
+  def read_one(self, request: Request) -> Image:
+    """Reads a single image in the caller's thread."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomCrop:
+  """A random resized crop, as in training.
+
+  Attributes:
+    size: s, side of the result in pixels.
+    ratio: range of width / height, for images in which no try fits.
+    canvas: m >= s: a crop that fits into m pixels in both directions is not
+      resized; None resizes all of them.
+  """
+
+  size: int
+  ratio: tuple[float, float]
+  canvas: int | None = None
+
+  @property
+  def side(self) -> int:
+    """See Rule."""
+    return self.canvas or self.size
+
+  def window(
+    self, height: int, width: int, draws: np.ndarray
+  ) -> tuple[int, int, int, int]:
+    """See Rule."""
+    return crops.place_crop(height, width, draws, ratio=self.ratio)
+
+  def fits(self, height: int, width: int) -> bool:
+    """See Rule."""
+    return self.canvas is not None and max(height, width) <= self.canvas
+
+  def finish(self, cut: np.ndarray) -> np.ndarray:
+    """See Rule."""
+    if self.fits(*cut.shape[:2]):
+      return cut
+    return resize(cut, self.size, self.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class CentreCrop:
+  """The short side resized and the centre cropped, as in evaluation.
+
+  Attributes:
+    size: s, side of the result in pixels, <= resize_size.
+    resize_size: length of the short side before the crop.
+  """
+
+  size: int
+  resize_size: int
+
+  @property
+  def side(self) -> int:
+    """See Rule."""
+    return self.size
+
+  def window(
+    self, height: int, width: int, draws: np.ndarray
+  ) -> tuple[int, int, int, int]:
+    """See Rule."""
+    del draws
+    return 0, 0, height, width
+
+  def fits(self, height: int, width: int) -> bool:
+    """See Rule."""
+    del height, width
+    return False
+
+  def finish(self, cut: np.ndarray) -> np.ndarray:
+    """See Rule."""
+    return resize_and_crop(
+      cut, image_size=self.size, resize_size=self.resize_size
+    )
+
+
+def crop(image: np.ndarray, draws: np.ndarray, *, rule: Rule) -> np.ndarray:
+  """Applies a rule to a decoded image, uint8 [h, w, 3]."""
+  height, width = image.shape[:2]
+  y, x, h, w = rule.window(height, width, draws)
+  return rule.finish(image[y : y + h, x : x + w])
+
+
+class ArrayReader:
+  """Implements Reader for images that are decoded already."""
+
+  def __init__(self, rule: Rule):
+    """Crops and resizes by a rule."""
+    self._rule = rule
+
+  def read(self, requests: Iterable[Request]) -> Generator[Image]:
+    """See Reader."""
+    for request in requests:
+      yield self.read_one(request)
+
+  def read_one(self, request: Request) -> Image:
+    """See Reader."""
+    return crop(request.source, request.draws, rule=self._rule)
