@@ -33,9 +33,9 @@ PLACES = {
     "checkpoint in an epoch"
   ),
   "blt_jax.workdir.checkpoint:Checkpoints.restore": "reading a checkpoint",
-  "blt_jax.training.recording:write_confusion": "confusion",
-  "blt_jax.workdir.directory:write_metrics": "metrics.csv",
-  "blt_jax.workdir.directory:write_json": "json",
+  "blt_jax.workdir.records:write_confusion": "confusion",
+  "blt_jax.workdir.records:write_metrics": "metrics.csv",
+  "blt_jax.workdir.files:write_json": "json",
   "blt_jax.system.console:Events.write": "events",
   "blt_jax.training.train:validate": "validation",
   "blt_jax.training.train:begin_stage": BETWEEN,

@@ -281,6 +281,5 @@ def _restore(options, state: TrainState, class_counts) -> TrainState:
   with Checkpoints(folder / FOLDER, read_only=True) as checkpoints:
     restored, progress = checkpoints.restore(state, step=step)
     if options.checkpoint == "best":
-      step = dict(progress.best or {})["step"]
-      restored, _ = checkpoints.restore(state, step=step)
+      restored, _ = checkpoints.restore_best(state, progress)
   return restored

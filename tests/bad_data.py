@@ -1,7 +1,10 @@
 """Cases of bad_input_test.py: lists, folders, arrays, work directories."""
 
+import dataclasses
+
 import numpy as np
 
+from blt_jax.workdir.progress import EpochRow
 from tests.bad_files import (
   Case,
   Prepare,
@@ -43,6 +46,8 @@ REPORT = "--mode=report --workdir=run"
 GOOD = "cat/00.png 0\ndog/00.png 1\n"
 IMAGES = np.zeros((3, 4, 4, 3), np.uint8)
 LABELS = np.arange(3)
+_COLUMNS = [field.name for field in dataclasses.fields(EpochRow)]
+METRICS = ",".join(_COLUMNS) + "\n" + ",".join("a" for _ in _COLUMNS) + "\n"
 
 
 def lines(text: str | bytes) -> Prepare:
@@ -343,7 +348,7 @@ REPORTS = [
       (f"run/{name}", *parts),
     )
     for name, what, content, parts in (
-      ("metrics.csv", "word", "stage\na\n", ("table of numbers", "as a run")),
+      ("metrics.csv", "word", METRICS, ("table of numbers", "as a run")),
       ("metrics.csv", "lacks", "a,b\n1,2\n", ("column 'stage'", "expected")),
       ("classes.json", "cut", "{", ("is not JSON",)),
       ("classes.json", "list", "[]", ("holds a list", "an object")),
@@ -360,7 +365,7 @@ REPORTS = [
         '{"method": "blt"}',
         ("lacks best.validation", "what a finished run writes"),
       ),
-      ("perturbed.npz", "text", "PK", ("not an archive", "numpy.savez")),
+      ("perturbed.npz", "text", "PK", ("can't be read", "a run wrote")),
       (
         "perturbed.npz",
         "other",

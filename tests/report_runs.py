@@ -7,34 +7,14 @@ import numpy as np
 from blt_jax.config import check_config
 from blt_jax.method import metrics
 from blt_jax.report import record
-from blt_jax.training import recording
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, files, records
 from configs import digits_lt
+from tests.rows import make_row
 
 COUNTS = (120, 60, 5, 5)
 NAMES = ("ant", "bee", "cat", "dog")
 # Rows are true classes: 90, 80, 50 and 0 percent are right.
 CONFUSION = ((9, 1, 0, 0), (2, 8, 0, 0), (3, 2, 5, 0), (4, 6, 0, 0))
-
-
-def make_row(stage: int, epoch: int, step: int, **changes) -> dict[str, float]:
-  """A row of metrics.csv: 8 + 2 s an epoch, 10 images hallucinated."""
-  accuracies = {"overall": 55.0, "many": 90.0, "medium": 80.0, "few": 25.0}
-  return {
-    "stage": stage,
-    "epoch": epoch,
-    "step": step,
-    "loss": 1.5,
-    **{f"val_{group}": value for group, value in accuracies.items()},
-    "hallucinated": 10 if stage == 2 else 0,
-    "hallucinated_share": 0.25 if stage == 2 else 0.0,
-    "mean_updates": 3.5 if stage == 2 else 0.0,
-    "reached_share": 0.8 if stage == 2 else 0.0,
-    "seconds": 8.0,
-    "data_wait_share": 0.25,
-    "validation_seconds": 2.0,
-    **changes,
-  }
 
 
 ROWS = (
@@ -74,15 +54,15 @@ def make_run(
   directory.claim(folder, check_config(digits_lt.get_config(variant)))
   confusion = np.array(confusion)
   if rows:
-    directory.write_metrics(folder, rows)
+    records.write_metrics(folder, rows)
   if recorded:
     directory.check_classes(folder, np.array(counts), names)
     for row in rows:
-      name = recording.epoch_name(row["stage"], row["epoch"])
-      recording.write_confusion(folder, name, confusion)
+      name = records.epoch_name(row.stage, row.epoch)
+      records.write_confusion(folder, name, confusion)
   if finished:
     for which in ("best", "last") if recorded else ():
-      recording.write_confusion(folder, f"test-{which}", confusion)
+      records.write_confusion(folder, f"test-{which}", confusion)
     if recorded:
       _write_examples(folder, examples, len(counts))
     tested = metrics.shot_accuracies(confusion, np.array(counts))
@@ -94,7 +74,7 @@ def make_run(
       "best": {"stage": 2, "epoch": 1, "validation": split, "test": split},
       "last": {"stage": 2, "epoch": 3, "validation": split, "test": split},
     }
-    directory.write_json(folder / directory.RESULTS, results)
+    files.write_json(folder / directory.RESULTS, results)
   return record.read_run(folder)
 
 
@@ -104,7 +84,7 @@ def _write_examples(folder: pathlib.Path, number: int, num_classes: int):
   original = np.full((number, 8, 8, 3), 0.5, np.float32)
   share = np.linspace(0.1, 0.2, number, dtype=np.float32)
   np.savez(
-    folder / record.EXAMPLES,
+    folder / records.EXAMPLES,
     original=original,
     perturbed=original + 0.01 * steps[:, None, None, None],
     label=num_classes - 1 - steps % 2,

@@ -19,6 +19,7 @@ from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import Checkpoints
 from blt_jax.workdir.progress import Progress
 from configs import digits_lt
+from tests.rows import make_row
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # So few slots that the ascent is one loop, which is soon compiled.
@@ -33,7 +34,6 @@ import sys
 sys.modules |= dict.fromkeys(("tensorflow", "tensorflow_datasets", "clu"))
 from absl import app
 from benchmarks import step_time
-from tests.marks import long_test
 app.run(step_time.main)
 """
 
@@ -189,7 +189,7 @@ def test_run_gives_its_weights_confusion_and_images(tmp_path):
   directory.claim(tmp_path, config)
   state = build.init_state(config, build.build_model(config, 10), 10, draw=5)
   state = state.replace(confusion=state.confusion.at[9, 3].set(17))
-  row = {"stage": 2, "epoch": 1, "step": 0, "val_overall": 50.0}
+  row = make_row(2, 1, 0)
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
     checkpoints.save(state, Progress().after(row))
   problem = step_problem.make_problem(

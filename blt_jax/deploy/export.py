@@ -18,7 +18,7 @@ from blt_jax.data.reading import resize
 from blt_jax.deploy import formats, model_card
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.system import console
-from blt_jax.workdir import directory
+from blt_jax.workdir import files
 
 DEFAULT_FORMATS = ("safetensors", "jax")
 FILE = "model.json"
@@ -90,7 +90,7 @@ def export(
           f"--format={name}: logits of the exported network differ by "
           f"{difference:.1e}; allowed: {TOLERANCE:.0e}. Nothing was written."
         )
-    directory.write_json(made / FILE, about)
+    files.write_json(made / FILE, about)
     # The description first: without it the folder would be a stranger's.
     for path in sorted(made.iterdir(), key=lambda path: path.name != FILE):
       _replace(path, folder / path.name)
@@ -180,13 +180,13 @@ def check_folder(folder: pathlib.Path, model: TrainedModel) -> None:
   # What is hidden is an interrupted export's, or the file manager's.
   if not folder.exists() or all(p.name[0] == "." for p in folder.iterdir()):
     return
-  there = directory.read_object(folder / FILE)
+  there = files.read_object(folder / FILE)
   if there is None:
     raise ValueError(
       f"--output={folder} holds other files; expected a new folder, or one "
       "that --mode=export wrote."
     )
-  about = directory.plain(model.about)
+  about = files.finite(model.about)
   if any(there.get(name) != about[name] for name in _FUNCTION):
     raise ValueError(
       f"--output={folder} holds the export of another network; choose another "

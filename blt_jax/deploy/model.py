@@ -13,11 +13,11 @@ import numpy as np
 import blt_jax
 from blt_jax.config import Config
 from blt_jax.data import augment
-from blt_jax.method import metrics
 from blt_jax.method.train_step import TrainState
 from blt_jax.models import create_model
 from blt_jax.training import build, objective, stages
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, files
+from blt_jax.workdir.progress import EpochRow
 
 CHECKPOINTS = ("best", "last")
 
@@ -128,7 +128,7 @@ def from_workdir(
     checkpoint=checkpoint,
     row=row,
     results=directory.read_results(workdir),
-    logit_offset=_logit_offset(config, classes, step=row["step"]),
+    logit_offset=_logit_offset(config, classes, step=row.step),
   )
   if config.model.posthoc_tau != own_tau:
     about["accuracy"] = {}
@@ -141,7 +141,7 @@ def describe(
   class_names: list[str],
   class_counts: list[int],
   checkpoint: str,
-  row: Mapping[str, Any],
+  row: EpochRow,
   results: Mapping[str, Any] | None,
   logit_offset: list[float] | None,
 ) -> dict[str, Any]:
@@ -177,10 +177,10 @@ def describe(
     "class_names": class_names,
     "class_counts": class_counts,
     "checkpoint": checkpoint,
-    "stage": int(row["stage"]),
-    "epoch": int(row["epoch"]),
+    "stage": row.stage,
+    "epoch": row.epoch,
     "accuracy": _accuracy(row, (results or {}).get(checkpoint)),
-    "config": directory.plain(dataclasses.asdict(config)),
+    "config": files.finite(dataclasses.asdict(config)),
   }
 
 
@@ -198,22 +198,13 @@ def _logit_offset(
 
 
 def _accuracy(
-  row: Mapping[str, Any], tested: Mapping[str, Any] | None
+  row: EpochRow, tested: Mapping[str, Any] | None
 ) -> dict[str, Any]:
   """{"validation", "test"} in percent by shot group; test once it is known."""
-  validation: dict[str, Any] = {
-    group: row[f"val_{group}"] for group in metrics.GROUPS
-  }
-  validation["top5"] = {
-    group: row[f"val_top5_{group}"] for group in metrics.GROUPS
-  }
-  accuracy = {"validation": validation}
-  if tested and (tested["stage"], tested["epoch"]) == (
-    row["stage"],
-    row["epoch"],
-  ):
+  accuracy = {"validation": row.validation}
+  if tested and (tested["stage"], tested["epoch"]) == (row.stage, row.epoch):
     accuracy["test"] = tested["test"]
-  return directory.plain(accuracy)
+  return files.finite(accuracy)
 
 
 def _classes(workdir: pathlib.Path) -> dict[str, list]:
@@ -223,7 +214,7 @@ def _classes(workdir: pathlib.Path) -> dict[str, list]:
     ValueError: when the directory does not tell them.
   """
   for name in (directory.CLASSES, directory.RESULTS):
-    content = directory.read_object(workdir / name) or {}
+    content = files.read_object(workdir / name) or {}
     names, counts = content.get("class_names"), content.get("class_counts")
     if (
       isinstance(names, list)

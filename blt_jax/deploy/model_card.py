@@ -1,7 +1,6 @@
 """The README.md of an exported network."""
 
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from blt_jax.data import longtail
 from blt_jax.data.text import printable
 from blt_jax.method.metrics import GROUPS
+from blt_jax.workdir import files
 
 FILE = "README.md"
 FIGURES = "figures"
@@ -83,9 +83,7 @@ def write(
     _classes(about),
     _training(about),
   ]
-  temporary = folder / f"{FILE}.tmp"
-  temporary.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
-  os.replace(temporary, folder / FILE)
+  files.write_text(folder / FILE, "\n\n".join(sections) + "\n")
 
 
 def _write_figures(workdir: pathlib.Path, folder: pathlib.Path) -> list[str]:

@@ -18,6 +18,7 @@ from blt_jax.data.reading.decode import EXTENSIONS
 from blt_jax.data.sources import file_lookup
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.system import console
+from blt_jax.workdir import files
 
 # Classes that are written of each image, at most.
 _CLASSES = 5
@@ -67,24 +68,20 @@ def predict(
   """
   paths = find_images(source)
   _check_output(output, paths)
-  temporary = output.with_name(output.name + ".tmp")
   try:
     output.parent.mkdir(parents=True, exist_ok=True)
-    # The names of files need not be UTF-8; their bytes are kept.
-    file = temporary.open(
-      "w", newline="", encoding="utf-8", errors="surrogateescape"
-    )
+    with (
+      files.replacing(output) as unfinished,
+      # The names of files need not be UTF-8; their bytes are kept.
+      unfinished.open(
+        "w", newline="", encoding="utf-8", errors="surrogateescape"
+      ) as file,
+    ):
+      problems = _write(file, model, paths)
   except OSError as error:
     raise ValueError(
       f"--output={output} can't be written: {error.strerror}."
     ) from None
-  try:
-    with file:
-      problems = _write(file, model, paths)
-  except BaseException:
-    temporary.unlink()
-    raise
-  os.replace(temporary, output)
   console.say(
     f"{len(paths) - problems} of {len(paths)} images classified: {output}"
   )

@@ -1,11 +1,10 @@
 """What runs cost: images to train on, and the time that these take."""
 
-import csv
 import dataclasses
 import json
 import pathlib
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from blt_jax.experiments.protocols import Protocol
 from blt_jax.system import console
 from blt_jax.training import build
 from blt_jax.training.stages import tail_classes
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,21 +163,16 @@ def total(costs: Sequence[Cost]) -> Cost:
 
 def _seconds_an_image(workdir: pathlib.Path, config: Config) -> float | None:
   """Of the stages that a run trained itself."""
-  with (workdir / directory.METRICS).open(newline="") as file:
-    rows = [
-      row
-      for row in csv.DictReader(file)
-      if row["stage"] != "1" or not config.stage1.reuse
-    ]
-  seconds = sum(float(row["seconds"]) for row in rows)
-  images = sum(_images(row) for row in rows)
+  rows = [
+    row
+    for row in records.read_metrics(workdir)
+    if row.stage != 1 or not config.stage1.reuse
+  ]
+  seconds = sum(row.seconds for row in rows)
+  images = sum(row.images_per_second * row.seconds for row in rows)
   # Files that were copied have lost their times.
   first, last = (
     (workdir / name).stat().st_mtime
     for name in (directory.CONFIG, directory.RESULTS)
   )
   return max(seconds, last - first) / images if images else None
-
-
-def _images(row: Mapping[str, str]) -> float:
-  return float(row["images_per_second"]) * float(row["seconds"])

@@ -31,11 +31,11 @@ def times_of(record: RunRecord) -> dict[str, float]:
   seconds: list[float] = []
   steps: list[float] = []
   for row in record.rows:
-    if row["stage"] == 2 and row["epoch"] >= first:
-      seconds.append(row["seconds"])
-      steps.append(row["step"] - previous)
-    previous = row["step"]
-  total = sum(row["seconds"] for row in record.rows)
+    if row.stage == 2 and row.epoch >= first:
+      seconds.append(row.seconds)
+      steps.append(row.step - previous)
+    previous = row.step
+  total = sum(row.seconds for row in record.rows)
   if not seconds:
     return {**dict.fromkeys(UNITS, math.nan), "total": total}
   epoch, batches = statistics.median(seconds), statistics.median(steps)

@@ -1,6 +1,5 @@
 """Writes reports: of a run as it ends, and of several by --mode=report."""
 
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -8,7 +7,8 @@ from blt_jax.report import figures, validate
 from blt_jax.report.html import page
 from blt_jax.report.record import read_run
 from blt_jax.system import console
-from blt_jax.workdir.directory import METRICS, RESULTS
+from blt_jax.workdir import files
+from blt_jax.workdir.directory import RESULTS
 
 FILE = "report.html"
 
@@ -30,7 +30,6 @@ def write_report(
   """
   runs = [read_run(workdir) for workdir in workdirs]
   for run in runs:
-    validate.check_rows(run.workdir / METRICS, run.rows)
     if run.results is not None:
       validate.check_results(run.workdir / RESULTS, run.results)
   content = page.render(runs)
@@ -41,9 +40,7 @@ def write_report(
   if len(runs) == 1:
     figures.write_figures(runs[0], folder / figures.FOLDER)
   path = folder / FILE
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(content, encoding="utf-8")
-  os.replace(temporary, path)
+  files.write_text(path, content)
   return path
 
 

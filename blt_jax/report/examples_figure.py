@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 
 from blt_jax.report import style
 from blt_jax.report.html.pictures import amplification
-from blt_jax.report.record import Examples, RunRecord
+from blt_jax.report.record import RunRecord
+from blt_jax.workdir.records import Examples
 
 _MOST = 8  # Images side by side.
 _SMALL = 64  # Pixels a side up to which each pixel is shown as a square.

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from blt_jax.method.metrics import GROUPS
-from blt_jax.report.record import Confusion, RunRecord
+from blt_jax.report.record import RunRecord
 from blt_jax.workdir import directory
+from blt_jax.workdir.progress import EpochRow, best_first
+from blt_jax.workdir.records import Confusion
 
 SHOT_GROUPS = ("many", "medium", "few")
 
@@ -179,43 +181,27 @@ def binned(values: np.ndarray, bins: int) -> Bins:
   return Bins(edges.astype(np.float64), mean, low, high)
 
 
-def stage_starts(rows: Sequence[Mapping[str, float]]) -> list[int]:
+def stage_starts(rows: Sequence[EpochRow]) -> list[int]:
   """Positions of the first row of each stage."""
-  stages = [row["stage"] for row in rows]
+  stages = [row.stage for row in rows]
   return [i for i, s in enumerate(stages) if i == 0 or stages[i - 1] != s]
 
 
-def column(rows: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
-  """A column of metrics.csv, float64 [rows]; NaN where it is missing."""
-  return np.array([row.get(name, math.nan) for row in rows], np.float64)
+def column(rows: Sequence[EpochRow], name: str) -> np.ndarray:
+  """A column of metrics.csv, float64 [rows]."""
+  return np.array([getattr(row, name) for row in rows], np.float64)
 
 
 def hallucinated(run: RunRecord) -> np.ndarray:
-  """Images hallucinated in each epoch, float64 [rows].
-
-  A run recorded before they were counted gives them by their share.
-  """
-  counted = column(run.rows, "hallucinated")
-  share = column(run.rows, "hallucinated_share")
-  real = np.array([_real_images(run, i) for i in range(len(run.rows))])
-  return np.where(
-    np.isnan(counted), np.round(real * share / (1 - share)), counted
-  )
-
-
-def _real_images(run: RunRecord, index: int) -> float:
-  """Training images that the epoch of a row saw, hallucinated ones aside."""
-  row = run.rows[index]
-  steps = row["step"] - (run.rows[index - 1]["step"] if index else 0)
-  return steps * run.config.stage(int(row["stage"])).batch_size
+  """Images hallucinated in each epoch, float64 [rows]."""
+  return column(run.rows, "hallucinated")
 
 
 def times(run: RunRecord) -> dict[str, np.ndarray]:
   """Seconds of each epoch by what they were spent on, float64 [rows].
 
   Returns:
-    {"computing", "waiting" for images, "validation"}; NaN where a run recorded
-    before it was measured does not know.
+    {"computing", "waiting" for images, "validation"}.
   """
   seconds = column(run.rows, "seconds")
   waiting = seconds * column(run.rows, "data_wait_share")
@@ -226,19 +212,12 @@ def times(run: RunRecord) -> dict[str, np.ndarray]:
   }
 
 
-def best_row(run: RunRecord) -> Mapping[str, float] | None:
+def best_row(run: RunRecord) -> EpochRow | None:
   """The best epoch so far of the stage that was trained last, if any.
 
   The earlier of equals, as training chooses it.
   """
-  if not run.rows:
-    return None
-  stage = [row for row in run.rows if row["stage"] == run.rows[-1]["stage"]]
-  return max(stage, key=lambda row: _order(row["val_overall"]))
-
-
-def _order(value: float) -> float:
-  return round(value, 6) if math.isfinite(value) else -math.inf
+  return next(iter(best_first(run.rows)), None)
 
 
 def accuracies_so_far(run: RunRecord) -> dict[str, dict[str, Any]]:
@@ -253,9 +232,9 @@ def accuracies_so_far(run: RunRecord) -> dict[str, dict[str, Any]]:
     return {}
   return {
     which: {
-      "stage": int(row["stage"]),
-      "epoch": int(row["epoch"]),
-      "validation": {group: row[f"val_{group}"] for group in GROUPS},
+      "stage": row.stage,
+      "epoch": row.epoch,
+      "validation": {group: row.validation[group] for group in GROUPS},
     }
     for which, row in (("best", best), ("last", run.rows[-1]))
   }

@@ -13,7 +13,8 @@ from blt_jax.method.metrics import GROUPS
 from blt_jax.report import facts, style
 from blt_jax.report.examples_figure import perturbed
 from blt_jax.report.html import epoch_charts
-from blt_jax.report.record import Confusion, RunRecord
+from blt_jax.report.record import RunRecord
+from blt_jax.workdir.records import Confusion
 
 FOLDER = "figures"
 

@@ -1,26 +1,10 @@
 """Checks files of a work directory: they may be damaged or a stranger's."""
 
-import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
-
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
 from blt_jax.method.metrics import GROUPS
-
-_COLUMNS = ("stage", "epoch", "step", "loss", *(f"val_{g}" for g in GROUPS))
-
-_Arrays = TypeVar("_Arrays")
-
-
-def check_rows(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Raises ValueError if the rows of metrics.csv lack a column."""
-  missing = [name for name in _COLUMNS if rows and name not in rows[0]]
-  if missing:
-    raise ValueError(
-      f"{path} has no column {missing[0]!r}; expected {', '.join(_COLUMNS)}."
-    )
 
 
 def check_results(path: pathlib.Path, content: Mapping[str, Any]) -> None:
@@ -56,30 +40,3 @@ def check_classes(path: pathlib.Path, content: Any) -> None:
       f"{path} has bad class_counts or class_names; expected a whole number "
       "and a name for each class."
     )
-
-
-def arrays_of(
-  kind: type[_Arrays], path: pathlib.Path, content: Mapping[str, Any]
-) -> _Arrays:
-  """Arrays of one length as a dataclass; what has one value is no array.
-
-  Args:
-    kind: the dataclass.
-    path: of the file, for messages.
-    content: its arrays.
-
-  Raises:
-    ValueError: when some are missing, unknown or of different lengths.
-  """
-  names = [field.name for field in dataclasses.fields(kind)]  # type: ignore
-  if sorted(names) != sorted(content):
-    raise ValueError(
-      f"{path} holds {sorted(content)}; expected the arrays {sorted(names)}."
-    )
-  lengths = {len(array) for array in content.values() if np.ndim(array)}
-  if len(lengths) != 1:
-    raise ValueError(
-      f"{path} has arrays of {sorted(lengths)} entries; expected as many in "
-      "each."
-    )
-  return kind(**content)

@@ -18,6 +18,7 @@ from blt_jax.training import nonfinite, static_images
 from blt_jax.training.feeder import Fed
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage
+from blt_jax.workdir.progress import Midway
 
 # Steps that the host runs ahead of the devices. They never idle, the progress
 # bar tells the truth, and the batches in flight don't fill the memory.
@@ -44,24 +45,19 @@ class Epoch:
     stage: Stage,
     number: int,
     *,
-    midway: Mapping[str, Any] | None = None,
+    midway: Midway | None = None,
   ):
     """An epoch from its beginning, or from where `midway` says it is."""
     self._run, self._plan = run, run.feeder.plan(stage, number)
     self.stage, self.number = stage, number
-    self.steps: int = midway["steps"] if midway else 0
-    self.sums: dict[str, float] = dict(midway["sums"]) if midway else {}
+    self.steps = midway.steps if midway else 0
+    self.sums: dict[str, float] = dict(midway.sums) if midway else {}
     self._queue: collections.deque = collections.deque()
 
   @property
-  def midway(self) -> dict[str, Any]:
+  def midway(self) -> Midway:
     """Where the epoch is, for a checkpoint: what `__init__` takes."""
-    return {
-      "stage": self.stage.number,
-      "epoch": self.number,
-      "steps": self.steps,
-      "sums": dict(self.sums),
-    }
+    return Midway(self.stage.number, self.number, self.steps, dict(self.sums))
 
   @property
   def overflow(self) -> int:
@@ -82,7 +78,7 @@ class Epoch:
     *,
     pool: static_images.Pool | None,
     watch: Watch,
-    save: Callable[[TrainState, dict[str, Any]], None],
+    save: Callable[[TrainState, Midway], None],
     workdir: pathlib.Path,
   ) -> TrainState:
     """Makes the steps that are left.

@@ -9,7 +9,8 @@ import numpy as np
 
 from blt_jax.data.dataset import Split
 from blt_jax.data.sampling import EpochPlan
-from blt_jax.workdir import directory
+from blt_jax.system import processes
+from blt_jax.workdir import files
 
 # In the work directory: the step and its images.
 FILE = "nonfinite.json"
@@ -65,18 +66,17 @@ def check(
   else:
     cause = "It has no hallucinated images: try lower learning rates"
   used = plan.sources[step][plan.used[step]]
-  directory.write_json(
-    workdir / FILE,
-    {
-      "stage": plan.stage,
-      "epoch": plan.epoch,
-      "step_of_epoch": step + 1,
-      "metrics": {name: str(value) for name, value in metrics.items()},
-      "caused_by_hallucination": caused,
-      "images": _named(split, plan.indices[step]),
-      "hallucinated_from": _named(split, used),
-    },
-  )
+  content = {
+    "stage": plan.stage,
+    "epoch": plan.epoch,
+    "step_of_epoch": step + 1,
+    "metrics": {name: str(value) for name, value in metrics.items()},
+    "caused_by_hallucination": caused,
+    "images": _named(split, plan.indices[step]),
+    "hallucinated_from": _named(split, used),
+  }
+  if processes.is_first():
+    files.write_json(workdir / FILE, content)
   raise FloatingPointError(
     f"stage {plan.stage} epoch {plan.epoch} step {step + 1} of {len(plan)}: "
     f"{' and '.join(wrong)}. {cause}, with another --workdir. {workdir / FILE} "

@@ -1,10 +1,7 @@
-"""Writes what `record.py` reads: confusion matrices and examples."""
+"""Examples of hallucinated images that a run leaves for its report."""
 
-import os
 import pathlib
-import shutil
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -12,54 +9,13 @@ import numpy as np
 from blt_jax.method.hallucinate import Sources
 from blt_jax.method.rng import Stream
 from blt_jax.method.train_step import TrainState
-from blt_jax.report import record
-from blt_jax.system import processes
 from blt_jax.training import build
 from blt_jax.training import devices as mapping
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import tail_classes
+from blt_jax.workdir import records
 
 MAX_EXAMPLES = 24
-
-
-def epoch_name(stage: int, epoch: int) -> str:
-  """What the validation confusion of an epoch is called."""
-  return f"stage{stage}-epoch{epoch:03d}"
-
-
-def write_confusion(
-  workdir: pathlib.Path, name: str, confusion: np.ndarray
-) -> None:
-  """Writes a confusion matrix as its non-zero entries, in place of an old one.
-
-  Args:
-    workdir: of the run.
-    name: of the file without its suffix, see `RunRecord.entries`.
-    confusion: int [C, C], [true, predicted].
-  """
-  true, predicted = np.nonzero(confusion)
-  folder = workdir / record.CONFUSION
-  _write_npz(
-    folder / f"{name}.npz",
-    {
-      "true": true.astype(np.int32),
-      "predicted": predicted.astype(np.int32),
-      "count": np.asarray(confusion)[true, predicted].astype(np.int32),
-      "num_classes": np.array(len(confusion), np.int32),
-    },
-  )
-
-
-def take_over_confusions(workdir: pathlib.Path, other: pathlib.Path) -> None:
-  """Copies stage 1's confusion matrices of another run, as many as it has."""
-  if not processes.is_first():
-    return
-  for path in sorted((other / record.CONFUSION).glob("stage1-epoch*.npz")):
-    folder = workdir / record.CONFUSION
-    folder.mkdir(exist_ok=True)
-    temporary = folder / (path.name + ".tmp")
-    shutil.copyfile(path, temporary)
-    os.replace(temporary, folder / path.name)
 
 
 def write_examples(
@@ -77,7 +33,8 @@ def write_examples(
     feeder: reads the images.
     state: network and confusion matrix of the epoch to show.
   """
-  _write_npz(workdir / record.EXAMPLES, _make_examples(feeder, state))
+  examples = records.Examples(**_make_examples(feeder, state))
+  records.write_examples(workdir, examples)
 
 
 def choose_sources(
@@ -200,16 +157,3 @@ def _probabilities(
   targets = jax.numpy.tile(target, 2)[:, None]
   found = jax.numpy.take_along_axis(probabilities, targets, axis=1)
   return found.reshape(2, -1)
-
-
-def _write_npz(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
-  """Writes arrays so that a reader sees the old file or the new one, whole.
-
-  The first process does, for all of them.
-  """
-  if not processes.is_first():
-    return
-  path.parent.mkdir(exist_ok=True)
-  temporary = path.with_name(path.name + ".tmp.npz")
-  np.savez_compressed(temporary, **arrays)
-  os.replace(temporary, path)

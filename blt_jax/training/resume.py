@@ -10,10 +10,10 @@ from blt_jax.method import optimizer
 from blt_jax.method.train_step import TrainState
 from blt_jax.models import torch_weights
 from blt_jax.system import console
-from blt_jax.training import build, devices, recording, static_images
+from blt_jax.training import build, devices, static_images
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, records
 from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 from blt_jax.workdir.progress import Progress
 
@@ -26,18 +26,17 @@ def begin_or_resume(
   if checkpoints.latest_step() is None:
     if run.config.stage1.reuse:
       other = pathlib.Path(run.config.stage1.reuse)
-      recording.take_over_confusions(workdir, other)
+      records.take_over_confusions(workdir, other)
       return reuse_stage1(run, state)
     return with_pretrained(run.config, state), Progress()
   state, progress = checkpoints.restore(state)
   checkpoints.tidy(state, progress)
   _lengthen(run.config, workdir, progress)
-  directory.write_metrics(workdir, progress.rows)
+  records.write_metrics(workdir, progress.rows)
   place = f"after stage {progress.stage} epoch {progress.epoch}"
   if midway := progress.midway:
     place = (
-      f"in stage {midway['stage']} epoch {midway['epoch']} after step "
-      f"{midway['steps']}"
+      f"in stage {midway.stage} epoch {midway.epoch} after step {midway.steps}"
     )
   console.say(f"continuing {workdir} {place}")
   return state, progress
@@ -52,11 +51,8 @@ def _lengthen(
     ValueError: for stage 1 when stage 2 has begun.
   """
   before = directory.read_config(workdir)
-  midway = progress.midway or {"stage": 0}
-  if config.stage1.epochs > before.stage1.epochs and 2 in (
-    progress.stage,
-    midway["stage"],
-  ):
+  stage2_begun = progress.stage == 2 or progress.midway_in(2) is not None
+  if config.stage1.epochs > before.stage1.epochs and stage2_begun:
     raise ValueError(
       f"config.stage1.epochs is {config.stage1.epochs}, but {workdir} has "
       f"finished its stage 1 of {before.stage1.epochs} epochs and begun stage "

@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ml_collections
@@ -11,7 +11,7 @@ from blt_jax.data.checks import advice
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console
-from blt_jax.training import build, devices, objective
+from blt_jax.training import build, devices, lines, objective
 from blt_jax.training.evaluate import Evaluation, evaluate
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import (
@@ -91,7 +91,7 @@ class Run:
     """
     groups = shot_groups(self.config, self.class_counts)
     console.say(
-      console.dataset_lines(
+      lines.dataset_lines(
         self.config.dataset.name,
         self.class_counts,
         groups,
@@ -101,7 +101,7 @@ class Run:
     )
     if self.config.dataset.source == "image_folder":
       counts, names = self.dataset.counts, self.dataset.class_names
-      console.say(console.class_table(names, counts, groups))
+      console.say(lines.class_table(names, counts, groups))
     for line in picked:
       console.say(line)
     scales = {
@@ -173,21 +173,8 @@ class Run:
     """Real training images between a point of the run and its end."""
     left = sum(s.epochs * s.steps * s.batch_size for s in self.stages)
     for stage in self.stages:
-      done = min(stage.epochs, epochs_done(stage, progress))
+      done = min(stage.epochs, progress.epochs_done(stage.number))
       left -= done * stage.steps * stage.batch_size
-      if midway := steps_begun(stage, progress):
-        left -= midway["steps"] * stage.batch_size
+      if midway := progress.midway_in(stage.number):
+        left -= midway.steps * stage.batch_size
     return left
-
-
-def epochs_done(stage: Stage, progress: Progress) -> int:
-  """Finished epochs of a stage."""
-  if progress.stage > stage.number:
-    return stage.epochs
-  return progress.epoch if progress.stage == stage.number else 0
-
-
-def steps_begun(stage: Stage, progress: Progress) -> Mapping[str, Any] | None:
-  """`Progress.midway` when it is of this stage."""
-  midway = progress.midway
-  return midway if midway and midway["stage"] == stage.number else None

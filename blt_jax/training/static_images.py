@@ -1,7 +1,6 @@
 """Images hallucinated once, for static_targeted and static_random (Fig. 5c)."""
 
 import dataclasses
-import os
 import pathlib
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ from blt_jax.system import console, processes
 from blt_jax.training import build, devices
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import Stage
+from blt_jax.workdir import files
 
 FILE = "static_images.npz"
 
@@ -77,9 +77,7 @@ def load_or_make(
   if pool is None or missing:
     pool = _make(feeder, end_of_stage1(), stage)
     if processes.is_first():
-      temporary = path.with_name(path.name + ".tmp.npz")
-      np.savez(temporary, **dataclasses.asdict(pool))
-      os.replace(temporary, path)
+      files.write_npz(path, vars(pool), compress=False)
     console.say(f"hallucinated {int(pool.usable.sum())} static images")
   return pool
 

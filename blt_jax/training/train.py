@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_collections
@@ -13,9 +13,9 @@ import ml_collections
 from blt_jax.config import Config, check_config
 from blt_jax.method.train_step import TrainState
 from blt_jax.report import command
-from blt_jax.system import console, processes
+from blt_jax.system import console, processes, tensorboard
 from blt_jax.system.interrupt import Interrupted, Watch
-from blt_jax.training import build, choose, devices, objective, recording
+from blt_jax.training import build, choose, devices, lines, objective, recording
 from blt_jax.training.epoch import Epoch
 from blt_jax.training.evaluate import Evaluation
 from blt_jax.training.resume import (
@@ -24,10 +24,10 @@ from blt_jax.training.resume import (
   check_pretrained,
   check_reuse,
 )
-from blt_jax.training.run import Run, epochs_done, steps_begun
-from blt_jax.workdir import directory
+from blt_jax.training.run import Run
+from blt_jax.workdir import directory, files, records
 from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
-from blt_jax.workdir.progress import Progress
+from blt_jax.workdir.progress import EpochRow, Midway, Progress
 
 
 def train(
@@ -60,7 +60,7 @@ def train(
   results = directory.finished_results(workdir, config)
   if results:
     console.say(f"{workdir} is finished.")
-    console.say(console.results_table(results))
+    console.say(lines.results_table(results))
     if not (workdir / command.FILE).exists():
       _write_report(workdir)
     directory.remove_stale_lock(workdir)
@@ -79,22 +79,23 @@ def train(
     if processes.is_first():
       held.enter_context(directory.lock(workdir))
       directory.claim(workdir, config)
-      directory.remove_leftovers(workdir)
+      files.remove_unfinished(workdir)
     _check_shared(workdir, config)
     directory.check_classes(workdir, run.class_counts, run.dataset.class_names)
     checkpoints = held.enter_context(run.open_checkpoints(workdir))
     state, progress = begin_or_resume(run, checkpoints, workdir)
-    with console.Events(workdir) as events:
+    with tensorboard.Events(workdir) as events:
       for row in progress.rows:
-        events.write(row)
+        _write_events(events, row)
       state, progress = train_stages(
         run, state, progress, checkpoints, workdir, events, watch
       )
     results = test_best_and_last(
       run, state, progress, checkpoints, workdir, watch
     )
-    directory.write_json(workdir / directory.RESULTS, results)
-    console.say(console.results_table(results))
+    if processes.is_first():
+      files.write_json(workdir / directory.RESULTS, results)
+    console.say(lines.results_table(results))
     _write_report(workdir)
   return results
 
@@ -130,13 +131,14 @@ def train_stages(
   progress: Progress,
   checkpoints: Checkpoints,
   workdir: pathlib.Path,
-  events: console.Events,
+  events: tensorboard.Events,
   watch: Watch,
 ) -> tuple[TrainState, Progress]:
   """Trains every epoch that is not finished yet."""
   clock = console.Clock(run.images_left(progress))
   for stage in run.stages:
-    done, midway = epochs_done(stage, progress), steps_begun(stage, progress)
+    done = progress.epochs_done(stage.number)
+    midway = progress.midway_in(stage.number)
     if done == stage.epochs:
       continue
     state, pool = begin_stage(
@@ -155,8 +157,8 @@ def train_stages(
         save(state, epoch.midway)
         raise
       # Before the checkpoint: an epoch with one is not trained again.
-      name = recording.epoch_name(stage.number, number)
-      recording.write_confusion(workdir, name, evaluation.confusion)
+      name = records.epoch_name(stage.number, number)
+      records.write_confusion(workdir, name, evaluation.confusion)
       state = state.replace(
         confusion=devices.place(evaluation.confusion, run.config)
       )
@@ -165,18 +167,25 @@ def train_stages(
       checkpoints.save(state, progress)
       watch.saved()
       # After it: what is shown once is not done again.
-      directory.write_metrics(workdir, progress.rows)
-      events.write(row)
+      records.write_metrics(workdir, progress.rows)
+      _write_events(events, row)
       left = clock.after((stage.steps - before) * stage.batch_size)
-      console.say(console.epoch_line(row, epochs=stage.epochs, left=left))
+      console.say(lines.epoch_line(row, epochs=stage.epochs, left=left))
   return state, progress
+
+
+def _write_events(events: tensorboard.Events, row: EpochRow) -> None:
+  values = dataclasses.asdict(row)
+  for name in ("stage", "epoch", "step"):
+    del values[name]
+  events.write(row.step, values)
 
 
 def _save_midway(
   checkpoints: Checkpoints,
   progress: Progress,
   state: TrainState,
-  midway: Mapping[str, Any],
+  midway: Midway,
 ) -> None:
   checkpoints.save_midway(state, dataclasses.replace(progress, midway=midway))
 
@@ -209,30 +218,30 @@ def epoch_row(
   state: TrainState,
   validation: dict[str, Any],
   validation_seconds: float,
-) -> dict[str, Any]:
+) -> EpochRow:
   """The row of metrics.csv; shares are in 0..1, accuracies in percent."""
   stage, sums = epoch.stage, epoch.sums
   real = stage.steps * stage.batch_size
   hallucinated = sums.get("hallucinated", 0.0)
   top5 = validation["top5"]
-  return {
-    "stage": stage.number,
-    "epoch": epoch.number,
-    "step": int(state.step),
-    "loss": sums["loss"] / sums["weight"],
+  return EpochRow(
+    stage=stage.number,
+    epoch=epoch.number,
+    step=int(state.step),
+    loss=sums["loss"] / sums["weight"],
     **{f"val_{group}": validation[group] for group in top5},
     **{f"val_top5_{group}": top5[group] for group in top5},
-    "hallucinated": int(hallucinated),
-    "hallucinated_share": hallucinated / (real + hallucinated),
-    "mean_updates": sums.get("updates", 0.0) / max(hallucinated, 1.0),
-    "reached_share": sums.get("reached", 0.0) / max(hallucinated, 1.0),
-    "overflow": epoch.overflow,
-    "replaced": int(sums["replaced"]),
-    "seconds": round(sums["seconds"], 3),
-    "data_wait_share": round(sums["waited"] / sums["seconds"], 4),
-    "validation_seconds": round(validation_seconds, 3),
-    "images_per_second": round(real / sums["seconds"], 1),
-  }
+    hallucinated=int(hallucinated),
+    hallucinated_share=hallucinated / (real + hallucinated),
+    mean_updates=sums.get("updates", 0.0) / max(hallucinated, 1.0),
+    reached_share=sums.get("reached", 0.0) / max(hallucinated, 1.0),
+    overflow=epoch.overflow,
+    replaced=int(sums["replaced"]),
+    seconds=round(sums["seconds"], 3),
+    data_wait_share=round(sums["waited"] / sums["seconds"], 4),
+    validation_seconds=round(validation_seconds, 3),
+    images_per_second=round(real / sums["seconds"], 1),
+  )
 
 
 def test_best_and_last(
@@ -262,17 +271,17 @@ def test_best_and_last(
       state, role, guard=lambda batches: watch.between(batches, place)
     )
 
-  best_state, best = state, dict(progress.best or {})
-  if best["step"] != int(state.step):
-    best_state, row = checkpoints.restore_best(state, progress)
-    best = dict(row)
+  best_state, best = state, progress.best
+  assert best is not None
+  if best.step != int(state.step):
+    best_state, best = checkpoints.restore_best(state, progress)
     best_state = devices.place(best_state, run.config)
   for which, epoch, tested in (
-    ("best", best["epoch"], best_state),
+    ("best", best.epoch, best_state),
     ("last", progress.epoch, state),
   ):
     evaluation = evaluated(tested, "test")
-    recording.write_confusion(workdir, f"test-{which}", evaluation.confusion)
+    records.write_confusion(workdir, f"test-{which}", evaluation.confusion)
     results[which] = {
       "stage": progress.stage,
       "epoch": epoch,
@@ -326,14 +335,12 @@ def evaluate_run(
     if checkpoints.latest_step() is None:
       raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
     state, progress = checkpoints.restore(template)
-    epoch = dataclasses.asdict(progress)
+    row = progress.rows[-1]
     if checkpoint == "best":
-      epoch = epoch["best"]
-      state, _ = checkpoints.restore(template, step=epoch["step"])
+      state, row = checkpoints.restore_best(template, progress)
   split = "" if adjusted else ", test"
   console.say(
-    f"stage {epoch['stage']} epoch {epoch['epoch']}, the {checkpoint} so far"
-    f"{split}:"
+    f"stage {row.stage} epoch {row.epoch}, the {checkpoint} so far{split}:"
   )
   if adjusted:
     return [
@@ -342,7 +349,7 @@ def evaluate_run(
     ]
   tested = run.summary(run.evaluate(state, "test"))
   for title, values in (("top-1", tested), ("top-5", tested["top5"])):
-    console.say(f"{title}  {console.accuracies(values)}")
+    console.say(f"{title}  {lines.accuracies(values)}")
   return [tested]
 
 
@@ -352,6 +359,6 @@ def _evaluate_adjusted(run: Run, state: TrainState) -> dict[str, Any]:
   validation, tested = (
     run.summary(run.evaluate(state, role)) for role in ("validation", "test")
   )
-  console.say(f"tau {tau:<4g} validation  {console.accuracies(validation)}")
-  console.say(f"         test        {console.accuracies(tested)}")
+  console.say(f"tau {tau:<4g} validation  {lines.accuracies(validation)}")
+  console.say(f"         test        {lines.accuracies(tested)}")
   return tested

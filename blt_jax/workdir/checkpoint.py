@@ -10,7 +10,7 @@ import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import jax
@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console, processes
 from blt_jax.workdir import checksums
-from blt_jax.workdir.progress import Progress, score
+from blt_jax.workdir.progress import EpochRow, Progress, best_first
 
 # Where the checkpoints are in a work directory.
 FOLDER = "checkpoints"
@@ -134,7 +134,7 @@ class Checkpoints:
   def _kept(self, step: int, progress: Progress) -> set[int]:
     """Steps whose checkpoints stay with a newest one."""
     before = [other for other in self._epochs.all_steps() if other < step]
-    best = [] if progress.best is None else [progress.best["step"]]
+    best = [] if progress.best is None else [progress.best.step]
     return {step, *sorted(before)[-1:], *best, *self._keep_steps}
 
   def _remove_midway(self) -> None:
@@ -197,7 +197,7 @@ class Checkpoints:
 
   def restore_best(
     self, template: TrainState, progress: Progress
-  ) -> tuple[TrainState, Mapping[str, Any]]:
+  ) -> tuple[TrainState, EpochRow]:
     """The best epoch of the stage whose checkpoint is sound.
 
     Args:
@@ -211,21 +211,17 @@ class Checkpoints:
       FileNotFoundError: when no epoch of the stage has a sound checkpoint.
     """
     there = set(self._epochs.all_steps())
-    rows = [row for row in progress.rows if row["stage"] == progress.stage]
-    rows.sort(key=lambda row: (-score(row["val_overall"]), row["epoch"]))
     damaged = False
-    for row in rows:
-      if row["step"] not in there:
+    for row in best_first(progress.rows):
+      if row.step not in there:
         continue
       try:
-        state, _ = self.restore(template, step=row["step"])
+        state, _ = self.restore(template, step=row.step)
       except FileNotFoundError:
         damaged = True
         continue
       if damaged:
-        console.say(
-          f"stage {row['stage']} epoch {row['epoch']} takes its place"
-        )
+        console.say(f"stage {row.stage} epoch {row.epoch} takes its place")
       return state, row
     raise FileNotFoundError(
       f"no readable checkpoint of stage {progress.stage} in {self._folder}."
@@ -327,18 +323,15 @@ def _read(
     ),
   )
   content = dict(restored["progress"])
-  # Older versions wrote none.
-  digests = content.pop("digests", None)
-  if digests is not None:
-    found = {
-      **checksums.of_arrays(restored["state"]),
-      "progress": checksums.of_json(content),
-    }
-    wrong = [name for name in found if found[name] != digests.get(name)]
-    if wrong:
-      raise ValueError(f"wrong checksum of {', '.join(wrong)}")
-  content["rows"] = tuple(content["rows"])
-  return restored["state"], Progress(**content)
+  digests = content.pop("digests")
+  found = {
+    **checksums.of_arrays(restored["state"]),
+    "progress": checksums.of_json(content),
+  }
+  wrong = [name for name in found if found[name] != digests.get(name)]
+  if wrong:
+    raise ValueError(f"wrong checksum of {', '.join(wrong)}")
+  return restored["state"], Progress.from_json(content)
 
 
 def _fill(

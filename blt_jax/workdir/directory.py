@@ -1,28 +1,25 @@
-"""Files of a work directory: config.json, metrics.csv and results.json."""
+"""A work directory: whose it is, its configuration, classes and results."""
 
 import contextlib
-import csv
 import dataclasses
 import errno
 import fcntl
-import io
-import json
-import math
 import os
 import pathlib
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from blt_jax.config import SCHEMA, Config, check_config, flatten
 from blt_jax.system import console, processes
+from blt_jax.workdir import files
 
 # What the system says when a disk is full or no longer to be written.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-CONFIG, METRICS, RESULTS = "config.json", "metrics.csv", "results.json"
+CONFIG, RESULTS = "config.json", "results.json"
 CLASSES, LOCK = "classes.json", "train.lock"
 
 
@@ -93,7 +90,7 @@ def claim(workdir: pathlib.Path, config: Config) -> None:
     return
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / CONFIG, dataclasses.asdict(config))
+    files.write_json(workdir / CONFIG, dataclasses.asdict(config))
   except OSError as error:
     raise ValueError(
       f"--workdir={workdir} can't be written: {error.strerror}."
@@ -143,7 +140,7 @@ def lengthen(workdir: pathlib.Path, config: Config) -> None:
     last = results["last"]
     aside = f"results-stage{last['stage']}-epoch{last['epoch']:03d}.json"
     os.replace(workdir / RESULTS, workdir / aside)
-  write_json(workdir / CONFIG, dataclasses.asdict(config))
+  files.write_json(workdir / CONFIG, dataclasses.asdict(config))
 
 
 def _epochs(config: Config) -> list[int]:
@@ -168,9 +165,10 @@ def check_classes(
     "class_names": list(class_names),
   }
   path = workdir / CLASSES
-  theirs = read_object(path)
+  theirs = files.read_object(path)
   if theirs is None:
-    write_json(path, ours)
+    if processes.is_first():
+      files.write_json(path, ours)
   elif theirs != ours:
     raise ValueError(
       f"the images are not those that {workdir} began with: "
@@ -191,13 +189,6 @@ def _difference(theirs: Any, ours: dict[str, list]) -> str:
     if before != now:
       return f"class {name} has {before} training images there, {now} here"
   return "their order"
-
-
-def remove_leftovers(workdir: pathlib.Path) -> None:
-  """Removes what killed processes had not finished writing."""
-  for pattern in ("*.tmp", "*.tmp.npz", "*/*.tmp", "*/*.tmp.npz"):
-    for path in workdir.glob(pattern):
-      path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -262,7 +253,7 @@ def read_config(workdir: pathlib.Path) -> Config:
     ValueError: when there is no config.json, or it holds no configuration.
   """
   try:
-    content = read_object(workdir / CONFIG)
+    content = files.read_object(workdir / CONFIG)
   except NotADirectoryError:
     content = None
   if content is None:
@@ -278,74 +269,4 @@ def read_config(workdir: pathlib.Path) -> Config:
 
 def read_results(workdir: pathlib.Path) -> dict[str, Any] | None:
   """results.json of a finished run, None before it is written."""
-  return read_object(workdir / RESULTS)
-
-
-def read_object(path: pathlib.Path) -> dict[str, Any] | None:
-  """The object in a JSON file, None without the file.
-
-  Raises:
-    ValueError: when it is not JSON, or not an object.
-  """
-  try:
-    content = json.loads(path.read_bytes())
-  except FileNotFoundError:
-    return None
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path} is not JSON: {error}.") from None
-  if not isinstance(content, dict):
-    kind = type(content).__name__
-    raise ValueError(
-      f"{path} holds a {kind}; expected an object, as a run writes it."
-    )
-  return content
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-  """Writes JSON so that a reader sees the old file or the new one, whole.
-
-  NaN becomes null, which is what JSON knows. The first process writes for all.
-  """
-  if not processes.is_first():
-    return
-  text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
-  _replace(path, text)
-
-
-def write_metrics(workdir: pathlib.Path, rows: Sequence[Mapping]) -> None:
-  """Writes metrics.csv, a row for each finished epoch.
-
-  Rows of an older version may lack a column; their fields stay empty. The first
-  process writes for all.
-  """
-  if not processes.is_first():
-    return
-  if not rows:
-    return
-  text = io.StringIO(newline="")
-  columns = list(rows[-1]) + [n for n in rows[0] if n not in rows[-1]]
-  writer = csv.DictWriter(text, columns, lineterminator="\n")
-  writer.writeheader()
-  writer.writerows(rows)
-  _replace(workdir / METRICS, text.getvalue())
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole, also when the power fails."""
-  temporary = path.with_name(path.name + ".tmp")
-  with temporary.open("w", newline="") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
-
-
-def plain(content: Any) -> Any:
-  """Content with NaN and infinities as None."""
-  if isinstance(content, Mapping):
-    return {key: plain(value) for key, value in content.items()}
-  if isinstance(content, tuple | list):
-    return [plain(value) for value in content]
-  if isinstance(content, float) and not math.isfinite(content):
-    return None
-  return content
+  return files.read_object(workdir / RESULTS)

@@ -13,7 +13,9 @@ from blt_jax.experiments.catalog import choose
 from blt_jax.experiments.configure import configure
 from blt_jax.experiments.plan import make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
+from blt_jax.workdir import records
 from configs import digits_lt
+from tests.rows import make_row
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COUNTS = np.array([30, 10])
@@ -90,6 +92,10 @@ def test_costs_add_up():
   )
 
 
+def _row(stage, seconds=8.0):
+  return make_row(stage, 1, 1, seconds=seconds, images_per_second=100.0)
+
+
 def _finished(folder, name, *, seconds, method="blt", reuse="", rows=()):
   """A finished run that took so long from its start to its end."""
   workdir = folder / name
@@ -97,15 +103,14 @@ def _finished(folder, name, *, seconds, method="blt", reuse="", rows=()):
   config = digits_lt.get_config()
   config.method, config.stage1.reuse = method, reuse
   (workdir / "config.json").write_text(json.dumps(config.to_dict()))
-  lines = ["stage,seconds,images_per_second", *rows]
-  (workdir / "metrics.csv").write_text("\n".join(lines) + "\n")
+  records.write_metrics(workdir, rows)
   (workdir / "results.json").write_text("{}")
   os.utime(workdir / "config.json", (1000, 1000))
   os.utime(workdir / "results.json", (1000 + seconds, 1000 + seconds))
 
 
 def test_speed_is_measured_from_finished_runs(tmp_path):
-  rows = ("1,2.0,100.0", "2,8.0,100.0")
+  rows = (_row(1, seconds=2.0), _row(2))
   _finished(tmp_path, "a", seconds=50, rows=rows)
   _finished(tmp_path, "b", seconds=40, rows=rows, reuse="a", method="neither")
   speeds = cost.measured_speeds(tmp_path)
@@ -114,14 +119,14 @@ def test_speed_is_measured_from_finished_runs(tmp_path):
 
 
 def test_copied_files_count_with_their_training_time(tmp_path):
-  _finished(tmp_path, "a", seconds=0, rows=("2,8.0,100.0",))
+  _finished(tmp_path, "a", seconds=0, rows=(_row(2),))
   speeds = cost.measured_speeds(tmp_path)
   assert speeds[("small_resnet10", "")] == pytest.approx(0.01)
 
 
 def test_time_is_that_of_the_same_method_if_it_was_measured(tmp_path):
   folder = tmp_path / "runs/digits_lt"
-  rows = ("2,8.0,100.0",)
+  rows = (_row(2),)
   _finished(folder, "a", seconds=80, rows=rows)
   _finished(folder, "b", seconds=8, rows=rows, method="neither")
   run, costs = _run(tmp_path)

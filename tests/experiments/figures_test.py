@@ -8,8 +8,9 @@ from blt_jax.experiments.figures.kinds import FIGURES
 from blt_jax.models import create_model
 from blt_jax.report import examples_figure, record, style
 from blt_jax.report.record import read_run
-from blt_jax.workdir import directory
+from blt_jax.workdir import files, records
 from configs import digits_lt
+from tests.rows import make_row
 
 COUNTS = (120, 60, 40, 20, 10, 5)
 NAMES = ("zero", "one", "two", "three", "four", "five")
@@ -54,7 +55,7 @@ def write_run(
   config = digits_lt.get_config(arg)
   config.update_from_flattened_dict(dict(fields))
   (folder / "confusion").mkdir(parents=True)
-  directory.write_json(folder / "config.json", config.to_dict())
+  files.write_json(folder / "config.json", config.to_dict())
   summary = accuracies or {"overall": 80.0, "many": 95.0, "medium": 85.0}
   results = {
     "method": config.method,
@@ -64,13 +65,13 @@ def write_run(
     "class_names": list(names),
     "last": {"test": {"few": 60.0, **summary}},
   }
-  directory.write_json(folder / "results.json", results)
+  files.write_json(folder / "results.json", results)
   steps = sum(counts) // config.stage2.batch_size
   rows = [
-    {"stage": 2, "epoch": epoch, "step": epoch * steps, "seconds": taken}
+    make_row(2, epoch, epoch * steps, seconds=taken)
     for epoch, taken in enumerate(seconds, start=1)
   ]
-  directory.write_metrics(folder, rows)
+  records.write_metrics(folder, rows)
   if test is not None:
     _write_confusion(folder, "test-last", test)
   for stage, epoch, matrix in stages:
@@ -248,7 +249,7 @@ def test_photos_are_not_shown_as_squares_and_misses_are_said(tmp_path):
 
 
 def test_examples_are_spread_over_classes():
-  examples = record.Examples(**_examples())
+  examples = records.Examples(**_examples())
   labels = examples.label[examples_figure.choose(examples, 3)]
   assert sorted(labels) == [3, 4, 5]
 

@@ -14,7 +14,7 @@ from blt_jax.experiments.catalog import EXPERIMENTS, choose
 from blt_jax.experiments.plan import make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
 from blt_jax.training.resume import check_reuse
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DIGITS = PROTOCOLS["digits_lt"]
@@ -140,7 +140,7 @@ def _finish(run, *, reuse=""):
   config = config_dict(run.config)
   config.stage1.reuse = reuse
   directory.claim(run.workdir, check_config(config))
-  directory.write_json(run.workdir / directory.RESULTS, {"method": "x"})
+  files.write_json(run.workdir / directory.RESULTS, {"method": "x"})
 
 
 def test_stage_1_is_taken_from_a_finished_run_of_another_experiment(tmp_path):

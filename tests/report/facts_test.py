@@ -5,16 +5,14 @@ import pytest
 
 from blt_jax.report import facts
 from blt_jax.report.html import summary
-from blt_jax.report.record import Confusion
+from blt_jax.workdir.records import Confusion
 from tests import report_runs
-from tests.report_runs import make_row, make_run
+from tests.report_runs import make_run
+from tests.rows import make_row
 
 
 def _entries(confusion):
-  confusion = np.array(confusion)
-  true, predicted = np.nonzero(confusion)
-  count = confusion[true, predicted]
-  return Confusion(true, predicted, count, len(confusion))
+  return Confusion.of(np.array(confusion))
 
 
 def test_pairs_come_by_count_then_share_then_class():
@@ -93,18 +91,6 @@ def test_bins_hold_means_and_quartiles_of_what_is_known():
   assert np.isnan(bins.mean).tolist() == [True]
 
 
-def test_hallucinated_images_of_an_older_run_follow_from_their_share(tmp_path):
-  rows = [
-    make_row(2, 1, 10, hallucinated_share=0.0),
-    make_row(2, 2, 20, hallucinated_share=0.2),
-  ]
-  for row in rows:
-    del row["hallucinated"]
-  run = make_run(tmp_path, rows=rows)
-  # 10 steps of 32 images are 320; 80 more are a fifth of 400.
-  assert facts.hallucinated(run).tolist() == [0, 80]
-
-
 def test_time_is_split(tmp_path):
   spent = facts.times(make_run(tmp_path))
   assert {name: values[0] for name, values in spent.items()} == {
@@ -116,13 +102,13 @@ def test_time_is_split(tmp_path):
 
 def test_best_row_is_the_earlier_of_equals_of_the_last_stage(tmp_path):
   run = make_run(tmp_path)
-  assert facts.best_row(run)["epoch"] == 1
-  assert facts.best_row(run)["stage"] == 2
+  assert facts.best_row(run).epoch == 1
+  assert facts.best_row(run).stage == 2
 
 
 def test_nan_is_never_best(tmp_path):
   rows = [make_row(1, 1, 1, val_overall=math.nan), make_row(1, 2, 2)]
-  assert facts.best_row(make_run(tmp_path, rows=rows))["epoch"] == 2
+  assert facts.best_row(make_run(tmp_path, rows=rows)).epoch == 2
 
 
 def test_accuracies_so_far_name_their_epochs(tmp_path):

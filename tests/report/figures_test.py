@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from blt_jax.report import command, figures, record, style
+from blt_jax.report import command, figures, style
+from blt_jax.workdir import records
 from tests.report_runs import CONFUSION, ROWS, make_run
 
 
@@ -118,7 +119,7 @@ def test_neighbouring_classes_share_a_cell_where_there_are_thousands():
   order = np.roll(np.arange(num_classes), 1)  # The last class comes first.
   true = np.array([2499, 2499, 0, 5])
   predicted = np.array([2499, 7, 1, 5])
-  entries = record.Confusion(true, predicted, np.array([3, 1, 4, 2]), 2500)
+  entries = records.Confusion(true, predicted, np.array([3, 1, 4, 2]), 2500)
   shares, step = figures.shares_by_size(entries, order)
   assert (shares.shape, step) == ((834, 834), 3)
   # Rows: classes 2499, 0, 1 | 2, 3, 4 | 5, 6, 7 | ...

@@ -11,7 +11,7 @@ from PIL import Image
 from blt_jax.report import command
 from blt_jax.report.html import page, pictures, tables
 from blt_jax.report.html.markup import Markup, join, number, tag
-from tests.report_runs import ROWS, make_row, make_run
+from tests.report_runs import ROWS, make_run
 
 
 def _numbers(content, run=0):
@@ -124,16 +124,6 @@ def test_run_before_its_first_epoch_has_a_report(tmp_path):
   assert "no epoch is recorded" in content
   assert "The classes and their sizes are not recorded yet" in content
   assert re.findall(r"<h2>([^<]*)</h2>", content) == ["Configuration"]
-
-
-def test_run_of_an_older_version_shows_what_there_is(tmp_path):
-  rows = [make_row(1, 1, 12), make_row(2, 1, 24)]
-  for row in rows:
-    del row["hallucinated"], row["validation_seconds"]
-  content = page.render([make_run(tmp_path, recorded=False, rows=rows)])
-  assert "There are no confusion matrices" in content
-  assert "Hallucination in training" in content
-  assert "nan" not in content.replace("nance", "")
 
 
 def test_method_that_hallucinates_nothing_says_what_the_examples_are(tmp_path):

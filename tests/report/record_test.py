@@ -1,4 +1,5 @@
 import json
+import math
 import re
 
 import numpy as np
@@ -6,16 +7,19 @@ import pytest
 
 from blt_jax.config import check_config
 from blt_jax.report import record, style
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, records
 from configs import digits_lt
+from tests.rows import make_row
 
 
 def _make_run(folder, *, finished=True):
   """A work directory of three classes, made by hand."""
   directory.claim(folder, check_config(digits_lt.get_config("seed=7")))
-  (folder / "metrics.csv").write_text(
-    "stage,epoch,val_overall,val_few,new\n1,1,50.5,nan,\n2,1,60,12.5,3\n"
-  )
+  rows = [
+    make_row(1, 1, 12, val_overall=50.5, val_few=math.nan),
+    make_row(2, 1, 24, val_overall=60.0),
+  ]
+  records.write_metrics(folder, rows)
   (folder / "confusion").mkdir()
   for name, true, predicted, count in (
     ("stage1-epoch001", [0, 1], [0, 0], [2, 3]),
@@ -44,9 +48,9 @@ def run(tmp_path):
 def test_configuration_results_and_rows_are_read(run):
   assert run.config.seed == 7
   assert run.results["class_names"] == ["a", "b", "c"]
-  assert [row["val_overall"] for row in run.rows] == [50.5, 60.0]
-  assert np.isnan(run.rows[0]["val_few"])
-  assert np.isnan(run.rows[0]["new"])
+  assert [row.val_overall for row in run.rows] == [50.5, 60.0]
+  assert np.isnan(run.rows[0].val_few)
+  assert run.rows[1] == make_row(2, 1, 24, val_overall=60.0)
 
 
 def test_classes_and_their_groups(run):
@@ -129,7 +133,7 @@ def test_folder_without_a_run_is_refused(tmp_path):
 @pytest.mark.parametrize(
   "file, read, message",
   [
-    ("metrics.csv", lambda folder: record.read_run(folder), "not a table"),
+    ("metrics.csv", lambda folder: record.read_run(folder), "has no column"),
     (
       "confusion/test-best.npz",
       lambda folder: record.read_run(folder).confusion("test-best"),

@@ -7,7 +7,7 @@ from blt_jax.method.class_weights import class_balanced_weights
 from blt_jax.training import objective, train
 from blt_jax.training.stages import build_stages, gamma_at
 from blt_jax.training.train import Run, build
-from blt_jax.workdir.directory import METRICS
+from blt_jax.workdir.records import METRICS
 from tests.marks import long_test
 from tests.small_run import make_config
 

@@ -3,62 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blt_jax.config import check_config
 from blt_jax.method.train_step import TrainState
-from blt_jax.report import record
 from blt_jax.training import build, recording
 from blt_jax.training.feeder import Feeder
-from blt_jax.workdir import directory
+from blt_jax.workdir import records
 from configs import digits_lt
-
-
-def _read(folder):
-  if not (folder / "config.json").exists():
-    directory.claim(folder, check_config(digits_lt.get_config()))
-  return record.read_run(folder)
-
-
-def test_confusion_comes_back_as_it_was(tmp_path):
-  confusion = np.int32([[2, 0, 1], [0, 0, 0], [7, 0, 3]])
-  recording.write_confusion(tmp_path, "test-best", confusion)
-  read = _read(tmp_path)
-  np.testing.assert_array_equal(read.confusion("test-best"), confusion)
-  entries = read.entries("test-best")
-  assert entries.count.tolist() == [2, 1, 7, 3]
-  assert entries.count.dtype == entries.true.dtype == np.int32
-  assert entries.totals().tolist() == [3, 0, 10]
-  assert entries.correct().tolist() == [2, 0, 3]
-
-
-def test_later_confusion_takes_the_place_of_an_earlier_one(tmp_path):
-  name = recording.epoch_name(2, 7)
-  for number in (3, 4):
-    recording.write_confusion(tmp_path, name, np.full((1, 1), number))
-  assert _read(tmp_path).validation_confusions(2)[7].tolist() == [[4]]
-  folder = tmp_path / "confusion"
-  assert [path.name for path in folder.iterdir()] == ["stage2-epoch007.npz"]
-
-
-def test_confusion_without_entries_keeps_its_size(tmp_path):
-  recording.write_confusion(tmp_path, "test-last", np.zeros((2, 2), np.int32))
-  assert _read(tmp_path).confusion("test-last").tolist() == [[0, 0], [0, 0]]
-
-
-def test_only_stage_1_is_taken_over(tmp_path):
-  one = np.ones((1, 1), np.int32)
-  there, here = tmp_path / "there", tmp_path / "here"
-  here.mkdir()
-  there.mkdir()
-  for name in ("stage1-epoch001", "stage2-epoch001", "test-best"):
-    recording.write_confusion(there, name, one)
-  recording.take_over_confusions(here, there)
-  names = [path.name for path in (here / "confusion").iterdir()]
-  assert names == ["stage1-epoch001.npz"]
-
-
-def test_run_that_recorded_nothing_gives_nothing_to_take_over(tmp_path):
-  recording.take_over_confusions(tmp_path, tmp_path / "other")
-  assert not list(tmp_path.iterdir())
 
 
 def _choose(counts, tail, *, usable=None):
@@ -137,7 +86,7 @@ def test_examples_are_moved_to_the_class_they_are_confused_with(
   confusion = np.eye(10, dtype=np.int32)
   confusion[8, 0] = confusion[9, 0] = 2
   recording.write_examples(tmp_path, feeder, _state(confusion))
-  made = _read(tmp_path).examples
+  made = records.read_examples(tmp_path)
   # 7 and 5 training images, in turns, the smallest class first.
   assert made.label.tolist() == [9, 8] * 5 + [8, 8]
   assert made.target.tolist() == [0] * 12
@@ -157,7 +106,7 @@ def test_examples_are_moved_to_the_class_they_are_confused_with(
 
 def test_nothing_confused_leaves_a_file_without_examples(feeder, tmp_path):
   recording.write_examples(tmp_path, feeder, _state(np.eye(10, dtype=np.int32)))
-  made = _read(tmp_path).examples
+  made = records.read_examples(tmp_path)
   assert len(made) == 0
   assert made.original.shape == (0, 8, 8, 3)
   assert made.reached.dtype == bool

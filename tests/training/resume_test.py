@@ -13,7 +13,7 @@ import pytest
 
 from blt_jax.system.interrupt import NOTHING, SAVE, STOP, Interrupted, Watch
 from blt_jax.training import train
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import Checkpoints
 from tests.marks import long_test
 from tests.small_run import make_config
@@ -81,8 +81,8 @@ def _last(workdir, config):
 def _assert_same(workdir, expected, config=None):
   config = config or make_config()
   assert _rows(workdir) == _rows(expected)
-  results = directory.read_object(expected / "results.json")
-  assert directory.read_object(workdir / "results.json") == results
+  results = files.read_object(expected / "results.json")
+  assert files.read_object(workdir / "results.json") == results
   jax.tree.map(
     np.testing.assert_array_equal,
     _last(workdir, config),
@@ -220,8 +220,8 @@ def test_longer_run_goes_on_from_a_finished_one(whole, tmp_path):
   assert results["last"]["epoch"] == 3
   assert _rows(workdir)[:3] == _rows(whole)
   assert directory.read_config(workdir).stage2.epochs == 3
-  assert directory.read_object(workdir / "results-stage2-epoch002.json") == (
-    directory.read_object(whole / "results.json")
+  assert files.read_object(workdir / "results-stage2-epoch002.json") == (
+    files.read_object(whole / "results.json")
   )
   with pytest.raises(ValueError, match=r"stage2\.epochs \(3 there, 2 here\)"):
     train.train(make_config(), workdir)
@@ -290,7 +290,7 @@ def test_missing_report_of_a_finished_run_is_written(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_full_disk_costs_time_and_nothing_else(whole, disk, monkeypatch):
   workdir = disk.path / "run"
-  write = train.recording.write_confusion
+  write = train.records.write_confusion
 
   def fill(workdir, name, confusion):
     # The first checkpoint has room, the second one not.
@@ -299,12 +299,12 @@ def test_full_disk_costs_time_and_nothing_else(whole, disk, monkeypatch):
       disk.resize(f"{used + 1000}k")
     write(workdir, name, confusion)
 
-  monkeypatch.setattr(train.recording, "write_confusion", fill)
+  monkeypatch.setattr(train.records, "write_confusion", fill)
   with pytest.raises(OSError, match="12 can't be written: the disk is full"):
     train.train(make_config(), workdir)
   assert len(_rows(workdir)) == 1
   disk.resize("64m")
-  monkeypatch.setattr(train.recording, "write_confusion", write)
+  monkeypatch.setattr(train.records, "write_confusion", write)
   train.train(make_config(), workdir)
   _assert_same(workdir, whole)
 
@@ -322,13 +322,13 @@ def test_read_only_directory_is_named(disk):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_vanished_directory_is_named(tmp_path, monkeypatch):
   workdir = tmp_path / "run"
-  write = train.recording.write_confusion
+  write = train.records.write_confusion
 
   def vanish(*arguments):
     shutil.rmtree(workdir)
     pathlib.Path(workdir).mkdir()
     write(*arguments)
 
-  monkeypatch.setattr(train.recording, "write_confusion", vanish)
+  monkeypatch.setattr(train.records, "write_confusion", vanish)
   with pytest.raises(OSError, match="6 can't be written: .*vanished"):
     train.train(make_config(), workdir)

@@ -151,7 +151,7 @@ def test_confusion_of_every_epoch_and_of_the_test_is_recorded(finished):
   last = metrics.shot_accuracies(
     run.confusion("stage2-epoch003"), run.class_counts
   )
-  assert last["few"] == pytest.approx(run.rows[-1]["val_few"])
+  assert last["few"] == pytest.approx(run.rows[-1].val_few)
 
 
 def test_examples_of_the_tail_are_recorded(finished):
@@ -165,9 +165,9 @@ def test_examples_of_the_tail_are_recorded(finished):
 def test_hallucinated_images_are_counted(finished):
   for row in read_run(finished[0]).rows:
     real = 6 * 64
-    share = row["hallucinated"] / (real + row["hallucinated"])
-    assert row["hallucinated_share"] == pytest.approx(share)
-    assert row["validation_seconds"] > 0
+    share = row.hallucinated / (real + row.hallucinated)
+    assert row.hallucinated_share == pytest.approx(share)
+    assert row.validation_seconds > 0
 
 
 def test_run_ends_with_its_report(finished):

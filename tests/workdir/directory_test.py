@@ -1,11 +1,10 @@
 import errno
-import json
 import pathlib
 
 import pytest
 
 from blt_jax.config import check_config
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, files
 from configs import digits_lt
 
 
@@ -35,7 +34,7 @@ def test_other_configuration_is_refused_with_the_fields(tmp_path):
 def test_bad_value_in_a_config_is_named_with_its_file(tmp_path):
   content = digits_lt.get_config().to_dict()
   content["perturb"]["p"] = 2
-  directory.write_json(tmp_path / "config.json", content)
+  files.write_json(tmp_path / "config.json", content)
   message = r"config\.json: config\.perturb\.p is 2; expected a number"
   with pytest.raises(ValueError, match=message):
     directory.read_config(tmp_path)
@@ -87,17 +86,3 @@ def test_damaged_config_is_named(tmp_path):
   (tmp_path / "config.json").write_text("{")
   with pytest.raises(ValueError, match=r"config\.json is not JSON"):
     directory.read_config(tmp_path)
-
-
-def test_nan_becomes_null_and_no_temporary_stays(tmp_path):
-  directory.write_json(tmp_path / "x.json", {"a": [float("nan"), 1.5]})
-  assert json.loads((tmp_path / "x.json").read_text()) == {"a": [None, 1.5]}
-  assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
-
-
-def test_rows_of_an_older_version_leave_new_columns_empty(tmp_path):
-  rows = [{"epoch": 1, "old": 2}, {"epoch": 2, "new": 3}]
-  directory.write_metrics(tmp_path, rows)
-  assert (tmp_path / "metrics.csv").read_text() == (
-    "epoch,new,old\n1,,2\n2,3,\n"
-  )

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from blt_jax.experiments.figures import parts
 from blt_jax.report import style
-from blt_jax.report.record import Confusion, RunRecord
+from blt_jax.report.record import RunRecord
+from blt_jax.workdir.records import Confusion
 
 _SHOWN = 2  # Tail classes of confused_classes, as in the paper.
 _SIDE_BY_SIDE = 400  # Most classes for which two pictures fit side by side.

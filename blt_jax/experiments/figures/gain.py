@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from blt_jax.experiments.figures import parts
+from blt_jax.method import metrics
 from blt_jax.report import style
 from blt_jax.report.record import RunRecord
 
@@ -94,7 +95,8 @@ def _gains(better: list[RunRecord], base: list[RunRecord]) -> np.ndarray:
 
 
 def _accuracies(record: RunRecord) -> np.ndarray:
-  return parts.test_entries(record).class_accuracies()
+  entries = parts.test_entries(record)
+  return metrics.class_accuracies(entries.correct(), entries.totals())
 
 
 def _group_bars(

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from blt_jax.report import style
-from blt_jax.report.record import Confusion, RunRecord
+from blt_jax.report.record import RunRecord
+from blt_jax.workdir.records import Confusion
 
 Results = Mapping[str, list[RunRecord]]
 Paper = Mapping[str, Mapping[str, float]]

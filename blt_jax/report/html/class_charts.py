@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from blt_jax.method import metrics
 from blt_jax.report import facts
 from blt_jax.report.html import svg
 from blt_jax.report.html.markup import Markup
@@ -55,8 +56,8 @@ def class_accuracies(run: RunRecord, width: int, *, name: str) -> Markup:
   order = facts.by_size(run.class_counts)
   entries = run.entries(name)
   assert entries is not None
-  values = entries.class_accuracies()[order]
   totals = entries.totals()[order]
+  values = metrics.class_accuracies(entries.correct()[order], totals)
   split = "test" if name.startswith("test") else "validation"
   bars = len(values) <= MOST_BARS
   axis = svg.percent_axis(f"{split} top-1, %", values if bars else (100.0,))

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from blt_jax.report import facts
 from blt_jax.report.html import svg
 from blt_jax.report.html.markup import Markup
 from blt_jax.report.record import RunRecord
+from blt_jax.workdir.progress import EpochRow
 
 # Marks of the groups, as in style.GROUP_STYLE.
 _SHAPES = {
@@ -39,7 +40,7 @@ class Epochs:
   starts: list[int]
 
 
-def epochs_of(rows: Sequence[Mapping[str, float]], *, width: int) -> Epochs:
+def epochs_of(rows: Sequence[EpochRow], *, width: int) -> Epochs:
   """The axis of a run's epochs, for a chart of so many pixels.
 
   Args:
@@ -51,7 +52,7 @@ def epochs_of(rows: Sequence[Mapping[str, float]], *, width: int) -> Epochs:
   ticks: list[tuple[float, str]] = []
   for start, end in itertools.pairwise([*starts, len(rows)]):
     for i in range(start, end):
-      epoch = int(rows[i]["epoch"])
+      epoch = rows[i].epoch
       if i == start or (epoch % step == 0 and end - i >= 0.7 * step):
         ticks.append((i + 0.5, str(epoch)))
   axis = svg.Axis(0.0, float(len(rows)), ticks, "epoch")
@@ -68,14 +69,14 @@ def _tick_step(epochs: int, *, wanted: int) -> int:
   raise AssertionError
 
 
-def mark_stages(plot: svg.Plot, rows: Sequence[Mapping[str, float]]) -> None:
+def mark_stages(plot: svg.Plot, rows: Sequence[EpochRow]) -> None:
   """Lines where a stage begins, with their names at the top."""
   starts = facts.stage_starts(rows)
   for start in starts:
     if start:
       plot.vertical(start, class_="boundary")
     plot.text(
-      f"stage {int(rows[start]['stage'])}",
+      f"stage {rows[start].stage}",
       plot.at_x(start) + 5,
       plot.top - 8,
       anchor="start",
@@ -177,7 +178,7 @@ def hallucinated_images(run: RunRecord, width: int) -> Markup:
   plot = svg.Plot(epochs.axis, axis, width=width, height=240)
   mark_stages(plot, run.rows)
   for place, value, row in zip(epochs.places, values, run.rows, strict=True):
-    title = f"epoch {int(row['epoch'])}: {value:.0f} images"
+    title = f"epoch {row.epoch}: {value:.0f} images"
     plot.bar(place, 0, value, class_="few", title=title)
   return plot.render(
     "Images hallucinated in each epoch",

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from blt_jax.report.html.markup import Markup, tag
-from blt_jax.report.record import Examples, RunRecord
+from blt_jax.report.record import RunRecord
+from blt_jax.workdir.records import Examples
 
 # Factors a perturbation is multiplied by to be seen.
 _FACTORS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from blt_jax.method import metrics
 from blt_jax.report import facts
-from blt_jax.report.record import Confusion, RunRecord
+from blt_jax.report.record import RunRecord
 from blt_jax.system.console import duration
+from blt_jax.workdir.records import Confusion
 
 
 def sentences(run: RunRecord) -> list[str]:
@@ -55,7 +57,7 @@ def _known(value: float | None) -> bool:
 
 def _confusion(run: RunRecord, entries: Confusion) -> Iterator[str]:
   few = run.groups["few"]
-  accuracies = entries.class_accuracies()
+  accuracies = metrics.class_accuracies(entries.correct(), entries.totals())
   weakest = facts.worst_classes(accuracies, few)
   if not weakest:
     return
@@ -84,9 +86,9 @@ def _hallucination(run: RunRecord) -> Iterator[str]:
   row = run.rows[i]
   yield (
     f"{total:,.0f} hallucinated images were trained on, "
-    f"{100 * row['hallucinated_share']:.1f} % of all images in the last such "
-    f"epoch. There an image took {row['mean_updates']:.1f} updates, and "
-    f"{100 * row['reached_share']:.0f} % reached the confidence they aimed at."
+    f"{100 * row.hallucinated_share:.1f} % of all images in the last such "
+    f"epoch. There an image took {row.mean_updates:.1f} updates, and "
+    f"{100 * row.reached_share:.0f} % reached the confidence they aimed at."
   )
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from blt_jax.report import facts
 from blt_jax.report.html import svg
 from blt_jax.report.html.markup import Markup, join, tag
-from blt_jax.report.record import Confusion, RunRecord
+from blt_jax.report.record import RunRecord
 from blt_jax.system.console import duration
 from blt_jax.workdir import directory
+from blt_jax.workdir.records import Confusion
 
 # The tail first: it is what the method is for.
 ORDER = ("few", "medium", "many", "overall")
@@ -240,12 +241,12 @@ def epochs_table(run: RunRecord) -> Markup:
     made = counts[i] > 0
     rows.append(
       row(
-        f"{values['stage']:.0f} · {values['epoch']:.0f}",
-        percent(values["loss"], digits=3),
-        *(percent(values[f"val_{group}"]) for group in ORDER),
+        f"{values.stage} · {values.epoch}",
+        percent(values.loss, digits=3),
+        *(percent(values.validation[group]) for group in ORDER),
         percent(counts[i], digits=0),
-        percent(values["mean_updates"]) if made else "–",
-        percent(100 * values["reached_share"], digits=0) if made else "–",
+        percent(values.mean_updates) if made else "–",
+        percent(100 * values.reached_share, digits=0) if made else "–",
         *(percent(spent[name][i], digits=2) for name in spent),
       )
     )

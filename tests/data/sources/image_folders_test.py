@@ -16,8 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from blt_jax.data import longtail, sources
-from blt_jax.system import console
-from blt_jax.training import train
+from blt_jax.training import lines, train
 from configs import image_folder
 
 TAIL = {"large": 24, "medium": 20, "seven": 7, "four": 4, "two": 2, "one": 1}
@@ -333,7 +332,7 @@ def _table(sizes):
   counts = np.array(sizes)
   names = [f"class {c}" for c in range(len(counts))]
   parts = {"training": counts, "validation": counts // 4, "test": counts // 5}
-  return console.class_table(names, parts, longtail.shot_groups(counts)).split(
+  return lines.class_table(names, parts, longtail.shot_groups(counts)).split(
     "\n"
   )
 
@@ -360,7 +359,7 @@ def test_long_table_shows_both_ends(number, lines):
 def test_table_prints_odd_names():
   ones = np.ones(2, int)
   name = b"caf\xe9\n".decode("utf-8", "surrogateescape")
-  table = console.class_table(
+  table = lines.class_table(
     [name, 50 * "x"], {"training": ones}, longtail.shot_groups(ones)
   )
   assert table.encode().decode().split("\n")[1].startswith("caf?? ")
@@ -369,7 +368,7 @@ def test_table_prints_odd_names():
 
 def test_table_of_wide_letters_is_straight():
   ones = np.ones(3, int)
-  _, narrow, wide, accent = console.class_table(
+  _, narrow, wide, accent = lines.class_table(
     ["letters", "\u732b\u3068\u72ac", "cafe\u0301"],
     {"training": ones},
     longtail.shot_groups(ones),

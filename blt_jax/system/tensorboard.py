@@ -1,0 +1,71 @@
+"""TensorBoard events of a run."""
+
+import contextlib
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Self
+
+from absl import logging
+
+from blt_jax.system import console, processes
+
+
+class Events:
+  """An event file; use it in a `with` statement.
+
+  The first process writes for all of them. Without TensorFlow and clu nothing
+  is written, and that is said.
+  """
+
+  def __init__(self, workdir: pathlib.Path):
+    """Begins an event file in the place of those that are there.
+
+    A process that was killed may have written an epoch that is trained again.
+    So that no value is there twice, the old files are removed, and the caller
+    writes the finished epochs again.
+
+    Args:
+      workdir: the folder of the file.
+    """
+    self._writer = None
+    if not processes.is_first():
+      return
+    try:
+      _hide_accelerators()  # Before clu imports TensorFlow, which takes them.
+      from clu import metric_writers
+    except ImportError:
+      console.say(
+        "no TensorBoard events: they need TensorFlow, clu and tensorboard"
+      )
+      return
+    logging.set_verbosity(logging.WARNING)  # clu tells of each value.
+    for path in workdir.glob("events.out.tfevents.*"):
+      path.unlink()
+    self._writer = metric_writers.SummaryWriter(str(workdir))
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *exception) -> None:
+    if self._writer:
+      self._writer.close()
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Writes the finite ones of several values at a step."""
+    if not self._writer:
+      return
+    known = {name: v for name, v in values.items() if math.isfinite(v)}
+    if known:
+      self._writer.write_scalars(step, known)
+      self._writer.flush()
+
+
+def _hide_accelerators() -> None:
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  import tensorflow as tf
+
+  # It raises if the program initialised TensorFlow itself; that choice stands.
+  with contextlib.suppress(RuntimeError):
+    tf.config.set_visible_devices([], "GPU")

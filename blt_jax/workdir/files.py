@@ -1,0 +1,100 @@
+"""Writing files so that a reader sees the old one or the new one, whole."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+# The end of the name of a file that is not finished yet.
+UNFINISHED = ".tmp"
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Puts a file in the place of another one, also when the power fails.
+
+  Args:
+    path: of the file, which need not exist; its folder must.
+
+  Yields:
+    The path to write to. What is there at the end of the block takes the place
+    of `path`; after an exception it is removed.
+  """
+  unfinished = path.with_name(path.name + UNFINISHED)
+  try:
+    yield unfinished
+    with unfinished.open("rb") as file:
+      os.fsync(file.fileno())
+    os.replace(unfinished, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      unfinished.unlink()
+    raise
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+  """Writes bytes, see `replacing`."""
+  with replacing(path) as unfinished:
+    unfinished.write_bytes(content)
+
+
+def write_text(path: pathlib.Path, content: str) -> None:
+  """Writes text as UTF-8 with the ends of lines as they are."""
+  write_bytes(path, content.encode())
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+  """Writes JSON; NaN and infinities become null, which is what JSON knows."""
+  text = json.dumps(finite(content), indent=2, allow_nan=False)
+  write_text(path, text + "\n")
+
+
+def write_npz(
+  path: pathlib.Path, arrays: Mapping[str, Any], *, compress: bool = True
+) -> None:
+  """Writes arrays by their names as NumPy's .npz."""
+  with replacing(path) as unfinished, unfinished.open("wb") as file:
+    (np.savez_compressed if compress else np.savez)(file, **arrays)
+
+
+def finite(content: Any) -> Any:
+  """Content for JSON with None in place of NaN and infinities."""
+  if isinstance(content, Mapping):
+    return {key: finite(value) for key, value in content.items()}
+  if isinstance(content, tuple | list):
+    return [finite(value) for value in content]
+  if isinstance(content, float) and not math.isfinite(content):
+    return None
+  return content
+
+
+def read_object(path: pathlib.Path) -> dict[str, Any] | None:
+  """The object in a JSON file, None without the file.
+
+  Raises:
+    ValueError: when it is not JSON, or not an object.
+  """
+  try:
+    content = json.loads(path.read_bytes())
+  except FileNotFoundError:
+    return None
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path} is not JSON: {error}.") from None
+  if not isinstance(content, dict):
+    kind = type(content).__name__
+    raise ValueError(
+      f"{path} holds a {kind}; expected an object, as a run writes it."
+    )
+  return content
+
+
+def remove_unfinished(folder: pathlib.Path) -> None:
+  """Removes what killed processes had not finished writing."""
+  for pattern in (f"*{UNFINISHED}", f"*/*{UNFINISHED}"):
+    for path in folder.glob(pattern):
+      path.unlink(missing_ok=True)
