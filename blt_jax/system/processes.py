@@ -15,22 +15,15 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from orbax.checkpoint import multihost
 
 # JAX's variable of the coordinator, and two in the same manner.
 COORDINATOR = "JAX_COORDINATOR_ADDRESS"
 COUNT = "JAX_NUM_PROCESSES"
 INDEX = "JAX_PROCESS_ID"
 
-# A process that is silent for so long is given up, seconds.
-_HEARTBEAT = 30
-# So long a process waits for the others to start, seconds.
-_START = 180
-# And so long for the others to say why they end, too, when it ends.
-_FAREWELL = 10
-
-# Of this process; asking JAX would start its devices.
-_index, _count = 0, 1
+# Seconds: without a sign of life, after which a process counts as lost; to wait
+# for the others at the start; and for their last words at the end.
+_HEARTBEAT, _START, _FAREWELL = 30, 180, 10
 
 
 def start() -> None:
@@ -43,7 +36,6 @@ def start() -> None:
   Raises:
     ValueError: when the variables contradict one another.
   """
-  global _index, _count
   arguments = from_environment(os.environ)
   if arguments is None:
     return
@@ -57,7 +49,6 @@ def start() -> None:
     raise ValueError(
       f"the processes of this run did not find one another: {error}"
     ) from error
-  _index, _count = jax.process_index(), jax.process_count()
 
 
 def from_environment(variables: Mapping[str, str]) -> dict[str, Any] | None:
@@ -145,6 +136,8 @@ def _let_others_speak() -> None:
 
   The first one coordinates them: JAX aborts the others when it is gone.
   """
+  from orbax.checkpoint import multihost  # Takes a second to import.
+
   try:
     multihost.sync_global_processes(
       "leave", timeout=_FAREWELL, processes=set(range(count()))
@@ -164,13 +157,14 @@ def _lost_the_others(error: BaseException, text: str) -> bool:
 
 
 def count() -> int:
-  """Number of processes."""
-  return _count
+  """Number of processes, also where the caller initialised jax.distributed."""
+  return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def index() -> int:
   """Number of this process, from 0."""
-  return _index
+  # A process on its own need not start JAX's devices to know it.
+  return jax.process_index() if jax.distributed.is_initialized() else 0
 
 
 def is_first() -> bool:

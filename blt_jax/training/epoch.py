@@ -109,9 +109,7 @@ class Epoch:
 
   def _train_rest(self, state, pool, watch, save, workdir) -> TrainState:
     run, feeder = self._run, self._run.feeder
-    train_fn = watch.first_call(
-      run.train_fn(self.stage, self.number), self.place
-    )
+    train_fn = run.train_fn(self.stage, self.number)
     title = f"stage {self.stage.number} epoch {self.number}/{self.stage.epochs}"
     rest = self._plan.tail(self.steps)
     fill = pool.fill if pool else None

@@ -155,7 +155,7 @@ def test_the_first_process_alone_talks_and_writes(two):
 
 # Adds numbers of all processes, again and again.
 _COMPUTES = """
-from blt_jax import processes
+from blt_jax.system import processes
 processes.start()
 try:
   while True:
@@ -258,7 +258,7 @@ def test_processes_of_different_configurations_do_not_wait(two):
 # What each says when it ends by itself so many seconds after the start.
 _ENDS = """
 import sys, time
-from blt_jax import processes
+from blt_jax.system import processes
 processes.start()
 time.sleep(float(sys.argv[1 + processes.index()]))
 processes.leave(SystemExit(f"error: {processes.index()} refuses"))
@@ -272,6 +272,30 @@ def test_each_says_why_it_ends(delays):
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1
     assert f"error: {number} refuses" in errors.splitlines()
+
+
+# What a program knows that joined the others by itself.
+_JOINED = """
+import sys
+import jax
+from blt_jax.system import processes
+before = (processes.index(), processes.count())
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+print(before, (processes.index(), processes.count()), processes.is_first())
+"""
+
+
+def test_processes_that_the_caller_joined_are_counted():
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  started = [
+    _start(number, 0, "-c", _JOINED, address, str(number), count=1, devices=1)
+    for number in range(2)
+  ]
+  for number, process in enumerate(started):
+    output, errors = process.communicate(timeout=100)
+    assert f"(0, 1) ({number}, 2) {number == 0}" in output, errors
 
 
 @pytest.mark.parametrize(
