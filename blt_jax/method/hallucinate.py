@@ -8,7 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from blt_jax.method.confusion import sample_confusing_classes
-from blt_jax.method.perturb import halving_widths, perturb_images
+from blt_jax.method.perturb import (
+  PerturbResult,
+  halving_widths,
+  perturb_images,
+)
 from blt_jax.method.rng import Stream, fold
 
 # No probability is below 0: `perturb_images` leaves an image with this
@@ -87,8 +91,9 @@ def hallucinate(
       as in the authors' release.
     targets: "confusion" draws the target from the confusion matrix, "random"
       takes any other class with equal probability.
-    ascent: further arguments of `perturb_images`; max_steps=0 leaves the images
-      augmented but not perturbed.
+    ascent: further arguments of `perturb_images`. max_steps=0 leaves the images
+      augmented but not perturbed; nothing is computed to say whether they have
+      reached their confidence.
     narrowest: fewest images to ascend at a time: 1 where an image more costs
       what it computes, more where its time disappears beside a device's delays.
 
@@ -113,7 +118,7 @@ def hallucinate(
     lambda rng: draw_confidence(rng, confidence, choices=confidence_choices)
   )(keys_of(Stream.CONFIDENCE))
   original = preprocess_fn(keys_of(Stream.AUGMENTATION), sources.image)
-  result = perturb_images(
+  result = _ascend(
     logits_fn,
     original,
     target,
@@ -162,6 +167,19 @@ def reuse(
     target=jnp.asarray(sources.label, jnp.int32),
     confidence=jnp.zeros(shape, jnp.float32),
   )
+
+
+def _ascend(
+  logits_fn: LogitsFn, images: jax.Array, *arguments: jax.Array, **options: Any
+) -> PerturbResult:
+  """`perturb_images`; without any step the network sees no image."""
+  if options.get("max_steps") == 0:
+    return PerturbResult(
+      images,
+      num_updates=jnp.zeros(len(images), jnp.int32),
+      reached=jnp.zeros(len(images), bool),
+    )
+  return perturb_images(logits_fn, images, *arguments, **options)
 
 
 def draw_confidence(

@@ -1,4 +1,9 @@
-"""Hard tail examples by gradient ascent on the image (algorithm.md, step 6)."""
+"""Hard tail examples by gradient ascent on the image.
+
+`perturb_image` is the ascent as the paper has it, for one image.
+`perturb_images` is its fast form for many images; the tests prove that the two
+give the same. docs/method.md describes the method around it.
+"""
 
 import functools
 import itertools
@@ -23,48 +28,54 @@ class PerturbResult(NamedTuple):
   reached: jax.Array
 
 
-class _Problem(NamedTuple):
-  """What stays the same while n images ascend.
+def perturb_image(
+  logits_fn: Callable[[jax.Array], jax.Array],
+  image: jax.Array,
+  target: jax.Array,
+  confidence: jax.Array,
+  *,
+  step_size: float = 0.7,
+  max_steps: int = 15,
+  momentum: float = 0.0,
+) -> PerturbResult:
+  """Moves one image towards its target class until that class is likely.
 
-  Attributes:
-    logits_fn: images to logits.
-    targets: int [n].
-    confidences: float [n].
-    queue: int32 [n], the images in the order of their turns.
-    waiting: int32, how many of the queue ascend at all.
-    step_size: factor of the update.
-    max_steps: most updates an image can receive.
-    momentum: factor that carries the last update direction over.
+      x <- x + 0.7 grad_x z_c(x)   until S_c(x) > s, or 15 updates were made
+
+  with the target class c, its logit z_c, its softmax probability S_c and the
+  confidence s (paper, Algorithm 1 and supplement, section 1.3).
+
+  Args:
+    logits_fn: images [1, h, w, c] -> logits [1, classes].
+    image: float [h, w, c].
+    target: int scalar.
+    confidence: float scalar.
+    step_size: as in `perturb_images`, like what follows.
+    max_steps: see there.
+    momentum: see there.
+
+  Returns:
+    A PerturbResult of the one image.
   """
 
-  logits_fn: Callable[[jax.Array], jax.Array]
-  targets: jax.Array
-  confidences: jax.Array
-  queue: jax.Array
-  waiting: jax.Array
-  step_size: float
-  max_steps: int
-  momentum: float
+  def logit(x):
+    return logits_fn(x[None])[0, target]
 
+  def probability(x):
+    return jax.nn.softmax(logits_fn(x[None])[0])[target]
 
-class _Ascent(NamedTuple):
-  """The carry of the ascent's while loop: n images, of which w ascend.
+  def goes_on(carry):
+    x, _, num_updates = carry
+    return (probability(x) <= confidence) & (num_updates < max_steps)
 
-  Attributes:
-    images: [n, h, w, c].
-    num_updates: int32 [n].
-    reached: bool [n].
-    lanes: int32 [w], the image in each lane, n for an empty one.
-    velocity: [w, h, w, c], of the images in the lanes; None without momentum.
-    taken: int32, how many images have left the queue.
-  """
+  def update(carry):
+    x, velocity, num_updates = carry
+    velocity = momentum * velocity + jax.grad(logit)(x)
+    return x + step_size * velocity, velocity, num_updates + 1
 
-  images: jax.Array
-  num_updates: jax.Array
-  reached: jax.Array
-  lanes: jax.Array
-  velocity: jax.Array | None
-  taken: jax.Array
+  start = (image, jnp.zeros_like(image), jnp.int32(0))
+  image, _, num_updates = jax.lax.while_loop(goes_on, update, start)
+  return PerturbResult(image, num_updates, probability(image) > confidence)
 
 
 def perturb_images(
@@ -142,39 +153,30 @@ def perturb_images(
     jnp.asarray, (images, targets, confidences)
   )
   _check(images, targets, confidences, max_steps, widths)
-  num_images = len(images)
-  if not num_images:
+  if not len(images):
     return PerturbResult(images, jnp.zeros(0, jnp.int32), jnp.zeros(0, bool))
   on = confidences >= 0
   problem = _Problem(
     logits_fn,
     targets,
     confidences,
-    # What is switched off stands behind the others and never gets a lane.
+    # Images that are switched off stand behind the others; none gets a lane.
     queue=jnp.argsort(~on, stable=True),
     waiting=on.sum(),
     step_size=step_size,
     max_steps=max_steps,
     momentum=momentum,
   )
-  clipped = [min(width, num_images) for width in widths or (num_images,)]
+  clipped = [min(width, len(images)) for width in widths or (len(images),)]
   distinct = list(dict.fromkeys(clipped))
-  first = images[: distinct[0]]
-  without = isinstance(momentum, int | float) and momentum == 0
-  state = _Ascent(
-    images=images,
-    num_updates=jnp.zeros(num_images, jnp.int32),
-    reached=confidences < 0,
-    lanes=_enter(problem, jnp.arange(len(first))),
-    velocity=None if without else jnp.zeros_like(first),
-    taken=jnp.array(len(first)),
-  )
+  state = _first(problem, images, distinct[0])
+  # Each width is kept until no more images are left than the next one takes.
   for width, enough in itertools.zip_longest(
     distinct, distinct[1:], fillvalue=0
   ):
 
     def more(state: _Ascent, enough: int = enough) -> jax.Array:
-      return (state.lanes < num_images).sum() > enough
+      return (state.lanes < len(images)).sum() > enough
 
     state = jax.lax.while_loop(
       more, functools.partial(_ascend, problem), _narrow(state, width)
@@ -202,29 +204,89 @@ def halving_widths(num_images: int, *, narrowest: int = 1) -> tuple[int, ...]:
   return tuple(widths)
 
 
+class _Problem(NamedTuple):
+  """What stays the same while n images ascend.
+
+  Attributes:
+    logits_fn: images to logits.
+    targets: int [n].
+    confidences: float [n].
+    queue: int32 [n], the images in the order of their turns.
+    waiting: int32, how many of the queue ascend at all.
+    step_size: factor of the update.
+    max_steps: most updates an image can receive.
+    momentum: factor that carries the last update direction over.
+  """
+
+  logits_fn: Callable[[jax.Array], jax.Array]
+  targets: jax.Array
+  confidences: jax.Array
+  queue: jax.Array
+  waiting: jax.Array
+  step_size: float
+  max_steps: int
+  momentum: float
+
+
+class _Ascent(NamedTuple):
+  """The carry of the ascent's while loop: n images, of which w ascend.
+
+  Attributes:
+    images: [n, h, w, c].
+    num_updates: int32 [n].
+    reached: bool [n].
+    lanes: int32 [w], the image in each lane, n for an empty one.
+    velocity: [w, h, w, c], of the images in the lanes; None without momentum.
+    taken: int32, places of the queue that were asked for.
+  """
+
+  images: jax.Array
+  num_updates: jax.Array
+  reached: jax.Array
+  lanes: jax.Array
+  velocity: jax.Array | None
+  taken: jax.Array
+
+
 def _check(images, targets, confidences, max_steps, widths) -> None:
   if not images.ndim or not jnp.issubdtype(images.dtype, jnp.floating):
     raise ValueError(
-      f"images are {images.dtype}{list(images.shape)}; they must be normalised "
+      f"images are {images.dtype}{list(images.shape)}; expected normalised "
       "floats [n, ...]."
     )
   if not jnp.issubdtype(targets.dtype, jnp.integer):
-    raise ValueError(f"targets are {targets.dtype}; they must be integers.")
+    raise ValueError(f"targets are {targets.dtype}; expected integers.")
   num_images = len(images)
   for name, array in (("targets", targets), ("confidences", confidences)):
     if jnp.shape(array) != (num_images,):
       raise ValueError(
-        f"{name} has shape {jnp.shape(array)}; {num_images} images need "
-        f"({num_images},)."
+        f"{name} has shape {jnp.shape(array)}; expected "
+        f"({num_images},), one for each image."
       )
   if max_steps < 0:
-    raise ValueError(f"max_steps is {max_steps}; it must be 0 or more.")
+    raise ValueError(f"max_steps is {max_steps}; expected 0 or more.")
   if min(widths, default=1) < 1 or sorted(set(widths))[::-1] != list(widths):
-    raise ValueError(f"widths are {widths}; they must fall and be 1 or more.")
+    raise ValueError(
+      f"widths are {widths}; expected falling numbers, 1 or more."
+    )
+
+
+def _first(problem: _Problem, images: jax.Array, width: int) -> _Ascent:
+  """Before any update, with the first images of the queue in the lanes."""
+  momentum = problem.momentum
+  without = isinstance(momentum, int | float) and momentum == 0
+  return _Ascent(
+    images=images,
+    num_updates=jnp.zeros(len(images), jnp.int32),
+    reached=problem.confidences < 0,
+    lanes=_enter(problem, jnp.arange(width)),
+    velocity=None if without else jnp.zeros_like(images[:width]),
+    taken=jnp.array(width),
+  )
 
 
 def _ascend(problem: _Problem, state: _Ascent) -> _Ascent:
-  """One look at the images in the lanes, an update of those that need it."""
+  """Checks the images in the lanes and updates those that are not done."""
   lanes, num_images = state.lanes, len(problem.queue)
   current, target, confidence, made = (
     array.at[lanes].get(mode="clip")
@@ -239,7 +301,7 @@ def _ascend(problem: _Problem, state: _Ascent) -> _Ascent:
   probabilities = jax.nn.softmax(logits.astype(jnp.float32))
   likely = probabilities[jnp.arange(len(lanes)), target]
   reached = likely > confidence
-  # Not ~reached: where the network gives NaN its gradient leads nowhere.
+  # This is not ~reached: where the network gives NaN, both are False.
   needy = likely <= confidence
   updating = (lanes < num_images) & needy & (made < problem.max_steps)
 
@@ -272,13 +334,13 @@ def _ascend(problem: _Problem, state: _Ascent) -> _Ascent:
 
 
 def _enter(problem: _Problem, places: jax.Array) -> jax.Array:
-  """The images at places of the queue, n behind its end."""
+  """The images at places of the queue; n for places behind its end."""
   ahead = problem.queue.at[places].get(mode="clip")
   return jnp.where(places < problem.waiting, ahead, len(problem.queue))
 
 
 def _narrow(state: _Ascent, width: int) -> _Ascent:
-  """Keeps so many lanes, the occupied ones first."""
+  """Keeps `width` lanes, the occupied ones first."""
   kept = jnp.argsort(state.lanes, stable=True)[:width]
   velocity = None if state.velocity is None else state.velocity[kept]
   return state._replace(lanes=state.lanes[kept], velocity=velocity)

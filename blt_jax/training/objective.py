@@ -10,7 +10,7 @@ import numpy as np
 from blt_jax.config import Config, with_values
 from blt_jax.data import sampling
 from blt_jax.method import losses
-from blt_jax.method.class_weights import class_balanced_weights, per_class
+from blt_jax.method.losses import class_balanced_weights, per_class
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -73,11 +73,16 @@ def test_unused_slot_keeps_its_image_and_weighs_nothing():
   assert (made.num_updates[used] > 0).any()
 
 
-def test_no_steps_leave_augmented_images_that_count():
+def test_no_steps_leave_augmented_images_that_count_and_need_no_network():
+  def logits_fn(images):
+    raise AssertionError("the network saw an image")
+
+  _, confusion = _state()
   sources = _sources()
-  made = _hallucinate(_state(), sources, ascent={"max_steps": 0})
+  made = _hallucinate((logits_fn, confusion), sources, ascent={"max_steps": 0})
   np.testing.assert_array_equal(made.images, sources.image)
   assert made.weight.all()
+  assert not made.reached.any()
 
 
 def test_random_targets_need_no_confusion_and_are_never_the_label():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from blt_jax.method import losses
-from blt_jax.method.class_weights import class_balanced_weights
+from blt_jax.method.losses import class_balanced_weights
 from blt_jax.training import objective, train
 from blt_jax.training.stages import build_stages, gamma_at
 from blt_jax.training.train import Run, build
