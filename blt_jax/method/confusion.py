@@ -42,7 +42,8 @@ def sample_confusing_classes(
   """Draws, for each label, a class that its validation images were taken for.
 
   Among the images of true class y that were predicted as another class, class
-  c' is drawn with probability proportional to its count (docs/method.md, step 3).
+  c' is drawn with probability proportional to its count (docs/method.md, One
+  batch).
 
   Args:
     rng: PRNG key.
