@@ -10,41 +10,36 @@ python main.py --mode=export --workdir=runs/digits_lt --output=exported
 python main.py --mode=report --workdirs=runs/a,runs/b --output=runs/report
 python main.py --mode=check_data --config=configs/imagenet_lt.py
 python main.py --mode=experiment --experiment=table4 --output=runs/paper
+
+--config.SECTION.FIELD=VALUE sets a field of the configuration;
+python main.py --config=configs/digits_lt.py --help
+lists all fields with their values there.
 """
 
 import os
 import pathlib
 import re
 import sys
-
-from absl import app, flags, logging
-from ml_collections import config_flags
+from typing import TYPE_CHECKING
 
 from blt_jax.system import installed
+
+try:
+  from absl import app, flags, logging
+  from ml_collections import config_flags
+
+  from blt_jax.system import command_line
+except ImportError as error:
+  sys.exit(f"error: {installed.import_message(error)}")
+
+if TYPE_CHECKING:
+  from blt_jax.deploy.model import TrainedModel
 
 # TensorFlow only reads images here: it need not tell how it multiplies.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-MODES = (
-  "train",
-  "evaluate",
-  "predict",
-  "export",
-  "report",
-  "check_data",
-  "experiment",
-)
 DATASETS = ("digits_lt", "cifar10_lt", "imagenet_lt", "places_lt")
-
-# What parsers of values say, and what they mean.
-_PLAIN_WORDS = (
-  (r"invalid literal for int.*", "expected a whole number."),
-  (r"could not convert string to float.*", "expected a number."),
-  (r"\('Non-boolean argument.*", "expected true or false."),
-  (r"Failed to parse .* as a ConfigDict.*", "expected one of its fields."),
-  (r"Error while parsing string: .*", "expected values, such as '(1, 2)'."),
-)
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "configs/NAME.py, with :key=value,... for its variants."
@@ -55,7 +50,6 @@ _WORKDIR = flags.DEFINE_string(
 _WORKDIRS = flags.DEFINE_list(
   "workdirs", [], "report: directories of runs to show side by side."
 )
-_MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _OUTPUT = flags.DEFINE_string(
   "output",
   "",
@@ -103,66 +97,62 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 
 
-def main(arguments: list[str]) -> int:
-  """Dispatches to the mode; returns the exit code."""
-  logging.set_verbosity(logging.WARNING)
-  if len(arguments) > 1:
-    raise ValueError(
-      f"unexpected argument {arguments[1]!r}; expected --flag=value."
-    )
-  if _MODE.value == "evaluate":
-    if not _WORKDIR.value:
-      raise ValueError("--mode=evaluate needs --workdir=DIR of a training run.")
-    from blt_jax.system import compile_cache
-    from blt_jax.training.train import evaluate_run
-
-    compile_cache.enable()
-    evaluate_run(
-      pathlib.Path(_WORKDIR.value),
-      checkpoint=_CHECKPOINT.value,
-      posthoc_taus=_posthoc_taus(),
-    )
-    return 0
-  if _MODE.value == "predict":
-    return _predict()
-  if _MODE.value == "export":
-    return _export()
-  if _MODE.value == "report":
-    from blt_jax.report.command import report
-
-    report(_WORKDIR.value, _WORKDIRS.value, _OUTPUT.value)
-    return 0
-  if _MODE.value == "experiment":
-    return _experiment()
-  if _CONFIG.value is None:
-    raise ValueError("--config=configs/NAME.py is missing.")
-  if _MODE.value == "check_data":
-    from blt_jax.training.check_data import check_data
-
-    return check_data(_CONFIG.value, _OUTPUT.value)
+def _train() -> int:
+  """Trains, tests and reports; goes on with a run that has begun."""
+  _check_needed("config", "configs/NAME.py")
   from blt_jax.system import compile_cache, processes
   from blt_jax.system.interrupt import Interrupted
   from blt_jax.training.train import train
 
   processes.start()
   compile_cache.enable()
+  workdir = pathlib.Path(_WORKDIR.value or _default_workdir())
   try:
-    train(_CONFIG.value, pathlib.Path(_WORKDIR.value or _default_workdir()))
+    train(_CONFIG.value, workdir)
   except Interrupted as interrupted:
     if processes.is_first():
       print(interrupted, file=sys.stderr)
     return 128 + interrupted.signal  # As if the signal had ended us.
+  if processes.is_first():
+    _write_report(workdir)
+  return 0
+
+
+def _write_report(workdir: pathlib.Path) -> None:
+  """Writes the report of a finished run; a failure is only said."""
+  from blt_jax.system import console
+  from blt_jax.workdir.directory import RESULTS
+
+  try:
+    from blt_jax.report import command
+
+    report, results = workdir / command.FILE, workdir / RESULTS
+    if report.exists() and report.stat().st_mtime >= results.stat().st_mtime:
+      return
+    console.say(f"report: {command.write_report([workdir], workdir)}")
+  except Exception as error:
+    console.say(f"left out: the report: {command_line.one_line(error)}")
+
+
+def _evaluate() -> int:
+  """Tests an epoch of a run again."""
+  _check_needed("workdir", "DIR of a training run")
+  from blt_jax.system import compile_cache
+  from blt_jax.training.train import evaluate_run
+
+  compile_cache.enable()
+  evaluate_run(
+    pathlib.Path(_WORKDIR.value or ""),
+    checkpoint=_CHECKPOINT.value,
+    posthoc_taus=_posthoc_taus(),
+  )
   return 0
 
 
 def _predict() -> int:
   """Classifies images; returns 1 if some could not be read."""
-  if not _INPUT.value:
-    raise ValueError(
-      "--mode=predict needs --input=FILE_OR_FOLDER, the images to classify."
-    )
-  if not _OUTPUT.value:
-    raise ValueError("--mode=predict needs --output=FILE.csv for its results.")
+  _check_needed("input", "FILE_OR_FOLDER, the images to classify")
+  _check_needed("output", "FILE.csv for the results")
   from blt_jax.deploy.predict import predict
   from blt_jax.system import compile_cache
 
@@ -172,9 +162,8 @@ def _predict() -> int:
 
 
 def _export() -> int:
-  """Writes a network for other programs; returns the exit code."""
-  if not _OUTPUT.value:
-    raise ValueError("--mode=export needs --output=DIR for what it writes.")
+  """Writes a network for other programs."""
+  _check_needed("output", "DIR for what it writes")
   from blt_jax.deploy.export import export
 
   export(
@@ -186,7 +175,52 @@ def _export() -> int:
   return 0
 
 
-def _trained():
+def _report() -> int:
+  """Writes the report of one or several runs."""
+  from blt_jax.report.command import report
+
+  report(_WORKDIR.value, _WORKDIRS.value, _OUTPUT.value)
+  return 0
+
+
+def _check_data() -> int:
+  """Checks every image of a data set; returns 1 if something is wrong."""
+  _check_needed("config", "configs/NAME.py")
+  from blt_jax.training.check_data import check_data
+
+  return check_data(_CONFIG.value, _OUTPUT.value)
+
+
+def _experiment() -> int:
+  """Trains and evaluates experiments of the paper."""
+  _check_needed("output", "DIR for what it makes")
+  if not all(seed.isdecimal() for seed in _SEEDS.value):
+    raise ValueError(
+      f"--seeds={','.join(_SEEDS.value)}: expected whole numbers from 0."
+    )
+  from blt_jax.experiments.command import experiment
+
+  return experiment(
+    _EXPERIMENT.value,
+    _DATASET.value,
+    seeds=[int(seed) for seed in _SEEDS.value],
+    output=pathlib.Path(_OUTPUT.value),
+    overrides=config_flags.get_override_values(flags.FLAGS["config"]),
+    command=["python", *installed.program(), *sys.argv[1:]],
+    only=_SETTINGS.value,
+    dry_run=_DRY_RUN.value,
+  )
+
+
+def _check_needed(flag: str, value: str) -> None:
+  """Refuses a command without a flag that its mode needs."""
+  if not flags.FLAGS[flag].value:
+    raise ValueError(
+      f"--{flag} is missing; --mode={_MODE.value} needs --{flag}={value}."
+    )
+
+
+def _trained() -> "TrainedModel":
   """The network that --workdir or --model stands for."""
   workdir, model = _WORKDIR.value, _MODEL.value
   if bool(workdir) == bool(model):
@@ -228,28 +262,6 @@ def _posthoc_taus() -> list[float]:
     ) from None
 
 
-def _experiment() -> int:
-  """Experiments of the paper; returns the exit code."""
-  if not _OUTPUT.value:
-    raise ValueError("--mode=experiment needs --output=DIR for what it makes.")
-  if not all(seed.isdecimal() for seed in _SEEDS.value):
-    raise ValueError(
-      f"--seeds={','.join(_SEEDS.value)}: expected whole numbers from 0."
-    )
-  from blt_jax.experiments.command import experiment
-
-  return experiment(
-    _EXPERIMENT.value,
-    _DATASET.value,
-    seeds=[int(seed) for seed in _SEEDS.value],
-    output=pathlib.Path(_OUTPUT.value),
-    overrides=config_flags.get_override_values(flags.FLAGS["config"]),
-    command=["python", *installed.program(), *sys.argv[1:]],
-    only=_SETTINGS.value,
-    dry_run=_DRY_RUN.value,
-  )
-
-
 def _default_workdir() -> str:
   """runs/<config>, with the variant in the name: runs/digits_lt,seed=1."""
   path, _, variant = config_flags.get_config_filename(
@@ -259,108 +271,52 @@ def _default_workdir() -> str:
   return f"runs/{re.sub(r'[^A-Za-z0-9_=,.-]', '_', name)}"
 
 
+MODES = {
+  "train": _train,
+  "evaluate": _evaluate,
+  "predict": _predict,
+  "export": _export,
+  "report": _report,
+  "check_data": _check_data,
+  "experiment": _experiment,
+}
+_MODE = flags.DEFINE_enum("mode", "train", tuple(MODES), "What to do.")
+
+
+def main(arguments: list[str]) -> int:
+  """Dispatches to the mode; returns the exit code."""
+  logging.set_verbosity(logging.WARNING)
+  if len(arguments) > 1:
+    raise ValueError(
+      f"unexpected argument {arguments[1]!r}; expected --flag=value."
+    )
+  return MODES[_MODE.value]()
+
+
 def _parse_flags(arguments: list[str]) -> list[str]:
-  """Parses the flags; what is wrong with them becomes a ValueError."""
-  arguments = [_found_config(a) for a in _with_config(arguments)]
-  for argument in arguments:
-    path = re.fullmatch(r"--?config=([^:]*).*", argument)
-    if path and not os.path.isfile(path[1]):
-      raise ValueError(
-        f"--config={path[1]}: there is no such file; expected configs/NAME.py."
-      )
-  try:
-    return flags.FLAGS(arguments)
-  except Exception as error:  # A configuration is a program.
-    raise ValueError(_flag_error(error, arguments)) from None
+  """Parses the flags; what is wrong with them becomes a ValueError.
 
-
-def _flag_error(error: Exception, arguments: list[str]) -> str:
-  """What is wrong with the flags, or with the file that --config names."""
-  text = _one_line(error)
-  if isinstance(error, flags.UnrecognizedFlagError):
-    return f"{text} {_command()} --help lists them."
-  if isinstance(error, flags.Error):
-    return _in_plain_words(text)
-  unknown = re.search(r"'(\w+)", text)
-  if unknown and isinstance(error, LookupError | AttributeError):
-    for argument in arguments:
-      flag = argument.partition("=")[0]
-      if re.match(r"--?(no)?config\.", flag) and unknown[1] in flag.split("."):
-        hint = re.search(r"Did you mean .*\?", text)
-        return f"{flag}: there is no such field. {hint[0] if hint else ''}"
-  config = _given(arguments, "config")
-  if isinstance(error, AttributeError) and "'get_config'" in text:
-    return f"--config={config} has no get_config; expected what configs/ have."
-  if isinstance(error, ValueError):
-    return f"--config={config}: {text}"
-  return f"--config={config}: {type(error).__name__}: {text}"
-
-
-def _found_config(argument: str) -> str:
-  """--config=configs/NAME.py with the installed file where there is no such."""
-  given = re.fullmatch(r"(--?config=)(configs/\w+\.py)(.*)", argument)
-  if not given:
-    return argument
-  return f"{given[1]}{installed.config_file(given[2])}{given[3]}"
-
-
-def _command() -> str:
-  """How a user calls this program."""
-  return "blt-jax" if installed.is_installed() else "python main.py"
-
-
-def _with_config(arguments: list[str]) -> list[str]:
-  """Adds the --config that the data set of an experiment stands for.
-
-  With it --config.section.field=value is understood.
+  An experiment gets the --config of its data set, so that it understands
+  --config.section.field=value.
   """
-  if _given(arguments, "mode") != "experiment":
-    return arguments
-  if _given(arguments, "config") is not None:
+  if command_line.given(arguments, "mode") != "experiment":
+    return command_line.parse(arguments)
+  if command_line.given(arguments, "config") is not None:
     raise ValueError(
       "--config can't be given with --mode=experiment; expected --dataset=NAME "
       "and, for other fields, --config.section.field=value."
     )
-  dataset = _given(arguments, "dataset") or _DATASET.default
-  if dataset not in DATASETS:
-    return arguments
-  return [arguments[0], f"--config=configs/{dataset}.py", *arguments[1:]]
-
-
-def _given(arguments: list[str], name: str) -> str | None:
-  """The value of --name=value or --name value, None without the flag."""
-  for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-    found = re.fullmatch(rf"--?{name}(?:=(.*))?", argument)
-    if found:
-      return following if found[1] is None else found[1]
-  return None
-
-
-def _one_line(error: Exception) -> str:
-  """The message without the traceback that config_flags puts into it."""
-  text = str(error.args[0]) if error.args else str(error)
-  *_, message = re.split(r"Traceback.*\n\w+Error: ", text, flags=re.DOTALL)
-  return " ".join(message.split())
-
-
-def _in_plain_words(text: str) -> str:
-  """Says what a flag may be where Python's message only says what it is not."""
-  for theirs, ours in _PLAIN_WORDS:
-    text = re.sub(theirs, ours, text)
-  return text
-
-
-def _message(error: Exception) -> str:
-  """The message; of an error of the system without its number."""
-  if isinstance(error, OSError) and error.strerror and error.filename:
-    return f"{os.fsdecode(error.filename)}: {error.strerror}."
-  return str(error)
+  dataset = command_line.given(arguments, "dataset") or _DATASET.default
+  if dataset in DATASETS:
+    config = f"--config=configs/{dataset}.py"
+    arguments = [arguments[0], config, *arguments[1:]]
+  return command_line.parse(arguments)
 
 
 def run() -> None:
   """The command line: what users get wrong ends with one clear line."""
   # What --help shows.
-  usage = str(__doc__).replace("python main.py", _command())
+  usage = str(__doc__).replace("python main.py", installed.command())
   sys.modules["__main__"].__doc__ = usage
   # absl knows the program as sys.argv[0], and the flags as this module's.
   for flag in flags.FLAGS.get_flags_for_module(__name__):
@@ -370,7 +326,7 @@ def run() -> None:
     try:
       app.run(main, flags_parser=_parse_flags)
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
-      sys.exit(f"error: {' '.join(_message(error).split())}")
+      sys.exit(f"error: {command_line.one_line(error)}")
     except KeyboardInterrupt:
       sys.exit("interrupted")
   except BaseException as error:

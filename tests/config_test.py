@@ -1,11 +1,12 @@
 import dataclasses
-import importlib
+import importlib.util
 import itertools
 import math
 import pathlib
 import re
 
 import ml_collections
+import mypy.api
 import pytest
 
 from blt_jax.config import SCHEMA, Config, check_config, config_dict, flatten
@@ -374,3 +375,41 @@ def test_unknown_and_missing_fields_are_refused_by_name():
   del config["perturb"]["steps"], config["perturb"]["p"]
   with pytest.raises(ValueError, match="config.perturb.p is missing"):
     check_config(ml_collections.ConfigDict(config))
+
+
+def test_page_of_the_docs_is_what_the_schema_says():
+  spec = importlib.util.spec_from_file_location(
+    "make_configuration", ROOT / "docs" / "make_configuration.py"
+  )
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  assert module.PAGE.read_text() == module.make_page()
+
+
+def test_mypy_knows_the_fields(tmp_path):
+  program = tmp_path / "program.py"
+  program.write_text(
+    "from blt_jax.config.schema import Config\n"
+    "def right(config: Config) -> float:\n  return config.perturb.p\n"
+    "def wrong(config: Config) -> float:\n  return config.pertrub.p\n"
+    "def other(config: Config) -> str:\n  return config.perturb.p\n"
+  )
+  schema = ROOT / "blt_jax" / "config"
+  out, _, code = mypy.api.run(
+    [
+      "--config-file=",
+      "--explicit-package-bases",
+      "--follow-imports=skip",
+      "--ignore-missing-imports",
+      f"--cache-dir={tmp_path / 'cache'}",
+      *(str(schema / name) for name in ("schema.py", "rules.py")),
+      str(program),
+    ]
+  )
+  assert code == 1
+  assert [line.partition(": ")[2] for line in out.splitlines()[:-1]] == [
+    'error: "Config" has no attribute "pertrub"; maybe "perturb"?  '
+    "[attr-defined]",
+    'error: Incompatible return value type (got "float", expected "str")  '
+    "[return-value]",
+  ]

@@ -1,10 +1,17 @@
 """What users get wrong on the command line: one line, and a non-zero exit."""
 
+import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from blt_jax import cli
+from blt_jax.config import SCHEMA
+from blt_jax.report import command as report_command
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DIGITS = "--config=configs/digits_lt.py"
@@ -58,10 +65,10 @@ def refused(tmp_path, command_lines):
 @pytest.mark.parametrize(
   "arguments, culprit",
   [
-    ((), "--config=configs/NAME.py is missing"),
+    ((), "--config is missing; --mode=train needs --config=configs/NAME.py"),
     (("--config=configs/nope.py",), "nope.py"),
     ((DIGITS, "--config.stage2.epoch=3"), "epoch"),
-    ((DIGITS, "--config.stage2.epochs=abc"), "stage2.epochs=abc"),
+    ((DIGITS, "--config.stage2.epochs=abc"), "stage2.epochs is 'abc'"),
     ((DIGITS, "--config.stage2.backbone_rate=nan"), "backbone_rate is nan"),
     ((f"{DIGITS}:method=magic",), "method is 'magic'; expected one of plain"),
     ((DIGITS, "--mode=fly"), "value should be one of <train|evaluate|"),
@@ -138,3 +145,58 @@ def test_help_lists_the_flags(command_lines):
   for flag in ("--config:", "--mode:", "--workdir:", "--[no]dry_run:"):
     assert flag in finished.stdout
   assert "python main.py --mode=evaluate --workdir=" in finished.stdout
+
+
+def test_help_with_a_configuration_lists_every_field(command_lines):
+  finished = command_lines.run([f"{DIGITS}:p=0.7", "--help"], ROOT)
+  assert finished.code == 0
+  for name in SCHEMA:
+    assert f"  --config.{name}=" in finished.stdout
+  assert "--config.perturb.p=0.7\n    Share of a batch" in finished.stdout
+
+
+def test_package_that_is_missing_is_named_with_its_extra():
+  program = "import sys; sys.modules['absl'] = None; import main"
+  finished = subprocess.run(
+    [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+  )
+  assert finished.returncode == 1
+  assert finished.stderr == (
+    "error: the package absl is not installed; expected what "
+    '`pip install ".[train]"` installs.\n'
+  )
+
+
+@pytest.fixture
+def written(monkeypatch):
+  """The folders that a report is written to."""
+  folders = []
+
+  def write_report(workdirs, folder):
+    folders.append(folder)
+    return folder / "report.html"
+
+  monkeypatch.setattr(report_command, "write_report", write_report)
+  return folders
+
+
+def test_report_is_written_where_it_is_missing_or_older_than_the_results(
+  tmp_path, written
+):
+  results, report = tmp_path / "results.json", tmp_path / "report.html"
+  results.touch()
+  cli._write_report(tmp_path)
+  assert written == [tmp_path]
+  report.touch()
+  cli._write_report(tmp_path)
+  assert len(written) == 1
+  os.utime(report, (1, 1))
+  cli._write_report(tmp_path)
+  assert len(written) == 2
+
+
+def test_report_that_can_not_be_written_is_said_in_one_line(tmp_path, capsys):
+  cli._write_report(tmp_path)
+  out = capsys.readouterr().out
+  assert out.startswith("left out: the report: --workdir=")
+  assert out.count("\n") == 1

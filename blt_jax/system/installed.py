@@ -12,6 +12,29 @@ import sys
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
 
+# What only an extra of the package installs, by the names of the imports.
+_EXTRAS: dict[str, tuple[str, ...]] = {
+  "train": (
+    "PIL",
+    "absl",
+    "array_record",
+    "clu",
+    "etils",
+    "importlib_resources",
+    "matplotlib",
+    "ml_collections",
+    "orbax",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "tensorboard",
+    "tensorflow",
+    "tensorflow_datasets",
+    "tqdm",
+  ),
+  "export": ("jax2onnx", "onnx", "onnxruntime"),
+}
+
 
 def is_installed() -> bool:
   """Whether the package comes from a wheel."""
@@ -21,6 +44,11 @@ def is_installed() -> bool:
 def program() -> list[str]:
   """What follows `python` to run the program."""
   return ["-m", "blt_jax"] if is_installed() else ["main.py"]
+
+
+def command() -> str:
+  """How a user calls the program."""
+  return "blt-jax" if is_installed() else "python main.py"
 
 
 def config_file(path: str) -> str:
@@ -33,3 +61,16 @@ def provide_configs() -> None:
   """Lets `from configs import common` find what is installed."""
   if is_installed() or importlib.util.find_spec("configs") is None:
     sys.modules["configs"] = importlib.import_module("blt_jax.configs")
+
+
+def import_message(error: ImportError) -> str:
+  """What failed to be imported, and the extra to install if that helps."""
+  package = (error.name or "").partition(".")[0]
+  for extra, packages in _EXTRAS.items():
+    if isinstance(error, ModuleNotFoundError) and package in packages:
+      name = "blt_jax" if is_installed() else "."
+      return (
+        f"the package {package} is not installed; expected what "
+        f'`pip install "{name}[{extra}]"` installs.'
+      )
+  return str(error)
