@@ -162,7 +162,7 @@ VALUES = [
     ("--config.dataset.source=web", ("source is 'web'", "one of digits")),
     (
       "--config.dataset.max_per_class=160",
-      ("max_per_class = 160", "173 together"),
+      ("max_per_class is 160", "173 together"),
     ),
     (
       "--config.dataset.max_per_class=20",
