@@ -198,9 +198,9 @@ def _experiment() -> int:
     raise ValueError(
       f"--seeds={','.join(_SEEDS.value)}: expected whole numbers from 0."
     )
-  from blt_jax.experiments.command import experiment
+  from blt_jax.experiments.run_experiments import run_experiments
 
-  return experiment(
+  return run_experiments(
     _EXPERIMENT.value,
     _DATASET.value,
     seeds=[int(seed) for seed in _SEEDS.value],

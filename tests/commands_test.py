@@ -52,7 +52,7 @@ COMMANDS = {
   "--mode=check_data": DIGITS,
   "--mode=report --workdir=": (),
   "--mode=report --workdirs=": (),
-  # The runs of an experiment are trained in experiment_test.py.
+  # The runs of an experiment are trained in run_experiments_test.py.
   "--mode=experiment --experiment=table4": ("--dry_run",),
   "--mode=experiment --experiment=all": (),
 }

@@ -45,7 +45,7 @@ _LONGEST = (
   "processes_test.py",
   "commands_test.py",
   "resume_test.py",
-  "experiment_test.py",
+  "run_experiments_test.py",
   "train_test.py",
   "export_test.py",
   "nonfinite_test.py",

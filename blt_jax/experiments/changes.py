@@ -1,32 +1,35 @@
-"""What a setting changes against another, seed by seed, beside the paper."""
+"""By how much a setting is better or worse than another, seed by seed.
+
+The paper's difference stands beside it, and whether the signs agree.
+"""
 
 import dataclasses
 import math
 from collections.abc import Sequence
 
-from blt_jax.experiments import tables
-from blt_jax.experiments.experiment import Setting
-from blt_jax.experiments.tables import GROUPS, Paper, Results
+from blt_jax.experiments import accuracy_table
+from blt_jax.experiments.accuracy_table import GROUPS, Paper, Results
+from blt_jax.experiments.settings import Setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Effect:
+class Change:
   """A change of accuracy in one shot group.
 
   Attributes:
     group: the shot group.
-    changes: percentage points, a number for each seed that both settings have.
+    by_seed: percentage points, a number for each seed that both settings have.
     paper: the paper's change, NaN if it has none.
   """
 
   group: str
-  changes: tuple[float, ...]
+  by_seed: tuple[float, ...]
   paper: float
 
   @property
   def reading(self) -> str:
-    """What can be said of the direction, in words."""
-    ours = {_sign(change) for change in self.changes}
+    """Whether the seeds agree with one another and with the paper."""
+    ours = {_sign(each) for each in self.by_seed}
     if len(ours) > 1 or ours == {0}:
       return "seeds disagree" if len(ours) > 1 else "no change"
     if math.isnan(self.paper):
@@ -37,10 +40,10 @@ class Effect:
     return "same direction" if same else "opposite direction"
 
 
-def effects(
+def changes_of(
   results: Results, paper: Paper, setting: Setting, *, epoch: str
-) -> list[Effect]:
-  """What a setting changes against its `against`, in every shot group.
+) -> list[Change]:
+  """The accuracies of a setting minus those of its `against`, by shot group.
 
   Args:
     results: finished runs.
@@ -49,25 +52,26 @@ def effects(
     epoch: "last" or "best".
 
   Returns:
-    An Effect a group; none where no seed has both, or the group has no classes.
+    A Change for each group, but for those where no seed has both settings and
+    those without classes.
   """
   assert setting.against is not None
   ours = {r.config.seed: r for r in results.get(setting.label, ())}
   others = {r.config.seed: r for r in results.get(setting.against, ())}
   found = []
   for group in GROUPS:
-    changes = [
-      tables.accuracy(ours[seed], epoch, group)
-      - tables.accuracy(others[seed], epoch, group)
+    differences = [
+      accuracy_table.accuracy(ours[seed], epoch, group)
+      - accuracy_table.accuracy(others[seed], epoch, group)
       for seed in sorted(ours.keys() & others.keys())
     ]
-    known = tuple(change for change in changes if not math.isnan(change))
+    known = tuple(each for each in differences if not math.isnan(each))
     printed = [
       float(paper.get(label, {}).get(group, math.nan))
       for label in (setting.label, setting.against)
     ]
     if known:
-      found.append(Effect(group, known, printed[0] - printed[1]))
+      found.append(Change(group, known, printed[0] - printed[1]))
   return found
 
 
@@ -81,26 +85,26 @@ def sentences(
   """A sentence for each setting that is compared with another."""
   return [
     f"`{setting.label}` against `{setting.against}`: "
-    + "; ".join(_phrase(effect) for effect in found)
+    + "; ".join(_phrase(change) for change in found)
     + "."
     for setting in settings
     if setting.against
-    and (found := effects(results, paper, setting, epoch=epoch))
+    and (found := changes_of(results, paper, setting, epoch=epoch))
   ]
 
 
-def _phrase(effect: Effect) -> str:
+def _phrase(change: Change) -> str:
   """One group's change: "few +7.6 (+7.1, +8.0, +7.7; paper +6.5, ...)"."""
-  mean = tables.value_of(effect.changes).mean
+  mean = accuracy_table.value_of(change.by_seed).mean
   details = []
-  if len(effect.changes) > 1:
-    details.append(", ".join(tables.signed(c) for c in effect.changes))
-  if not math.isnan(effect.paper):
-    details.append(f"paper {tables.signed(effect.paper)}")
-  if effect.reading:
-    details.append(effect.reading)
+  if len(change.by_seed) > 1:
+    details.append(", ".join(accuracy_table.signed(c) for c in change.by_seed))
+  if not math.isnan(change.paper):
+    details.append(f"paper {accuracy_table.signed(change.paper)}")
+  if change.reading:
+    details.append(change.reading)
   inside = f" ({'; '.join(details)})" if details else ""
-  return f"{effect.group} {tables.signed(mean)}{inside}"
+  return f"{change.group} {accuracy_table.signed(mean)}{inside}"
 
 
 def _sign(number: float) -> int:

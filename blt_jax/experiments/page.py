@@ -1,7 +1,10 @@
-"""What an experiment leaves behind: its tables, its figure and a report."""
+"""Writes the page of an experiment: its tables, its figure and report.md."""
 
 import dataclasses
+import functools
 import importlib.metadata
+import importlib.resources
+import json
 import os
 import pathlib
 import platform
@@ -9,11 +12,17 @@ import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from blt_jax.experiments import effects, paper, shelf, tables, timing
+from blt_jax.experiments import (
+  accuracy_table,
+  changes,
+  run_status,
+  time_table,
+)
+from blt_jax.experiments.accuracy_table import Paper, Results
 from blt_jax.experiments.plan import Plan, PlannedExperiment
 from blt_jax.experiments.protocols import comparison, replacements
-from blt_jax.experiments.tables import Paper, Results
 from blt_jax.report.record import RunRecord, read_run
 
 PACKAGES = ("jax", "flax", "optax", "numpy")
@@ -53,7 +62,7 @@ class Origin:
     )
 
 
-def write_outcome(
+def write_page(
   planned: PlannedExperiment, plan: Plan, folder: pathlib.Path, origin: Origin
 ) -> pathlib.Path:
   """Writes table.md, table.csv, the figure and report.md of an experiment.
@@ -91,7 +100,7 @@ def read_results(
   missing = []
   for label, names in planned.runs.items():
     for name in names:
-      if shelf.is_finished(by_name[name]):
+      if run_status.is_finished(by_name[name]):
         record = read_run(by_name[name].workdir)
         results.setdefault(label, []).append(record)
       else:
@@ -102,10 +111,43 @@ def read_results(
 def paper_of(planned: PlannedExperiment) -> Paper:
   """The paper's numbers by label."""
   return {
-    setting.label: paper.numbers(setting.paper)
+    setting.label: paper_numbers(setting.paper)
     for setting in planned.settings
     if setting.paper
   }
+
+
+def paper_numbers(path: tuple[str, ...]) -> dict[str, Any]:
+  """The paper's published numbers at a path in paper_results.json.
+
+  Args:
+    path: keys from the outside in: ("imagenet_lt_resnet10", "blt").
+
+  Returns:
+    {"many", "medium", "few", "overall"} in percent, or for Table 6 {"image",
+    "batch_256", "epoch"} in seconds and "total" as text.
+
+  Raises:
+    ValueError: when there are no numbers at the path.
+  """
+  found: Any = _published()
+  for key in path:
+    found = found.get(key) if isinstance(found, dict) else None
+  if not isinstance(found, dict) or any(
+    isinstance(value, dict) for value in found.values()
+  ):
+    raise ValueError(
+      f"paper_results.json has no numbers at {' / '.join(path)}; expected the "
+      "keys of a row of a table."
+    )
+  return found
+
+
+@functools.cache
+def _published() -> dict[str, Any]:
+  """Everything that paper_results.json holds; not to be changed."""
+  file = importlib.resources.files(__package__) / "paper_results.json"
+  return json.loads(file.read_text())
 
 
 def _head(
@@ -152,26 +194,26 @@ def _tables(
   """(Markdown, CSV, sentences) of an experiment."""
   published = paper_of(planned)
   if planned.experiment.table == "time":
-    times = timing.time_rows(results, published)
-    text = f"Training without validation.\n\n{timing.markdown(times)}"
-    return text, timing.comma_separated(times), timing.sentences(times)
+    times = time_table.time_rows(results, published)
+    text = f"Training without validation.\n\n{time_table.markdown(times)}"
+    return text, time_table.comma_separated(times), time_table.sentences(times)
   rows = {
-    epoch: tables.accuracy_rows(results, published, epoch)
-    for epoch in tables.EPOCHS
+    epoch: accuracy_table.accuracy_rows(results, published, epoch)
+    for epoch in accuracy_table.EPOCHS
   }
   parts = [
     f"{TITLES[epoch]}: top-1 on the test images in percent, mean ± standard "
-    f"deviation over seeds.\n\n{tables.markdown(each)}"
+    f"deviation over seeds.\n\n{accuracy_table.markdown(each)}"
     for epoch, each in rows.items()
   ]
   said = [
     f"{TITLES[epoch]}: {sentence}"
-    for epoch in tables.EPOCHS
-    for sentence in effects.sentences(
+    for epoch in accuracy_table.EPOCHS
+    for sentence in changes.sentences(
       results, published, planned.settings, epoch=epoch
     )
   ]
-  table = tables.comma_separated([*rows["last"], *rows["best"]])
+  table = accuracy_table.comma_separated([*rows["last"], *rows["best"]])
   return "\n".join(parts), table, said
 
 
@@ -213,14 +255,13 @@ def _runs(planned: PlannedExperiment, plan: Plan, folder: pathlib.Path) -> str:
 
 
 def _devices(results: Results) -> set[str]:
-  """What the runs were trained on, from their logs: "2 x cpu"."""
-  found = set()
-  for records in results.values():
-    for record in records:
-      log = record.workdir / shelf.LOG
-      text = log.read_text(errors="replace") if log.exists() else ""
-      found.update(re.findall(r" epochs on (\d+ x .+), seed \d+$", text, re.M))
-  return found
+  """What the runs were trained on: "2 x cpu"."""
+  return {
+    record.results["device"]
+    for records in results.values()
+    for record in records
+    if record.results and "device" in record.results
+  }
 
 
 def _processor() -> str:

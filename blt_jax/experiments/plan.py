@@ -1,4 +1,4 @@
-"""Which runs the experiments need, in which order, and who shares them."""
+"""Which runs the experiments need, and in which order; none is needed twice."""
 
 import dataclasses
 import json
@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blt_jax.config import Config
-from blt_jax.experiments import configure
-from blt_jax.experiments.experiment import Experiment, Setting
+from blt_jax.experiments import variants
+from blt_jax.experiments.catalog import Experiment
 from blt_jax.experiments.protocols import Protocol, settings_on
+from blt_jax.experiments.settings import Setting
 from blt_jax.system import installed
 from blt_jax.workdir import directory
 
@@ -115,17 +116,17 @@ def make_plan(
   planned = []
   for experiment in experiments:
     settings = _chosen(settings_on(experiment, protocol), only)
-    configure.check_overrides(
+    variants.check_overrides(
       protocol, [s.variant for s in settings], overrides=overrides
     )
     names: dict[str, list[str]] = {setting.label: [] for setting in settings}
     pairs = {
-      s.label: configure.needed_pairs(protocol, s.variant, overrides=overrides)
+      s.label: variants.needed_pairs(protocol, s.variant, overrides=overrides)
       for s in settings
     }
     for seed in seeds:
       for label, variant in pairs.items():
-        name = configure.variant_text(variant, seed).removeprefix("method=")
+        name = variants.variant_text(variant, seed).removeprefix("method=")
         if name not in runs:
           runs[name] = _run(protocol, name, variant, seed, overrides, folder)
         names[label].append(name)
@@ -155,8 +156,8 @@ def _run(protocol, name, variant, seed, overrides, folder) -> PlannedRun:
   return PlannedRun(
     name=name,
     workdir=folder / name,
-    config=configure.configure(protocol, variant, **options),
-    flags=tuple(configure.flags_of(protocol, variant, **options)),
+    config=variants.configure(protocol, variant, **options),
+    flags=tuple(variants.flags_of(protocol, variant, **options)),
   )
 
 

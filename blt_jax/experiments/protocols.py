@@ -1,22 +1,20 @@
-"""What stands in for the paper's sizes and backbones on each data set."""
+"""Batch sizes, backbones and schedule of the experiments on each data set."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from blt_jax.experiments.catalog import BACKBONES
-from blt_jax.experiments.experiment import Experiment, Setting
+from blt_jax.experiments.catalog import Experiment
+from blt_jax.experiments.settings import BACKBONES, Setting
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """How a data set stands in for the paper's.
+  """How the paper's experiments are made on a data set.
 
   Attributes:
     dataset: name of the command line.
     config: the configuration's file, relative to main.py.
-    images: training images, to estimate costs where the data are not at hand; 0
-      if they come with a package.
     fields: overrides of configuration fields of every run.
     batches: the paper's batch size -> ours.
     backbones: the paper's backbone -> ours, none to leave it out.
@@ -27,7 +25,6 @@ class Protocol:
 
   dataset: str
   config: str
-  images: int
   fields: Mapping[str, Any]
   batches: Mapping[str, str]
   backbones: Mapping[str, tuple[str, ...]]
@@ -49,7 +46,6 @@ PROTOCOLS: dict[str, Protocol] = {
   "digits_lt": Protocol(
     dataset="digits_lt",
     config="configs/digits_lt.py",
-    images=0,
     fields={
       "stage1.epochs": 12,
       "stage1.drop_epochs": (9, 11),
@@ -68,7 +64,6 @@ PROTOCOLS: dict[str, Protocol] = {
   "cifar10_lt": Protocol(
     dataset="cifar10_lt",
     config="configs/cifar10_lt.py",
-    images=12406,
     fields={},
     batches=_OWN_BATCHES,
     backbones=_SMALL_BACKBONES,
@@ -80,7 +75,6 @@ PROTOCOLS: dict[str, Protocol] = {
   "imagenet_lt": Protocol(
     dataset="imagenet_lt",
     config="configs/imagenet_lt.py",
-    images=115846,
     fields={},
     batches=_OWN_BATCHES,
     backbones=_OWN_BACKBONES,
@@ -88,7 +82,6 @@ PROTOCOLS: dict[str, Protocol] = {
   "places_lt": Protocol(
     dataset="places_lt",
     config="configs/places_lt.py",
-    images=62500,
     fields={},
     batches=_OWN_BATCHES,
     backbones=_OWN_BACKBONES,

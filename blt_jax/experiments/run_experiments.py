@@ -1,4 +1,4 @@
-"""`--mode=experiment`: plans, trains what is missing, writes the outcome."""
+"""`--mode=experiment`: plans runs, trains what is missing, writes the pages."""
 
 import pathlib
 import shlex
@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blt_jax.experiments import cost, execute, outcome, shelf
+from blt_jax.experiments import page, run_status, time_estimate, train_runs
 from blt_jax.experiments.catalog import choose
 from blt_jax.experiments.plan import Plan, make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
@@ -16,7 +16,7 @@ from blt_jax.system import console
 INTERRUPTED = 130
 
 
-def experiment(
+def run_experiments(
   names: Sequence[str],
   dataset: str,
   *,
@@ -27,7 +27,7 @@ def experiment(
   only: Sequence[str] = (),
   dry_run: bool = False,
 ) -> int:
-  """Trains what experiments need and writes their tables and figures.
+  """Trains the runs that experiments need; writes their tables and figures.
 
   Args:
     names: of the catalogue, or "all".
@@ -38,7 +38,7 @@ def experiment(
     overrides: {"section.field": value} for every run.
     command: the command line, for the report.
     only: words of the labels of the settings to keep; all if empty.
-    dry_run: print the runs and what they cost instead.
+    dry_run: print the commands of the runs, and how long they take, instead.
 
   Returns:
     The exit code: 0, 1 when a run failed, 130 when it was interrupted.
@@ -60,42 +60,44 @@ def experiment(
     return 0
   if output.exists() and not output.is_dir():
     raise ValueError(f"--output={output} is a file; expected a folder.")
-  failures: list[execute.Failure] = []
+  failures: list[train_runs.Failure] = []
   code = 0
-  # Whatever ends us ends the training that we wait for. A shell that starts us
-  # in the background has SIGINT ignored, even if someone sends it by hand.
+  # Either signal ends the training that this process waits for, too. A shell
+  # that starts a program in the background makes it ignore SIGINT.
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, signal.default_int_handler)
   try:
-    failures = execute.train_all(plan.runs)
+    failures = train_runs.train_all(plan.runs)
   except KeyboardInterrupt:
     console.say("interrupted; the same command goes on")
     code = INTERRUPTED
-  origin = outcome.Origin.of_this_process(shlex.join(command))
+  origin = page.Origin.of_this_process(shlex.join(command))
   for planned in plan.experiments:
     folder = output / dataset / planned.experiment.name
-    console.say(str(outcome.write_outcome(planned, plan, folder, origin)))
+    console.say(str(page.write_page(planned, plan, folder, origin)))
   for failure in failures:
     console.say(f"failed: {failure.name}: {failure.reason} ({failure.log})")
   return code or int(bool(failures))
 
 
 def print_plan(plan: Plan) -> None:
-  """Prints the runs in order as a shell script, their costs as comments."""
-  costs = cost.Costs(plan.protocol, plan.folder)
+  """Prints the runs in order, as a shell script with times as comments."""
+  seconds = time_estimate.epoch_seconds(plan.folder)
   seeds = ", ".join(map(str, plan.seeds))
   names = ", ".join(each.experiment.name for each in plan.experiments)
   console.say(f"# {names} on {plan.protocol.dataset}, seeds {seeds}")
-  console.say(f"# {outcome.schedule(plan)}")
-  ahead = []
-  for number, (run, finished, stage1) in enumerate(shelf.in_order(plan.runs)):
+  console.say(f"# {page.schedule(plan)}")
+  times = []
+  runs = run_status.in_order(plan.runs)
+  for number, (run, finished, stage1) in enumerate(runs, 1):
     state = "finished"
     if not finished:
-      ahead.append(costs.of(run, stage1=stage1 is None))
-      state = str(ahead[-1])
-    console.say(f"# {number + 1}/{len(plan.runs)} {run.name}: {state}")
+      times.append(
+        time_estimate.estimate(run, seconds, trains_stage1=stage1 is None)
+      )
+      state = time_estimate.in_words(times[-1:])
+    console.say(f"# {number}/{len(plan.runs)} {run.name}: {state}")
     console.say(shlex.join(["python", *run.command(stage1)]))
-  done = len(plan.runs) - len(ahead)
-  console.say(
-    f"# {len(ahead)} runs to train, {done} finished: {cost.total(ahead)}"
-  )
+  done = len(plan.runs) - len(times)
+  end = f": {time_estimate.in_words(times)}" if times else ""
+  console.say(f"# {len(times)} runs to train, {done} finished{end}")

@@ -1,12 +1,11 @@
-"""What stands in a folder of runs: which are finished, whose stage 1 serves."""
+"""Which planned runs are finished or being trained, and who has a stage 1."""
 
 import contextlib
 import fcntl
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from blt_jax.experiments import plan as plans
-from blt_jax.experiments.plan import PlannedRun
+from blt_jax.experiments.plan import REUSE, PlannedRun, stage1_key
 from blt_jax.workdir import directory
 
 LOCK, LOG = "experiment.lock", "log.txt"
@@ -21,7 +20,7 @@ def is_finished(run: PlannedRun) -> bool:
   if not (run.workdir / directory.CONFIG).exists():
     return False
   theirs = directory.flatten(directory.read_config(run.workdir))
-  theirs.pop(plans.REUSE, None)
+  theirs.pop(REUSE, None)
   ours = run.fields()
   different = [
     f"{field} ({theirs.get(field)!r} there, {ours.get(field)!r} here)"
@@ -30,18 +29,22 @@ def is_finished(run: PlannedRun) -> bool:
   ]
   if different:
     raise ValueError(
-      f"{run.workdir} is of another configuration: {', '.join(different)}. "
-      "Choose another --output."
+      f"{run.workdir} is of another configuration: {', '.join(different)}; "
+      "expected another --output, or the same fields."
     )
   return directory.read_results(run.workdir) is not None
 
 
-def trainers(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Finished runs in a folder that trained stage 1 themselves, by its key."""
+def stage1_sources(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Finished runs in a folder that trained stage 1 themselves, by its key.
+
+  Returns:
+    {key of `plan.stage1_key`: work directory}.
+  """
   found: dict[str, pathlib.Path] = {}
   for path in sorted(folder.glob(f"*/{directory.RESULTS}")):
     config = directory.read_config(path.parent)
-    key = plans.stage1_key(config)
+    key = stage1_key(config)
     if key is not None and not config.stage1.reuse:
       found.setdefault(key, path.parent)
   return found
@@ -50,11 +53,11 @@ def trainers(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 def stage1_of(
   run: PlannedRun, trained: Mapping[str, pathlib.Path]
 ) -> pathlib.Path | None:
-  """Where a run takes its stage 1 from; None if it trains it.
+  """The work directory that a run takes stage 1 from; None if it trains it.
 
   Args:
-    run: the run; one that has begun stays with what it began with.
-    trained: runs that hold the end of a stage 1, by its key.
+    run: the run; one that has begun keeps to what it began with.
+    trained: from `stage1_sources`.
   """
   if (run.workdir / directory.CONFIG).exists():
     reuse = directory.read_config(run.workdir).stage1.reuse
@@ -69,7 +72,7 @@ def in_order(
   """Yields (run, whether it is finished, where its stage 1 comes from)."""
   trained: dict[str, pathlib.Path] = {}
   for folder in {run.workdir.parent for run in runs}:
-    trained.update(trainers(folder))
+    trained.update(stage1_sources(folder))
   for run in runs:
     stage1 = stage1_of(run, trained)
     key = run.stage1_key()
@@ -80,14 +83,14 @@ def in_order(
 
 @contextlib.contextmanager
 def lock(run: PlannedRun) -> Iterator[int | None]:
-  """Holds a run so that no other process trains it meanwhile.
+  """Keeps other processes from training a run.
 
-  The system gives the lock back when its holders end, however they end: this
-  process and the training that inherits the file.
+  The system gives the lock back when the last process that holds it ends,
+  however it ends: this one, or the training that inherits the open file.
 
   Yields:
-    The open file to hand on to the training, None when another process holds
-    the run.
+    The open file, which the training has to inherit; None when another process
+    holds the run.
   """
   run.workdir.mkdir(parents=True, exist_ok=True)
   with (run.workdir / LOCK).open("w") as file:

@@ -4,8 +4,8 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from blt_jax.experiments import tables
-from blt_jax.experiments.tables import Paper, Results, Value
+from blt_jax.experiments import accuracy_table as tables
+from blt_jax.experiments.accuracy_table import Paper, Results, Value
 from blt_jax.report.record import RunRecord
 from blt_jax.system import console
 

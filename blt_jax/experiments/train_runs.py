@@ -1,7 +1,8 @@
 """Trains runs, one after the other, each in a process of its own.
 
-Two processes with the same output share the work: a run that one of them holds
-is left to it, and so is a stage 1 that one of them trains just now.
+Several processes with the same --output share the work: none trains a run that
+another one trains, and none trains a stage 1 that another one is training, but
+waits for it.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from blt_jax.experiments import shelf
+from blt_jax.experiments import run_status
 from blt_jax.experiments.plan import PlannedRun
 from blt_jax.system import console
 from blt_jax.workdir import directory
@@ -57,7 +58,7 @@ def train_all(
     KeyboardInterrupt: after the training that it interrupts was ended.
   """
   failures: list[Failure] = []
-  pending = [run for run in runs if not shelf.is_finished(run)]
+  pending = [run for run in runs if not run_status.is_finished(run)]
   if pending:
     done = len(runs) - len(pending)
     console.say(f"{len(pending)} runs to train, {done} are finished")
@@ -66,13 +67,13 @@ def train_all(
       run = _next(pending)
       if run is None:
         time.sleep(poll)
-        pending = [run for run in pending if not shelf.is_finished(run)]
+        pending = [run for run in pending if not run_status.is_finished(run)]
         continue
-      with shelf.lock(run) as held:
+      with run_status.lock(run) as held:
         if held is None:  # Another process came first.
           continue
         pending.remove(run)
-        if shelf.is_finished(run):
+        if run_status.is_finished(run):
           continue
         title = f"[{len(runs) - len(pending)}/{len(runs)}] {run.name}"
         failure = _train(run, title, held, cache)
@@ -83,7 +84,7 @@ def train_all(
 
 def _next(pending: Sequence[PlannedRun]) -> PlannedRun | None:
   """The first run that nobody holds and whose stage 1 nobody trains now."""
-  held = {run.name for run in pending if shelf.is_locked(run)}
+  held = {run.name for run in pending if run_status.is_locked(run)}
   training = {run.stage1_key() for run in pending if run.name in held} - {None}
   for run in pending:
     if run.name in held:
@@ -98,12 +99,12 @@ def _train(
   run: PlannedRun, title: str, held: int, cache: str
 ) -> Failure | None:
   """Trains a run whose lock is held, and says how it went."""
-  log = run.workdir / shelf.LOG
+  log = run.workdir / run_status.LOG
   command = [sys.executable, *run.command(_stage1_of(run))]
   start = time.monotonic()
   code = _call(command, log, held, cache)
   took = console.duration(time.monotonic() - start)
-  if code == 0 and shelf.is_finished(run):
+  if code == 0 and run_status.is_finished(run):
     console.say(f"{title}: {took}")
     return None
   reason = _last_line(log) or f"exit code {code}"
@@ -145,7 +146,9 @@ def _call(
 
 
 def _stage1_of(run: PlannedRun) -> pathlib.Path | None:
-  return shelf.stage1_of(run, shelf.trainers(run.workdir.parent))
+  return run_status.stage1_of(
+    run, run_status.stage1_sources(run.workdir.parent)
+  )
 
 
 def _has_begun(run: PlannedRun) -> bool:

@@ -1,4 +1,4 @@
-"""Configurations of the experiments' runs, and the commands that make them."""
+"""From a variant (method=blt,p=0.5) to a run's configuration and its flags."""
 
 import functools
 import importlib.util
@@ -11,10 +11,10 @@ from blt_jax.experiments.protocols import Protocol
 from blt_jax.system import installed
 from blt_jax.workdir import directory
 
-# A run's name and command hold its pairs in this order.
+# These pairs come first in a run's name and command, in this order.
 _ORDER = ("method", "backbone", "batch", "lr")
 
-# The experiments set these themselves.
+# Fields that the experiments set themselves.
 _OURS = ("seed", "method", "stage1.reuse")
 
 
@@ -49,8 +49,8 @@ def needed_pairs(
 ) -> dict[str, str]:
   """The pairs of a variant without those that change nothing.
 
-  Equal configurations get equal pairs, and with them the same name. The method
-  always stays.
+  Equal configurations so have equal pairs and the same name. The method always
+  stays.
   """
   known = [key for key in _ORDER if key in variant]
   needed = {key: variant[key] for key in [*known, *sorted(variant)]}
@@ -101,7 +101,7 @@ def check_overrides(
       if field in _OURS or varied.get(field) != plain.get(field):
         raise ValueError(
           f"--config.{field} is given, but the experiment sets it; expected "
-          "fields that are the same for all of its runs."
+          "fields that are the same in all of its runs."
         )
 
 

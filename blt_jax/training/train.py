@@ -261,6 +261,7 @@ def test_best_and_last(
     "method": run.config.method,
     "dataset": run.config.dataset.name,
     "seed": run.config.seed,
+    "device": f"{len(run.devices)} x {run.devices[0].device_kind}",
     "class_counts": [int(count) for count in run.class_counts],
     "class_names": list(run.dataset.class_names),
   }

@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from blt_jax.config import check_config, config_dict
-from blt_jax.experiments import shelf
+from blt_jax.experiments import run_status
 from blt_jax.experiments.catalog import EXPERIMENTS, choose
 from blt_jax.experiments.plan import make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
@@ -87,7 +87,7 @@ def test_commands_make_the_planned_configurations(tmp_path, dataset):
   plan = _plan(
     ["all"], tmp_path, dataset=dataset, seeds=(5,), overrides=overrides
   )
-  for run, _, stage1 in shelf.in_order(plan.runs):
+  for run, _, stage1 in run_status.in_order(plan.runs):
     config, workdir = _parsed(run.command(stage1))
     assert workdir == str(run.workdir)
     assert config.stage1.reuse == (str(stage1) if stage1 else "")
@@ -103,7 +103,7 @@ def test_shared_stage_1_is_trained_first_and_the_trainer_accepts_it(tmp_path):
   plan = _plan(papers, tmp_path, seeds=(0, 1))
   trained = set()
   shared = 0
-  for run, _, stage1 in shelf.in_order(plan.runs):
+  for run, _, stage1 in run_status.in_order(plan.runs):
     config = config_dict(run.config)
     config.stage1.reuse = str(stage1 or "")
     if stage1:
@@ -120,7 +120,7 @@ def test_shared_stage_1_is_trained_first_and_the_trainer_accepts_it(tmp_path):
 
 def test_methods_share_the_stage_1_of_a_loss_and_classifier(tmp_path):
   plan = _plan(["losses"], tmp_path)
-  stage1 = {run.name: path for run, _, path in shelf.in_order(plan.runs)}
+  stage1 = {run.name: path for run, _, path in run_status.in_order(plan.runs)}
   ldam = stage1["blt,loss=ldam,reweight=9,seed=0"]
   assert ldam.name == "plain,loss=ldam,reweight=9,seed=0"
   assert [path for path in stage1.values() if path] == [ldam]
@@ -128,7 +128,7 @@ def test_methods_share_the_stage_1_of_a_loss_and_classifier(tmp_path):
 
 def test_another_seed_head_or_rate_trains_a_stage_1_of_its_own(tmp_path):
   plan = _plan(["table4", "table1"], tmp_path, seeds=(0, 1))
-  stage1 = {run.name: path for run, _, path in shelf.in_order(plan.runs)}
+  stage1 = {run.name: path for run, _, path in run_status.in_order(plan.runs)}
   assert stage1["blt,p=0.5,seed=1"] is None
   assert stage1["blt_softmax,p=0.5,seed=0"] is None
   assert stage1["blt,lr=small,seed=0"] is None
@@ -148,7 +148,7 @@ def test_stage_1_is_taken_from_a_finished_run_of_another_experiment(tmp_path):
   assert neither.name == "neither,seed=0"
   _finish(neither)
   runs = _plan(["table4"], tmp_path).runs
-  stage1 = {run.name: path for run, _, path in shelf.in_order(runs)}
+  stage1 = {run.name: path for run, _, path in run_status.in_order(runs)}
   assert stage1["blt,p=0.5,seed=0"] == neither.workdir
   assert stage1["blt_softmax,p=0.5,seed=0"] is None
 
@@ -156,7 +156,7 @@ def test_stage_1_is_taken_from_a_finished_run_of_another_experiment(tmp_path):
 def test_run_that_took_stage_1_over_does_not_serve_others(tmp_path):
   _finish(_plan(["fig3"], tmp_path).runs[0], reuse="elsewhere")
   run = _plan(["table4"], tmp_path).runs[0]
-  assert [path for _, _, path in shelf.in_order([run])] == [None]
+  assert [path for _, _, path in run_status.in_order([run])] == [None]
 
 
 def test_run_that_has_begun_stays_with_its_stage_1(tmp_path):
@@ -164,21 +164,21 @@ def test_run_that_has_begun_stays_with_its_stage_1(tmp_path):
   _finish(finished)
   config = config_dict(begun.config)
   directory.claim(begun.workdir, check_config(config))
-  assert [path for _, _, path in shelf.in_order([begun])] == [None]
+  assert [path for _, _, path in run_status.in_order([begun])] == [None]
 
 
 def test_finished_run_counts_whatever_stage_1_it_took(tmp_path):
   run, other = _plan(["fig3"], tmp_path).runs
   _finish(run, reuse="elsewhere")
-  assert shelf.is_finished(run)
-  assert not shelf.is_finished(other)
+  assert run_status.is_finished(run)
+  assert not run_status.is_finished(other)
 
 
 def test_run_of_another_configuration_in_its_place_is_refused(tmp_path):
   _finish(_plan(["fig3"], tmp_path).runs[0])
   other = _plan(["fig3"], tmp_path, overrides={"dataset.rotation": 5.0}).runs[0]
   with pytest.raises(ValueError, match=r"rotation \(10.0 there, 5.0 here\)"):
-    shelf.is_finished(other)
+    run_status.is_finished(other)
 
 
 def test_overrides_win_over_the_data_sets_schedule(tmp_path):

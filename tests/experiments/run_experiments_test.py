@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import re
 import shlex
 import signal
 import subprocess
@@ -56,19 +55,14 @@ def trained(call, planned):
   return output, call(*SMALL, f"--output={output}")[0]
 
 
-def test_dry_run_makes_nothing_and_prints_commands_with_costs(planned):
+def test_dry_run_makes_nothing_and_prints_the_commands(planned):
   output, lines = planned
   assert not output.exists()
   assert lines[0] == "# fig3 on digits_lt, seeds 0"
   assert lines[1] == "# 1 epochs + 2 epochs"
-  # 6 steps of 64 an epoch; blt hallucinates in the second of stage 2.
-  assert lines[2].startswith(
-    "# 1/2 neither,seed=0: 1,152 images, up to 0 hallucinated, time unknown"
-  )
-  assert re.match(
-    r"# 2/2 blt,seed=0: 768 images, up to \d\d hallucinated", lines[4]
-  )
-  assert lines[6].startswith("# 2 runs to train, 0 finished: 1,920 images, up")
+  assert lines[2].startswith("# 1/2 neither,seed=0: time unknown until a run")
+  assert lines[4].startswith("# 2/2 blt,seed=0: time unknown until a run")
+  assert lines[6].startswith("# 2 runs to train, 0 finished: time unknown")
   neither, blt = (shlex.split(lines[place]) for place in (3, 5))
   runs = f"{output}/runs/digits_lt"
   assert neither[:3] == [
@@ -145,8 +139,8 @@ def test_dry_run_knows_what_is_finished_and_how_long_it_takes(call, trained):
   states = [line for line in lines if line.startswith("# ")][2:]
   assert states[0] == "# 1/4 neither,seed=0: finished"
   assert states[1] == "# 2/4 blt,seed=0: finished"
-  assert re.search(r"# 3/4 neither,seed=1: 1,152 images.*about 0:0", states[2])
-  assert re.search(r"# 2 runs to train, 2 finished: 1,920 images", states[-1])
+  assert states[2].startswith("# 3/4 neither,seed=1: about 0:0")
+  assert states[-1].startswith("# 2 runs to train, 2 finished: about 0:0")
 
 
 def test_run_that_fails_is_named_and_the_exit_code_is_1(call, tmp_path):

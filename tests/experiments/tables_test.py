@@ -1,4 +1,4 @@
-"""Tables, effects and times from fixed results, computed by hand."""
+"""Tables, changes and times from fixed results, computed by hand."""
 
 import csv
 import io
@@ -8,8 +8,8 @@ import pathlib
 import ml_collections
 import pytest
 
-from blt_jax.experiments import effects, tables, timing
-from blt_jax.experiments.experiment import Setting
+from blt_jax.experiments import accuracy_table, changes, time_table
+from blt_jax.experiments.settings import Setting
 from blt_jax.report.record import RunRecord
 
 
@@ -23,7 +23,7 @@ def _record(seed, last, best=None, *, rows=(), start_epoch=2, batch_size=10):
     }
   )
   results = {
-    which: {"test": dict(zip(tables.GROUPS, numbers, strict=True))}
+    which: {"test": dict(zip(accuracy_table.GROUPS, numbers, strict=True))}
     for which, numbers in (("last", last), ("best", best or last))
   }
   return RunRecord(pathlib.Path("nowhere"), config, results, list(rows))
@@ -49,7 +49,7 @@ AGAINST = Setting("blt", {"method": "blt"}, against="neither")
 
 
 def _row(results, label, paper=PAPER, epoch="last"):
-  rows = tables.accuracy_rows(results, paper, epoch)
+  rows = accuracy_table.accuracy_rows(results, paper, epoch)
   return next(row for row in rows if row.label == label)
 
 
@@ -72,33 +72,39 @@ def test_one_seed_has_no_deviation():
   value = _row(results, "blt").values["many"]
   assert (value.seeds, value.mean) == (1, 39.0)
   assert math.isnan(value.deviation)
-  assert "| blt | 1 | 39.0 | 31.0 | 16.0 | 31.0 |" in tables.markdown(
-    tables.accuracy_rows(results, PAPER, "last")
+  assert "| blt | 1 | 39.0 | 31.0 | 16.0 | 31.0 |" in accuracy_table.markdown(
+    accuracy_table.accuracy_rows(results, PAPER, "last")
   )
 
 
 def test_group_without_classes_is_a_dash_and_nothing_in_csv():
   results = {"blt": [_record(0, (50.0, 40.0, None, 45.0))]}
-  rows = tables.accuracy_rows(results, PAPER, "last")
+  rows = accuracy_table.accuracy_rows(results, PAPER, "last")
   assert math.isnan(rows[0].values["few"].mean)
-  assert "| 50.0 | 40.0 | - | 45.0 |" in tables.markdown(rows)
-  line = list(csv.DictReader(io.StringIO(tables.comma_separated(rows))))[2]
+  assert "| 50.0 | 40.0 | - | 45.0 |" in accuracy_table.markdown(rows)
+  line = list(
+    csv.DictReader(io.StringIO(accuracy_table.comma_separated(rows)))
+  )[2]
   assert (line["group"], line["seeds"], line["mean"]) == ("few", "0", "")
   assert (line["paper"], line["difference"]) == ("25.5", "")
 
 
 def test_difference_that_rounds_to_nothing_has_no_minus():
-  assert tables.signed(-0.04) == tables.signed(0.04) == "+0.0"
-  assert tables.signed(-0.06) == "-0.1"
+  assert accuracy_table.signed(-0.04) == accuracy_table.signed(0.04) == "+0.0"
+  assert accuracy_table.signed(-0.06) == "-0.1"
 
 
 def test_setting_without_numbers_in_the_paper_has_a_dash():
-  text = tables.markdown(tables.accuracy_rows(RESULTS, {}, "last"))
+  text = accuracy_table.markdown(
+    accuracy_table.accuracy_rows(RESULTS, {}, "last")
+  )
   assert text.splitlines()[-1].endswith("32.0 ± 1.0 | - | - |")
 
 
 def test_markdown_table_as_a_whole():
-  assert tables.markdown(tables.accuracy_rows(RESULTS, PAPER, "last")) == (
+  assert accuracy_table.markdown(
+    accuracy_table.accuracy_rows(RESULTS, PAPER, "last")
+  ) == (
     "| setting | seeds | many | medium | few | overall "
     "| paper: many / medium / few / overall | difference |\n"
     "|---|---|---|---|---|---|---|---|\n"
@@ -111,10 +117,12 @@ def test_markdown_table_as_a_whole():
 
 def test_csv_has_a_line_a_setting_epoch_and_group():
   rows = [
-    *tables.accuracy_rows(RESULTS, PAPER, "last"),
-    *tables.accuracy_rows(RESULTS, PAPER, "best"),
+    *accuracy_table.accuracy_rows(RESULTS, PAPER, "last"),
+    *accuracy_table.accuracy_rows(RESULTS, PAPER, "best"),
   ]
-  lines = list(csv.DictReader(io.StringIO(tables.comma_separated(rows))))
+  lines = list(
+    csv.DictReader(io.StringIO(accuracy_table.comma_separated(rows)))
+  )
   assert len(lines) == 2 * 2 * 4
   assert lines[6] == {
     "setting": "blt",
@@ -128,27 +136,27 @@ def test_csv_has_a_line_a_setting_epoch_and_group():
   }
 
 
-def _effect(group, results=RESULTS, paper=PAPER):
-  found = effects.effects(results, paper, AGAINST, epoch="last")
-  return next(effect for effect in found if effect.group == group)
+def _change(group, results=RESULTS, paper=PAPER):
+  found = changes.changes_of(results, paper, AGAINST, epoch="last")
+  return next(change for change in found if change.group == group)
 
 
-def test_effects_are_paired_by_seed():
-  few = _effect("few")
-  assert few.changes == (6.0, 7.0, 8.0)
+def test_changes_are_paired_by_seed():
+  few = _change("few")
+  assert few.by_seed == (6.0, 7.0, 8.0)
   assert few.paper == 6.5
   assert few.reading == "same direction"
   reordered = {**RESULTS, "neither": RESULTS["neither"][::-1]}
-  assert _effect("few", reordered).changes == (6.0, 7.0, 8.0)
+  assert _change("few", reordered).by_seed == (6.0, 7.0, 8.0)
 
 
 def test_seed_that_only_one_setting_has_is_left_out():
   fewer = {**RESULTS, "neither": RESULTS["neither"][1:]}
-  assert _effect("few", fewer).changes == (7.0, 8.0)
+  assert _change("few", fewer).by_seed == (7.0, 8.0)
 
 
 @pytest.mark.parametrize(
-  "changes, printed, reading",
+  "by_seed, printed, reading",
   [
     ((1.0, 2.0), 0.5, "same direction"),
     ((-1.0, -2.0), 0.5, "opposite direction"),
@@ -159,12 +167,12 @@ def test_seed_that_only_one_setting_has_is_left_out():
     ((1.0, 2.0), math.nan, ""),
   ],
 )
-def test_reading_of_an_effect(changes, printed, reading):
-  assert effects.Effect("few", changes, printed).reading == reading
+def test_reading_of_a_change(by_seed, printed, reading):
+  assert changes.Change("few", by_seed, printed).reading == reading
 
 
 def test_sentence_holds_seeds_paper_and_reading():
-  (sentence,) = effects.sentences(
+  (sentence,) = changes.sentences(
     RESULTS, PAPER, [AGAINST, Setting("neither", {})]
   )
   assert sentence == (
@@ -178,7 +186,7 @@ def test_sentence_holds_seeds_paper_and_reading():
 
 def test_no_sentence_where_nothing_is_finished_to_compare_with():
   results = {"blt": RESULTS["blt"]}
-  assert effects.sentences(results, PAPER, [AGAINST]) == []
+  assert changes.sentences(results, PAPER, [AGAINST]) == []
 
 
 def _timed(*stage2, batch_size=10, start_epoch=2):
@@ -198,7 +206,7 @@ def _timed(*stage2, batch_size=10, start_epoch=2):
 
 
 def test_time_is_the_median_of_the_steady_epochs():
-  times = timing.times_of(_timed(40.0, 2.0, 9.0, 3.0))
+  times = time_table.times_of(_timed(40.0, 2.0, 9.0, 3.0))
   assert times["epoch"] == 3.0
   assert times["batch"] == pytest.approx(0.6)
   assert times["image"] == pytest.approx(0.06)
@@ -206,13 +214,13 @@ def test_time_is_the_median_of_the_steady_epochs():
 
 
 def test_epochs_before_hallucination_begins_are_not_steady():
-  assert timing.times_of(_timed(40.0, 2.0, 9.0, 3.0, start_epoch=4)) == (
+  assert time_table.times_of(_timed(40.0, 2.0, 9.0, 3.0, start_epoch=4)) == (
     pytest.approx({"epoch": 3.0, "batch": 0.6, "image": 0.06, "total": 85.0})
   )
 
 
 def test_run_without_a_steady_epoch_has_no_time():
-  times = timing.times_of(_timed(40.0))
+  times = time_table.times_of(_timed(40.0))
   assert math.isnan(times["epoch"])
   assert times["total"] == 71.0
 
@@ -226,11 +234,11 @@ TIMES = {
 
 def _time_rows():
   results = {"sampling": [_timed(9.0, 1.0)], "blt": [_timed(9.0, 2.5)]}
-  return timing.time_rows(results, TIMES)
+  return time_table.time_rows(results, TIMES)
 
 
 def test_ratios_stand_beside_the_papers():
-  ((title, ours, printed),) = timing.ratios(_time_rows())
+  ((title, ours, printed),) = time_table.ratios(_time_rows())
   assert title == "blt / sampling"
   assert ours["epoch"] == 2.5
   assert printed["epoch"] == 2.5
@@ -239,7 +247,7 @@ def test_ratios_stand_beside_the_papers():
 
 
 def test_time_table_in_its_units():
-  lines = timing.markdown(_time_rows()).splitlines()
+  lines = time_table.markdown(_time_rows()).splitlines()
   assert lines[2] == (
     "| sampling | 1 | 20.000 | 200.0 | 1.00 | 0:00:41 "
     "| 1.000 / 250.0 / 100.00 / 3:10:00 |"
@@ -249,7 +257,7 @@ def test_time_table_in_its_units():
 
 def test_time_csv_has_ratios():
   lines = list(
-    csv.DictReader(io.StringIO(timing.comma_separated(_time_rows())))
+    csv.DictReader(io.StringIO(time_table.comma_separated(_time_rows())))
   )
   epoch = next(
     line
@@ -260,7 +268,7 @@ def test_time_csv_has_ratios():
 
 
 def test_sentence_of_a_time():
-  assert timing.sentences(_time_rows()) == [
+  assert time_table.sentences(_time_rows()) == [
     "`blt / sampling`: an epoch takes 2.50 times as long (the paper's: 2.50), "
     "an image 2.50 times (3.00)."
   ]

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from blt_jax.config import check_config
-from blt_jax.experiments import execute, shelf
+from blt_jax.experiments import run_status, train_runs
 from blt_jax.experiments.plan import PlannedRun
 from blt_jax.workdir import directory
 from configs import digits_lt
@@ -43,11 +43,12 @@ DRIVER = """
 import json, pathlib, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # As the command does.
 sys.path.insert(0, sys.argv[1])
-import execute_test
-from blt_jax.experiments import execute
-runs = [execute_test.make_run(**each) for each in json.load(open("runs.json"))]
+import train_runs_test
+from blt_jax.experiments import train_runs
+runs = json.load(open("runs.json"))
+runs = [train_runs_test.make_run(**each) for each in runs]
 try:
-  print(execute.train_all(runs, poll=0.05))
+  print(train_runs.train_all(runs, poll=0.05))
 except KeyboardInterrupt:
   print("interrupted")
 """
@@ -102,32 +103,32 @@ def _driver(runs):
 
 def test_second_run_takes_stage_1_over_from_the_first():
   runs = [make_run("a"), make_run("b"), make_run("c", seed=1)]
-  assert execute.train_all(runs) == []
+  assert train_runs.train_all(runs) == []
   assert _calls() == [("a", "-"), ("b", "runs/a"), ("c", "-")]
 
 
 def test_finished_runs_are_not_trained_again(capsys):
   runs = [make_run("a"), make_run("b")]
-  execute.train_all(runs[:1])
-  execute.train_all(runs)
-  execute.train_all(runs)
+  train_runs.train_all(runs[:1])
+  train_runs.train_all(runs)
+  train_runs.train_all(runs)
   assert _calls() == [("a", "-"), ("b", "runs/a")]
   assert "1 runs to train, 1 are finished" in capsys.readouterr().out
 
 
 def test_interrupted_run_goes_on_with_the_stage_1_that_it_began_with():
   runs = [make_run("a"), make_run("b")]
-  execute.train_all(runs)
+  train_runs.train_all(runs)
   for run in runs:
     (run.workdir / directory.RESULTS).unlink()
-  execute.train_all(runs)
+  train_runs.train_all(runs)
   assert _calls()[2:] == [("a", "-"), ("b", "runs/a")]
 
 
 def test_failure_is_told_with_its_last_line_and_the_others_go_on(capsys):
   runs = [make_run("a", does="fail"), make_run("b"), make_run("c")]
-  (failure,) = execute.train_all(runs)
-  assert failure == execute.Failure(
+  (failure,) = train_runs.train_all(runs)
+  assert failure == train_runs.Failure(
     "a", pathlib.Path("runs/a/log.txt"), "error: the loss is nan"
   )
   assert _calls() == [("a", "-"), ("b", "-"), ("c", "runs/b")]
@@ -135,27 +136,27 @@ def test_failure_is_told_with_its_last_line_and_the_others_go_on(capsys):
 
 
 def test_output_goes_to_the_log_of_the_run():
-  execute.train_all([make_run("a")])
+  train_runs.train_all([make_run("a")])
   assert pathlib.Path("runs/a/log.txt").read_text() == "begun\n"
 
 
 def test_run_of_another_configuration_is_refused_before_any_training():
-  execute.train_all([make_run("a")])
+  train_runs.train_all([make_run("a")])
   with pytest.raises(ValueError, match=r"runs/a is of another.*seed \(0 there"):
-    execute.train_all([make_run("b"), make_run("a", seed=5)])
+    train_runs.train_all([make_run("b"), make_run("a", seed=5)])
   assert len(_calls()) == 1
 
 
 def test_run_that_another_process_holds_is_left_to_it():
   held, other = make_run("a"), make_run("b", seed=1)
-  with shelf.lock(held) as lock:
+  with run_status.lock(held) as lock:
     assert lock is not None
-    assert shelf.is_locked(held)
+    assert run_status.is_locked(held)
     thread = threading.Thread(
-      target=execute.train_all, args=([held, other],), kwargs={"poll": 0.05}
+      target=train_runs.train_all, args=([held, other],), kwargs={"poll": 0.05}
     )
     thread.start()
-    _wait_for(lambda: shelf.is_finished(other))
+    _wait_for(lambda: run_status.is_finished(other))
     assert _calls() == [("b", "-")]
     directory.claim(held.workdir, held.config)
     (held.workdir / directory.RESULTS).write_text("{}")
@@ -166,14 +167,14 @@ def test_run_that_another_process_holds_is_left_to_it():
 
 def test_run_waits_for_the_stage_1_that_another_process_trains():
   trainer, waiting, other = make_run("a"), make_run("b"), make_run("c", seed=1)
-  with shelf.lock(trainer):
+  with run_status.lock(trainer):
     thread = threading.Thread(
-      target=execute.train_all,
+      target=train_runs.train_all,
       args=([trainer, waiting, other],),
       kwargs={"poll": 0.05},
     )
     thread.start()
-    _wait_for(lambda: shelf.is_finished(other))
+    _wait_for(lambda: run_status.is_finished(other))
     directory.claim(trainer.workdir, trainer.config)
     (trainer.workdir / directory.RESULTS).write_text("{}")
   thread.join(timeout=30)
@@ -202,7 +203,7 @@ def test_interrupt_ends_the_training_too():
   driver.send_signal(signal.SIGINT)
   output, _ = driver.communicate(timeout=30)
   assert output.splitlines()[-1] == "interrupted"
-  assert not shelf.is_locked(make_run("a"))
+  assert not run_status.is_locked(make_run("a"))
 
 
 def test_training_keeps_its_lock_when_who_started_it_is_killed():
@@ -212,6 +213,6 @@ def test_training_keeps_its_lock_when_who_started_it_is_killed():
   driver.kill()
   driver.communicate(timeout=30)
   run = make_run("a")
-  assert shelf.is_locked(run)
-  execute.train_all([run], poll=0.05)
+  assert run_status.is_locked(run)
+  train_runs.train_all([run], poll=0.05)
   assert _calls() == [("a", "-")]

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from blt_jax.experiments import timing
+from blt_jax.experiments import time_table
 from blt_jax.experiments.figures import parts
 from blt_jax.report import style
 from blt_jax.report.record import RunRecord
@@ -61,7 +61,7 @@ def time(results: parts.Results, paper: parts.Paper) -> Figure:
 
 def _times(record: RunRecord) -> dict[str, float]:
   """The times of the table, all of them known."""
-  times = timing.times_of(record)
+  times = time_table.times_of(record)
   known = None if math.isnan(times["epoch"]) else times
   return parts.needed(known, record, "settled epochs of stage 2")
 
