@@ -105,7 +105,7 @@ def _serve() -> None:
   program = importlib.import_module("main").run
   for name in (
     "blt_jax.training.check_data",
-    "blt_jax.experiments.command",
+    "blt_jax.experiments.run_experiments",
     "blt_jax.report.command",
     "blt_jax.training.train",
   ):

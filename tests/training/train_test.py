@@ -84,6 +84,7 @@ def test_results_hold_what_the_design_promises(finished):
   assert results["seed"] == 3
   assert sum(results["class_counts"]) == 389
   assert results["class_names"] == list("0123456789")
+  assert results["device"].endswith(" x cpu")
   for which in ("best", "last"):
     assert results[which]["stage"] == 2
     for split in ("validation", "test"):
