@@ -4,10 +4,10 @@ import itertools
 import pathlib
 from typing import Any
 
-import ml_collections
 import numpy as np
 from PIL import Image
 
+from blt_jax.config import Config
 from blt_jax.data import longtail
 from blt_jax.data.dataset import Dataset, Split
 
@@ -25,9 +25,7 @@ _COUNTS = {
 _IMAGES, _SIZE = 64, (500, 375)
 
 
-def long_tailed(
-  config: ml_collections.ConfigDict, folder: pathlib.Path
-) -> Dataset:
+def long_tailed(config: Config, folder: pathlib.Path) -> Dataset:
   """A data set of noise with a long tail, as the configuration's has it.
 
   Args:

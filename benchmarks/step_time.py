@@ -49,6 +49,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from benchmarks import noise_images
+from blt_jax.config import check_config, with_values
 from blt_jax.method.train_step import TrainState
 from blt_jax.training import build, devices
 from blt_jax.training.run import Run
@@ -78,9 +79,11 @@ def main(_: list[str]) -> None:
   given = flags.FLAGS
   workdir = pathlib.Path(given.workdir) if given.workdir else None
   config = given.config
-  if workdir and not config:
+  if config:
+    config = check_config(config)
+  elif workdir:
     config = directory.read_config(workdir)
-  if not config:
+  else:
     raise app.UsageError("expected --config=FILE or --workdir=RUN.")
   with tempfile.TemporaryDirectory() as folder:
     dataset = (
@@ -119,7 +122,7 @@ def measure(
       f"config.method is {run.config.method!r}; expected one whose last stage "
       "hallucinates."
     )
-  state = starting_state(run, stage, workdir)
+  state = starting_state(run, workdir)
   programs, batches, report = _programs(run, stage, state, most)
   seconds: dict[str, list[float]] = {name: [] for name in programs}
   sums: list[dict[str, float]] = []
@@ -141,9 +144,7 @@ def measure(
   return report | _compare(seconds, sums, stage) | _settings(run, stage)
 
 
-def starting_state(
-  run: Run, stage: Stage, workdir: pathlib.Path | None
-) -> TrainState:
+def starting_state(run: Run, workdir: pathlib.Path | None) -> TrainState:
   """A run's best epoch, or fresh weights and a made-up confusion matrix."""
   classes = run.dataset.num_classes
   state = build.init_state(run.config, run.model, classes)
@@ -157,7 +158,6 @@ def starting_state(
     for shift in range(1, min(_CONFUSED_WITH, classes - 1) + 1):
       confusion[each, (each + shift) % classes] = shift
     state = state.replace(confusion=jnp.asarray(confusion))
-  state = build.with_optimizer(run.config, state, stage)
   return devices.place(state, run.config)
 
 
@@ -166,8 +166,7 @@ def _programs(
 ) -> tuple[dict[str, Callable], dict[str, list], Report]:
   """(compiled programs, their batches, what compiling and reading took)."""
   epoch = run.config.perturb.start_epoch
-  kept = run.config.copy_and_resolve_references()
-  kept.perturb.max_steps = 0
+  kept = with_values(run.config, {"perturb.max_steps": 0})
   slotless = dataclasses.replace(stage, capacity=0)
   slots, reading = _read(run, stage, most)
   plain, _ = _read(run, slotless, most)
@@ -281,7 +280,6 @@ def _settings(run: Run, stage: Stage) -> Report:
     "backbone": config.model.backbone,
     "dtype": config.model.dtype,
     "image_size": config.dataset.image_size,
-    "canvas": build.canvas(config),
     "batch_size": stage.batch_size,
     "slots": stage.capacity,
     "devices": len(run.devices),

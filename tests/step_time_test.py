@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import noise_images, step_time
+from blt_jax.config import check_config, with_values
 from blt_jax.data import longtail
 from blt_jax.training import build
 from blt_jax.training.run import Run
@@ -19,6 +20,7 @@ from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import Checkpoints
 from blt_jax.workdir.progress import Progress
 from configs import digits_lt, imagenet_lt
+from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLAGS = (
@@ -102,38 +104,36 @@ def test_counts_have_the_documented_sizes(name, expected):
 
 
 def test_noise_has_the_size_that_its_network_reads(tmp_path):
-  config = digits_lt.get_config()
+  config = check_config(digits_lt.get_config())
   small = noise_images.long_tailed(config, tmp_path)
   with Image.open(small.train.paths[-1]) as image:
     assert image.size == (16, 16)
   assert len(small.train) == 2478
-  config = imagenet_lt.get_config()
+  config = check_config(imagenet_lt.get_config())
   large = noise_images.long_tailed(config, tmp_path)
   with Image.open(large.train.paths[-1]) as image:
     assert image.size == (500, 375)
   assert large.num_classes == 1000
 
 
+@long_test("initialises a network twice")
 def test_run_gives_its_weights_and_confusion(tmp_path):
-  config = digits_lt.get_config()
-  config.dataset.image_size = config.dataset.resize_size = 8
-  config.stage1.batch_size = config.stage2.batch_size = 32
-  config.num_devices = 1
+  changes = {"dataset.image_size": 8, "dataset.resize_size": 8}
+  config = check_config(digits_lt.get_config("batch=32"))
+  config = with_values(config, {**changes, "num_devices": 1})
   directory.claim(tmp_path, config)
   run = Run(config)
-  stage = run.stages[-1]
   state = build.init_state(config, run.model, 10, draw=5)
-  state = build.with_optimizer(config, state, stage)
   state = state.replace(confusion=state.confusion.at[9, 3].set(17))
   row = {"stage": 2, "epoch": 1, "step": 0, "val_overall": 50.0}
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
     checkpoints.save(state, Progress().after(row))
-  found = step_time.starting_state(run, stage, tmp_path)
+  found = step_time.starting_state(run, tmp_path)
   assert found.confusion[9, 3] == 17
   jax.tree.map(np.testing.assert_array_equal, found.params, state.params)
 
 
 def test_method_that_hallucinates_nothing_is_refused():
-  run = Run(digits_lt.get_config("method=neither"))
+  run = Run(check_config(digits_lt.get_config("method=neither")))
   with pytest.raises(ValueError, match="method is 'neither'; expected one"):
     step_time.measure(run, None, steps=1, most=1)

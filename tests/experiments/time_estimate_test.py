@@ -1,14 +1,16 @@
 """How long runs will take, against numbers worked out by hand."""
 
-import json
 import pathlib
 
 import pytest
 
+from blt_jax.config import check_config, with_values
 from blt_jax.experiments import time_estimate
 from blt_jax.experiments.catalog import choose
 from blt_jax.experiments.plan import make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
+from blt_jax.workdir import directory
+from configs import digits_lt
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BACKBONE = "small_resnet10"
@@ -29,13 +31,9 @@ def _run(tmp_path, name="fig1"):
 def _finished(folder, name, *rows, method="blt", reuse=""):
   """A finished run; its rows are (stage, seconds, validation seconds)."""
   workdir = folder / name
-  workdir.mkdir(parents=True)
-  config = {
-    "method": method,
-    "model": {"backbone": BACKBONE},
-    "stage1": {"reuse": reuse},
-  }
-  (workdir / "config.json").write_text(json.dumps(config))
+  config = check_config(digits_lt.get_config())
+  fields = {"method": method, "stage1.reuse": reuse}
+  directory.claim(workdir, with_values(config, fields))
   lines = ["stage,seconds,validation_seconds"]
   lines += [",".join(map(str, row)) for row in rows]
   (workdir / "metrics.csv").write_text("\n".join(lines) + "\n")
