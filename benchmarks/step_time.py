@@ -180,7 +180,7 @@ def _programs(
   for name, (step, its) in kinds.items():
     programs[name], report[name] = _compile(step, state, its[0])
     batches[name] = its
-  evaluated = _first(run.feeder.evaluation(run.dataset.validation), 1)
+  evaluated = _first(run.feeder.evaluation("validation"), 1)
   eval_fn = build.build_eval_step(run.config)
   programs["evaluate"] = lambda state, batch: (state, eval_fn(state, batch))
   batches["evaluate"], report["evaluate"] = evaluated, {}
