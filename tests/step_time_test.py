@@ -21,6 +21,7 @@ from blt_jax.workdir.checkpoint import Checkpoints
 from blt_jax.workdir.progress import Progress
 from configs import digits_lt, imagenet_lt
 from tests.marks import long_test
+from tests.rows import make_row
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLAGS = (
@@ -125,9 +126,8 @@ def test_run_gives_its_weights_and_confusion(tmp_path):
   run = Run(config)
   state = build.init_state(config, run.model, 10, draw=5)
   state = state.replace(confusion=state.confusion.at[9, 3].set(17))
-  row = {"stage": 2, "epoch": 1, "step": 0, "val_overall": 50.0}
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-    checkpoints.save(state, Progress().after(row))
+    checkpoints.save(state, Progress((make_row(2, 1, 0),)))
   found = step_time.starting_state(run, tmp_path)
   assert found.confusion[9, 3] == 17
   jax.tree.map(np.testing.assert_array_equal, found.params, state.params)

@@ -1,13 +1,12 @@
 """How long runs will take, as far as finished runs tell."""
 
-import csv
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 
 from blt_jax.experiments.plan import PlannedRun
 from blt_jax.system import console
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, records
 
 Seconds = Mapping[tuple[str, str, int], float]
 """(backbone, method, stage) -> seconds of an epoch; "" stands for any method"""
@@ -22,15 +21,12 @@ def epoch_seconds(folder: pathlib.Path) -> Seconds:
   found: dict[tuple[str, str, int], list[float]] = {}
   for path in sorted(folder.glob(f"*/{directory.RESULTS}")):
     config = directory.read_config(path.parent)
-    with (path.parent / directory.METRICS).open(newline="") as file:
-      rows = list(csv.DictReader(file))
-    for row in rows:
-      stage = int(row["stage"])
-      if stage == 1 and config.stage1.reuse:
+    for row in records.read_metrics(path.parent):
+      if row.stage == 1 and config.stage1.reuse:
         continue  # These epochs are another run's.
-      seconds = float(row["seconds"]) + float(row["validation_seconds"])
+      seconds = row.seconds + row.validation_seconds
       for method in (config.method, ""):
-        key = (config.model.backbone, method, stage)
+        key = (config.model.backbone, method, row.stage)
         found.setdefault(key, []).append(seconds)
   return {key: statistics.median(each) for key, each in found.items()}
 

@@ -11,6 +11,7 @@ import pytest
 from blt_jax.experiments import accuracy_table, changes, time_table
 from blt_jax.experiments.settings import Setting
 from blt_jax.report.record import RunRecord
+from tests.rows import make_row
 
 
 def _record(seed, last, best=None, *, rows=(), start_epoch=2, batch_size=10):
@@ -193,12 +194,12 @@ def _timed(*stage2, batch_size=10, start_epoch=2):
   """A run of 2 epochs of stage 1 and some of stage 2, 5 steps each."""
   seconds = [30.0, 1.0, *stage2]
   rows = [
-    {
-      "stage": 1 if number < 2 else 2,
-      "epoch": number + 1 if number < 2 else number - 1,
-      "step": 5 * (number + 1),
-      "seconds": each,
-    }
+    make_row(
+      1 if number < 2 else 2,
+      number + 1 if number < 2 else number - 1,
+      5 * (number + 1),
+      seconds=each,
+    )
     for number, each in enumerate(seconds)
   ]
   options = {"batch_size": batch_size, "start_epoch": start_epoch}

@@ -9,8 +9,9 @@ from blt_jax.experiments import time_estimate
 from blt_jax.experiments.catalog import choose
 from blt_jax.experiments.plan import make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
-from blt_jax.workdir import directory
+from blt_jax.workdir import directory, records
 from configs import digits_lt
+from tests.rows import make_row
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BACKBONE = "small_resnet10"
@@ -34,9 +35,13 @@ def _finished(folder, name, *rows, method="blt", reuse=""):
   config = check_config(digits_lt.get_config())
   fields = {"method": method, "stage1.reuse": reuse}
   directory.claim(workdir, with_values(config, fields))
-  lines = ["stage,seconds,validation_seconds"]
-  lines += [",".join(map(str, row)) for row in rows]
-  (workdir / "metrics.csv").write_text("\n".join(lines) + "\n")
+  records.write_metrics(
+    workdir,
+    [
+      make_row(stage, 1, 6, seconds=seconds, validation_seconds=validation)
+      for stage, seconds, validation in rows
+    ],
+  )
   (workdir / "results.json").write_text("{}")
 
 
