@@ -90,7 +90,8 @@ def _write_figures(workdir: pathlib.Path, folder: pathlib.Path) -> list[str]:
   from blt_jax.report import figures
   from blt_jax.report.record import read_run
 
-  figures.write_figures(read_run(workdir), folder / FIGURES)
+  drawings = figures.Drawings(read_run(workdir))
+  figures.write_figures(drawings, folder / FIGURES)
   return sorted(path.name for path in (folder / FIGURES).glob("*.png"))
 
 

@@ -32,13 +32,14 @@ def write_report(
   for run in runs:
     if run.results is not None:
       validate.check_results(run.workdir / RESULTS, run.results)
-  content = page.render(runs)
+  drawings = [figures.Drawings(run) for run in runs]
+  content = page.render(drawings)
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"--output={folder} is a file; expected a folder.")
   folder.mkdir(parents=True, exist_ok=True)
   # The report comes last: with it everything is there.
   if len(runs) == 1:
-    figures.write_figures(runs[0], folder / figures.FOLDER)
+    figures.write_figures(drawings[0], folder / figures.FOLDER)
   path = folder / FILE
   files.write_text(path, content)
   return path

@@ -2,9 +2,9 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from blt_jax.report import style
+from blt_jax.report.chart import Chart
 from blt_jax.report.html.pictures import amplification
 from blt_jax.report.record import RunRecord
 from blt_jax.workdir.records import Examples
@@ -14,7 +14,7 @@ _SMALL = 64  # Pixels a side up to which each pixel is shown as a square.
 _ROWS = ("original", "perturbation", "result")
 
 
-def perturbed(run: RunRecord) -> Figure | None:
+def perturbed(run: RunRecord) -> Chart | None:
   """Up to 8 perturbed images of a run, in three rows.
 
   Original, perturbation (amplified, around grey) and result, with the classes,
@@ -24,7 +24,7 @@ def perturbed(run: RunRecord) -> Figure | None:
     run: a run.
 
   Returns:
-    A figure with 3 x n axes, or None for a run that kept no examples.
+    A chart with 3 x n axes, or None for a run that kept no examples.
   """
   examples = run.examples
   if examples is None or not len(examples):
@@ -58,7 +58,11 @@ def perturbed(run: RunRecord) -> Figure | None:
     "updates of the gradient ascent. Perturbations: grey is no "
     f"change{amplified}.",
   )
-  return figure
+  return Chart(
+    figure,
+    "Perturbed images",
+    f"{len(chosen)} images, amplified {factor} times.",
+  )
 
 
 def choose(examples: Examples, most: int) -> list[int]:

@@ -1,11 +1,12 @@
-"""How figures look: colours that everybody can tell apart, and two files each.
+"""How figures and pages look: the colours of both, and two files a figure.
 
-Each shot group has a colour of Okabe and Ito's set, darker from many to few, so
-that a grey print tells them apart, and a marker, a line and a hatch of its own.
+Figures are drawn in the light colours. The page shows the same drawings and
+takes the dark ones where the reader prefers them.
 """
 
 import pathlib
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -16,48 +17,71 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Keyword arguments of matplotlib's lines and (hatch) bars.
+# Name -> (on a light page, on a dark page). Blue, orange, green, pink, amber
+# and sky are Okabe and Ito's, which everybody can tell apart, a little darker
+# on white and lighter on black so that they keep their contrast. No two light
+# colours are the same: the page finds the name of a colour in a drawing by it.
+PALETTE = {
+  "paper": ("#fdfcfa", "#141619"),
+  "card": ("#ffffff", "#1b1e22"),
+  "ink": ("#1c1e21", "#e9e7e2"),
+  "soft": ("#5c6066", "#a3a7ad"),
+  "rule": ("#dedbd4", "#363a40"),
+  "tint": ("#f3f1ec", "#23272c"),
+  "mark": ("#fff3cf", "#3d3618"),
+  "blue": ("#0068a8", "#6cb6ef"),
+  "orange": ("#d55e00", "#ff8a3d"),
+  "green": ("#008f68", "#35c79a"),
+  "pink": ("#b5578e", "#e39ac5"),
+  "amber": ("#c98500", "#f0b13c"),
+  "sky": ("#3d9bd1", "#b7ddf6"),
+  "slate": ("#56606b", "#8d98a5"),
+  "pale": ("#8fc7ea", "#35688c"),
+}
+INK, SOFT, RULE = (PALETTE[name][0] for name in ("ink", "soft", "rule"))
+GREY = "#808080"  # Of what is not known, between ink and white.
+
+# Of each shot group: its colour's name, darker from many to few, and keyword
+# arguments of matplotlib's lines and bars, for readers who see no colour.
+GROUP_COLORS = {
+  "overall": "ink",
+  "many": "amber",
+  "medium": "green",
+  "few": "blue",
+}
+_GROUP_LOOK = {
+  "overall": {"marker": "o", "linestyle": "-", "hatch": ""},
+  "many": {"marker": "s", "linestyle": "--", "hatch": ".."},
+  "medium": {"marker": "^", "linestyle": "-.", "hatch": "//"},
+  "few": {"marker": "D", "linestyle": "-", "hatch": "xx"},
+}
 GROUP_STYLE = {
-  "overall": {
-    "color": "#000000",
-    "marker": "o",
-    "linestyle": "-",
-    "hatch": "",
-  },
-  "many": {
-    "color": "#e69f00",
-    "marker": "s",
-    "linestyle": "--",
-    "hatch": "..",
-  },
-  "medium": {
-    "color": "#009e73",
-    "marker": "^",
-    "linestyle": "-.",
-    "hatch": "//",
-  },
-  "few": {
-    "color": "#0072b2",
-    "marker": "D",
-    "linestyle": ":",
-    "hatch": "xx",
-  },
+  group: {"color": PALETTE[GROUP_COLORS[group]][0], **look}
+  for group, look in _GROUP_LOOK.items()
 }
 
-# Further colours of the same set, for lines that are no shot groups.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Of runs and settings, which are told apart by markers and lines, too.
+SERIES_COLORS = ("blue", "orange", "green", "pink", "amber", "sky")
+_MARKERS = "osD^vP"
+_LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 _PARAMETERS: Any = {
   "font.family": "DejaVu Sans",  # Comes with matplotlib: the same everywhere.
   "font.size": 9.0,
+  "text.color": INK,
+  "text.parse_math": False,  # A class may be called "$x$".
   "axes.titlesize": 10.0,
   "axes.titlelocation": "left",
   "axes.titleweight": "bold",
+  "axes.edgecolor": SOFT,
+  "axes.labelcolor": INK,
   "axes.spines.top": False,
   "axes.spines.right": False,
   "axes.axisbelow": True,
   "axes.grid": True,
-  "grid.color": "#dddddd",
+  "xtick.color": SOFT,
+  "ytick.color": SOFT,
+  "grid.color": RULE,
   "grid.linewidth": 0.6,
   "legend.frameon": False,
   "legend.fontsize": 8.0,
@@ -73,6 +97,15 @@ _PARAMETERS: Any = {
 def look() -> AbstractContextManager:
   """A context in which new figures and axes have the look of the reports."""
   return matplotlib.rc_context(_PARAMETERS)
+
+
+def series_style(number: int) -> dict[str, Any]:
+  """Colour, marker and line of the n-th run or setting, from 0."""
+  return {
+    "color": PALETTE[SERIES_COLORS[number % len(SERIES_COLORS)]][0],
+    "marker": _MARKERS[number % len(_MARKERS)],
+    "linestyle": _LINES[number % len(_LINES)],
+  }
 
 
 def new_figure(
@@ -102,8 +135,25 @@ def new_figure(
   return figure, axes
 
 
+def write(figure: Figure, file: Any, kind: str) -> None:
+  """Writes a figure in one format, the same bytes every time.
+
+  Args:
+    figure: from `new_figure`.
+    file: a path or an open binary file.
+    kind: "png" (150 dpi) or "svg".
+  """
+  metadata = {"png": ["Software"], "svg": ["Date", "Creator"]}[kind]
+  with look(), warnings.catch_warnings():
+    # Of names in scripts that the font lacks: a PNG shows boxes, in an SVG the
+    # reader's fonts draw them.
+    warnings.filterwarnings("ignore", "Glyph .* missing from")
+    warnings.filterwarnings("ignore", "Matplotlib currently does not support")
+    figure.savefig(file, format=kind, metadata=dict.fromkeys(metadata))
+
+
 def save(figure: Figure, path: str | pathlib.Path) -> list[pathlib.Path]:
-  """Writes a figure as PNG (150 dpi) and SVG, the same bytes every time.
+  """Writes a figure as PNG (150 dpi) and SVG.
 
   Args:
     figure: from `new_figure`.
@@ -115,37 +165,49 @@ def save(figure: Figure, path: str | pathlib.Path) -> list[pathlib.Path]:
   stem = pathlib.Path(path)
   stem.parent.mkdir(parents=True, exist_ok=True)
   files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
-  with look(), warnings.catch_warnings():
-    # Of names in scripts that the font lacks; they are drawn as boxes.
-    warnings.filterwarnings("ignore", "Glyph .* missing from")
-    figure.savefig(files[0], metadata={"Software": None})
-    figure.savefig(files[1], metadata={"Date": None, "Creator": None})
+  for file in files:
+    write(figure, file, file.suffix[1:])
   return files
 
 
 def short_name(name: str, width: int, *, lines: int = 1) -> str:
-  """A class name for tight places: its first synonym, wrapped and cut.
+  """A class name for tight places: its first synonym, wrapped.
+
+  What is still too long is cut in the middle, because names of species and
+  parts often differ at their ends.
 
   Args:
     name: such as "great white shark, white shark, man-eater".
-    width: most characters of a line.
+    width: most characters of a line; Chinese ones count twice.
     lines: most lines.
   """
   first = (name.split(",")[0].strip() or name).replace("_", " ")
-  wrapped = textwrap.wrap(
-    first, width, max_lines=lines, placeholder="…", break_on_hyphens=True
+  first = "".join(c if c.isprintable() else "\ufffd" for c in first)
+  if any(unicodedata.east_asian_width(c) in "WF" for c in first):
+    width = max(width // 2, 2)
+  length = width * lines
+  while True:
+    wrapped = textwrap.wrap(_cut(first, length), width)
+    if len(wrapped) <= lines:
+      return "\n".join(wrapped) or first
+    length -= 1
+
+
+def _cut(text: str, length: int) -> str:
+  """The text, or its beginning and its end."""
+  if len(text) <= length:
+    return text
+  end = (length - 1) // 2
+  return (
+    f"{text[: length - 1 - end].rstrip()}…{text[len(text) - end :].lstrip()}"
   )
-  # textwrap drops a word that is longer than the line when it cuts.
-  if wrapped == ["…"] or not wrapped:
-    return first[: width - 1] + "…"
-  return "\n".join(wrapped)
 
 
 def caption(figure: Figure, text: str) -> None:
   """Writes a remark under a figure, as wide as the figure is."""
   width = int(figure.get_figwidth() * 15)
   figure.supxlabel(
-    textwrap.fill(text, width), x=0.01, ha="left", fontsize=8, color="#333333"
+    textwrap.fill(text, width), x=0.01, ha="left", fontsize=8, color=SOFT
   )
 
 

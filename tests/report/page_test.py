@@ -1,27 +1,18 @@
 import base64
 import io
-import json
 import math
 import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from blt_jax.report import command
-from blt_jax.report.html import page, pictures, tables
+from blt_jax.report import command, style
+from blt_jax.report.figures import Drawings
+from blt_jax.report.html import page, pictures, run_tables
 from blt_jax.report.html.markup import Markup, join, number, tag
 from tests.report_runs import ROWS, make_run
-
-
-def _numbers(content, run=0):
-  """{place in results.json: (value, text)} of a report."""
-  cells = re.findall(
-    rf'data-run="{run}" data-result="([^"]*)" data-value="([^"]*)">'
-    r"(?:<b>)?([^<]*)<",
-    content,
-  )
-  return {place: (value, text) for place, value, text in cells}
 
 
 def test_text_and_attributes_are_escaped():
@@ -46,37 +37,145 @@ def test_coordinates_are_short():
   ]
 
 
-def test_report_is_one_document_that_asks_for_nothing(tmp_path):
-  content = page.render([make_run(tmp_path)])
+def _render(*runs):
+  return page.render([Drawings(run) for run in runs])
+
+
+class _Reader(HTMLParser):
+  """Elements, identifiers and table cells of a page that is well-formed."""
+
+  _VOID = ("br", "hr", "img", "link", "meta", "wbr")
+
+  def __init__(self, content):
+    super().__init__()
+    self.open, self.tags, self.ids, self.references = [], set(), [], set()
+    self.rows = []
+    self.feed(content)
+    self.close()
+    assert not self.open, f"not closed: {self.open}"
+
+  def handle_starttag(self, tag, attrs):
+    self._seen(tag, attrs)
+    if tag not in self._VOID:
+      self.open.append(tag)
+    if tag == "tr":
+      self.rows.append([])
+    if tag in ("th", "td"):
+      self.rows[-1].append("")
+
+  def handle_startendtag(self, tag, attrs):
+    self._seen(tag, attrs)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    if {"th", "td"} & set(self.open):
+      self.rows[-1][-1] += data
+
+  def _seen(self, tag, attrs):
+    self.tags.add(tag)
+    for name, value in attrs:
+      if name == "id":
+        self.ids.append(value)
+      self.references |= set(re.findall(r"#(chart[\w-]+)", value or ""))
+      assert not name.startswith("on"), f"{tag} has {name}"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def content(run):
+  return _render(run)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+  """Two runs on the same classes, the second one better."""
+  folder = tmp_path_factory.mktemp("pair")
+  better = ((10, 0, 0, 0), (2, 8, 0, 0), (1, 0, 9, 0), (4, 6, 0, 0))
+  return (
+    make_run(folder / "first"),
+    make_run(folder / "second", variant="p=0.5", confusion=better),
+  )
+
+
+def test_report_is_one_document_that_asks_for_nothing(content):
   assert content.startswith("<!doctype html>")
   assert "<title>blt on digits_lt</title>" in content
-  assert "<script" not in content
-  assert not re.search(r'(?:src|href)="(?!data:)', content)
-  assert "url(" not in content
+  assert not re.search(r'(?:src|href)="(?!data:|#)', content)
+  assert not re.search(r"url\((?!#)", content)
   assert "http" not in content.replace("http-equiv", "")
 
 
+def test_page_is_well_formed_without_script_and_identifiers_are_unique(content):
+  reader = _Reader(content)
+  assert not reader.tags & {"script", "iframe", "object", "foreignobject"}
+  assert len(reader.ids) == len(set(reader.ids)) > 0
+  assert set(reader.ids) == reader.references
+
+
+def test_charts_have_a_text_alternative_and_fit_their_place(content):
+  charts = re.findall(r"<svg [^>]*>", content)
+  assert len(charts) == 7
+  for chart in charts:
+    assert 'role="img"' in chart
+    assert re.search(r'aria-label="[^"]{20,}"', chart)
+    assert re.search(r'viewBox="0 0 [\d.]+ [\d.]+"', chart)
+    assert "width=" not in chart
+
+
+def test_charts_take_the_colours_and_the_font_of_the_page(content):
+  charts = re.findall(r"<svg .*?</svg>", content)
+  for chart in charts:
+    assert set(re.findall(r"#[0-9a-f]{6}\b", chart)) <= {"#808080"}
+    assert "font-family" not in chart
+    sizes = [float(s) for s in re.findall(r"font-size: ([\d.]+)px", chart)]
+    # Of 317 units, of which a phone shows about as many pixels.
+    assert min(sizes) >= 9
+  used = set(re.findall(r"var\(--([\w-]+)\)", "".join(charts)))
+  assert {"ink", "card", *style.GROUP_COLORS.values()} <= used
+  for name in used:
+    light, dark = style.PALETTE[name]
+    assert f"--{name}: {light};" in content
+    assert f"--{name}: {dark};" in content
+
+
 def test_class_and_folder_names_are_escaped(tmp_path):
-  names = ("<script>alert(1)</script>", 'a"b', "c&d", "'</title>")
-  content = page.render([make_run(tmp_path / "<img src=x>", names=names)])
-  assert "<script" not in content
+  names = ("<script>alert(1)</script>", 'a"b', "c&d", "'</svg></title>")
+  content = _render(make_run(tmp_path / "<img src=x>", names=names))
+  reader = _Reader(content)
+  assert "script" not in reader.tags
   assert "<img src=x" not in content
   assert "&lt;script&gt;alert(1)&lt;/script&gt;" in content
-  assert 'a"b' not in content
-  assert "'</title>" not in content
+  assert 'a"b' not in content.replace('>a"b<', "")
+  assert "'</svg></title>" not in content
 
 
-def test_numbers_are_those_of_results(tmp_path):
-  run = make_run(tmp_path)
-  found = _numbers(page.render([run]))
-  assert len(found) == 2 * 2 * 2 * 4
-  for place, (value, text) in found.items():
-    exact = run.results
-    for key in place.split("."):
-      exact = exact[key]
-    assert float(value) == exact
-    assert text == f"{exact:.1f}"
-  assert found["best.test.few"] == ("25.0", "25.0")
+def test_numbers_are_those_of_results(run, content):
+  rows = _Reader(content).rows
+  for which in ("best", "last"):
+    for split in ("test", "validation"):
+      known = run.results[which]
+      title = f"{which} ({known['epoch']}), {split}"
+      top1, top5 = (row[1:] for row in rows if row[0] == title)
+      groups = ("few", "medium", "many", "overall")
+      assert top1 == [f"{known[split][g]:.1f}" for g in groups]
+      assert top5 == [f"{known[split]['top5'][g]:.1f}" for g in groups]
+  tiles = re.findall(r'<div class="value">([^<]*)<', content)
+  assert tiles == ["25.0", "80.0", "90.0", "55.0"]
+
+
+def test_summary_tells_of_the_tail_first(content):
+  text = content.replace("\u00a0", " ")
+  assert (
+    "The few-shot classes are 65.0 points below the many-shot classes. "
+    "Training hallucinated 30 images for the tail. 5 epochs took 0:00:50 "
+    "(h:mm:ss)." in text
+  )
 
 
 def test_group_without_classes_is_a_dash(tmp_path):
@@ -87,15 +186,15 @@ def test_group_without_classes_is_a_dash(tmp_path):
     confusion=((3, 1), (0, 4)),
     examples=0,
   )
-  content = page.render([run])
-  assert _numbers(content)["best.test.few"] == ("", "–")
+  content = _render(run)
+  assert '<div class="value">–</div>' in content
   assert "nan" not in content.replace("nance", "")
   assert "0 classes, up to 20 images" in content
   assert "<h2>Perturbed images" not in content
+  assert "The few-shot classes are" not in content
 
 
-def test_sections_of_a_complete_run(tmp_path):
-  content = page.render([make_run(tmp_path)])
+def test_sections_of_a_complete_run(content):
   assert re.findall(r"<h2>([^<]*)</h2>", content) == [
     "Accuracy by group",
     "Classes by size",
@@ -109,10 +208,11 @@ def test_sections_of_a_complete_run(tmp_path):
 
 
 def test_unfinished_run_shows_what_there_is(tmp_path):
-  run = make_run(tmp_path, finished=False)
-  content = page.render([run])
-  assert "The run is not finished, 5 epochs are recorded" in content
-  assert _numbers(content)["best.validation.overall"] == ("60.0", "60.0")
+  content = _render(make_run(tmp_path, finished=False, rows=ROWS[:3]))
+  assert "The run is not finished, 3 epochs are recorded" in content
+  assert ["best (1), validation", "25.0", "80.0", "90.0", "60.0"] in (
+    _Reader(content).rows
+  )
   assert "Classes by size" in content
   assert "Accuracy by group" in content
   assert "What is taken for what" not in content
@@ -120,67 +220,71 @@ def test_unfinished_run_shows_what_there_is(tmp_path):
 
 def test_run_before_its_first_epoch_has_a_report(tmp_path):
   run = make_run(tmp_path, finished=False, recorded=False, rows=())
-  content = page.render([run])
+  content = _render(run)
   assert "no epoch is recorded" in content
   assert "The classes and their sizes are not recorded yet" in content
   assert re.findall(r"<h2>([^<]*)</h2>", content) == ["Configuration"]
 
 
+def test_finished_run_without_confusion_matrices_says_so(tmp_path):
+  content = _render(make_run(tmp_path, recorded=False, rows=ROWS[:1]))
+  assert "There are no confusion matrices" in content
+  assert "What is taken for what" not in content
+
+
 def test_method_that_hallucinates_nothing_says_what_the_examples_are(tmp_path):
-  content = page.render([make_run(tmp_path, rows=ROWS[:2])])
+  content = _render(make_run(tmp_path, rows=ROWS[:2]))
   assert "They were made for this report: training used none." in content
   assert "Hallucination in training" not in content
+  assert "Training hallucinated no image." in content
 
 
-def test_runs_side_by_side_have_their_numbers_and_differences(tmp_path):
-  better = ((10, 0, 0, 0), (2, 8, 0, 0), (1, 0, 9, 0), (4, 6, 0, 0))
-  runs = [
-    make_run(tmp_path / "first"),
-    make_run(tmp_path / "second", variant="p=0.5", confusion=better),
-  ]
-  content = page.render(runs)
-  for i, run in enumerate(runs):
-    value, text = _numbers(content, run=i)["best.test.few"]
-    assert float(value) == run.results["best"]["test"]["few"]
-    assert text == f"{float(value):.1f}"
-  marked = re.findall(r'data-result="best.test.(\w+)"[^>]*><b>', content)
-  # The runs tie on medium; the second one is better in all else.
-  assert sorted(marked) == ["few", "many", "medium", "medium", "overall"]
+def test_runs_side_by_side_have_their_numbers_and_differences(pair):
+  content = _render(*pair)
+  reader = _Reader(content)
+  assert len(reader.ids) == len(set(reader.ids))
+  for run, row in zip(pair, reader.rows[1:3], strict=True):
+    tested = run.results["best"]["test"]
+    order = ("few", "medium", "many", "overall")
+    assert row[1:] == [f"{tested[group]:.1f}" for group in order]
   table = content[content.index("Where the configurations differ") :]
   rows = table[: table.index("</table>")].count("<tr>")
   assert rows == 2
   assert content.count('<tr class="different">') == 1
+  # Four groups, counts, classes; of each run confusion, hallucination and time.
+  assert content.count("<svg ") == 4 + 2 + 2 * (1 + 2 + 1)
 
 
-def test_runs_on_other_classes_are_not_drawn_into_one_chart(tmp_path):
+def test_runs_on_other_classes_are_not_drawn_into_one_chart(pair, tmp_path):
   other = make_run(
     tmp_path / "b",
     counts=(120, 60),
     names=("a", "b"),
     confusion=((3, 1), (0, 4)),
+    rows=(),
     examples=0,
   )
-  content = page.render([make_run(tmp_path / "a"), other])
-  assert (
-    "Accuracy of each class, largest class first, run by run" not in content
-  )
-  # Two charts, each for a screen and for a phone.
-  assert content.count("Training images of each class, largest class") == 4
+  content = _render(pair[0], other)
+  titles = re.findall(r'aria-label="([^.]*)\.', content)
+  assert titles.count("Training images of each class") == 2
+  assert titles.count("Accuracy of each class on test images, %") == 2
 
 
 def test_equal_runs_have_equal_configurations(tmp_path):
-  runs = [make_run(tmp_path / name) for name in ("a", "b")]
-  assert "The configurations are the same." in page.render(runs)
+  runs = [
+    make_run(tmp_path / name, finished=False, recorded=False, rows=())
+    for name in ("a", "b")
+  ]
+  assert "The configurations are the same." in _render(*runs)
 
 
 def test_report_of_no_run_is_refused():
-  with pytest.raises(ValueError, match="runs is empty"):
+  with pytest.raises(ValueError, match="needs at least one run"):
     page.render([])
 
 
-def test_same_record_gives_the_same_bytes(tmp_path):
-  run = make_run(tmp_path)
-  assert page.render([run]) == page.render([run])
+def test_same_record_gives_the_same_bytes(run, content):
+  assert _render(run) == content
 
 
 @pytest.mark.parametrize("variant, kind", [("cat", "png"), ("", "jpeg")])
@@ -226,7 +330,7 @@ def test_wall_is_limited_and_absent_without_examples(tmp_path):
 
 
 def test_percent_of_the_unknown_is_a_dash():
-  assert [tables.percent(v) for v in (None, math.nan, 3.14159)] == [
+  assert [run_tables.percent(v) for v in (None, math.nan, 3.14159)] == [
     "–",
     "–",
     "3.1",
@@ -234,7 +338,7 @@ def test_percent_of_the_unknown_is_a_dash():
 
 
 def test_report_of_a_run_goes_into_its_work_directory(tmp_path, capsys):
-  make_run(tmp_path / "run")
+  make_run(tmp_path / "run", rows=(), finished=False)
   command.report(str(tmp_path / "run"), [], "")
   path = tmp_path / "run" / "report.html"
   assert capsys.readouterr().out.strip() == str(path)
@@ -245,7 +349,7 @@ def test_report_of_a_run_goes_into_its_work_directory(tmp_path, capsys):
 def test_report_of_several_runs_needs_an_output(tmp_path):
   folders = [str(tmp_path / name) for name in ("a", "b")]
   for folder in folders:
-    make_run(tmp_path / folder)
+    make_run(tmp_path / folder, rows=(), finished=False)
   with pytest.raises(ValueError, match="--output is missing"):
     command.report(None, folders, "")
   command.report(None, folders, str(tmp_path / "both"))
@@ -271,16 +375,4 @@ def test_eight_thousand_classes_stay_below_five_megabytes(tmp_path):
     examples=0,
     rows=(),
   )
-  assert len(page.render([run])) < 3_000_000
-
-
-def test_results_of_json_keep_their_digits(tmp_path):
-  run = make_run(tmp_path)
-  content = json.loads((tmp_path / "results.json").read_text())
-  content["best"]["test"]["few"] = 70.00000000000001
-  (tmp_path / "results.json").write_text(json.dumps(content))
-  run.results["best"] = content["best"]
-  assert _numbers(page.render([run]))["best.test.few"] == (
-    "70.00000000000001",
-    "70.0",
-  )
+  assert len(_render(run)) < 3_000_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blt_jax.config import check_config
-from blt_jax.report import record, style
+from blt_jax.report import record
 from blt_jax.workdir import directory, records
 from configs import digits_lt
 from tests.rows import make_row
@@ -151,23 +151,3 @@ def test_damaged_file_is_named(tmp_path, file, read, message):
   (folder / file).write_text("stage,epoch\n1,two\n")
   with pytest.raises(ValueError, match=f"{re.escape(file)}.*{message}"):
     read(folder)
-
-
-def test_figures_are_written_twice_with_the_same_bytes(tmp_path):
-  for name in ("one", "two"):
-    figure, axes = style.new_figure(3, 2, columns=2)
-    axes[0, 1].plot([1, 2], color=style.GROUP_STYLE["few"]["color"])
-    files = style.save(figure, tmp_path / "figures" / name)
-    assert [path.name for path in files] == [f"{name}.png", f"{name}.svg"]
-  for suffix in ("png", "svg"):
-    first, second = sorted((tmp_path / "figures").glob(f"*.{suffix}"))
-    assert first.read_bytes() == second.read_bytes()
-
-
-def test_group_colours_differ_in_lightness():
-  def lightness(color):
-    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    return np.dot([0.2126, 0.7152, 0.0722], np.power(channels, 2.2)) ** 0.45
-
-  values = sorted(lightness(s["color"]) for s in style.GROUP_STYLE.values())
-  assert np.diff(values).min() > 0.08

@@ -222,7 +222,7 @@ def _face(group: str) -> dict[str, Any]:
 
 def _whisker_look(group: str) -> dict[str, Any]:
   """Black, but grey where the bar is black itself."""
-  color = parts.GREY if group == "overall" else "black"
+  color = parts.GREY if group == "overall" else style.INK
   return {**parts.WHISKERS, "ecolor": color}
 
 
@@ -230,7 +230,7 @@ _MARK: dict[str, Any] = {
   "marker": "D",
   "markersize": 4.5,
   "markerfacecolor": "white",
-  "markeredgecolor": "black",
+  "markeredgecolor": style.INK,
   "linestyle": "none",
 }
 

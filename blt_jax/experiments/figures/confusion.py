@@ -21,7 +21,7 @@ _SIDE_BY_SIDE = 400  # Most classes for which two pictures fit side by side.
 _COLUMNS = 1000  # Most columns of a picture, so that each has a pixel.
 _NUMBERED = 10  # Ranks up to which each has a tick.
 _FEW_RANKS = 30  # Ranks up to which each is marked.
-_COLORS = ListedColormap(["#000000", "#ffffff"]).with_extremes(bad=parts.GREY)
+_COLORS = ListedColormap([style.INK, "#ffffff"]).with_extremes(bad=parts.GREY)
 
 # (stage, epoch) of each line of a picture, from top to bottom.
 Epochs = list[tuple[int, int]]
@@ -65,8 +65,8 @@ def confused_classes(results: parts.Results, paper: parts.Paper) -> Figure:
   style.legend(
     figure,
     [
-      Patch(facecolor="white", edgecolor="black", label="confused"),
-      Patch(facecolor="black", edgecolor="black", label="not confused"),
+      Patch(facecolor="white", edgecolor=style.INK, label="confused"),
+      Patch(facecolor=style.INK, edgecolor=style.INK, label="not confused"),
       Line2D([], [], **_BOUNDARY, label="stage 2 begins"),
       *handles,
     ],
@@ -111,7 +111,7 @@ def confusion_rank(results: parts.Results, paper: parts.Paper) -> Figure:
     mean, deviation = parts.spread(shares, axis=0)
     ranks = np.flatnonzero(mean > 0) + 1
     mean, deviation = mean[ranks - 1], deviation[ranks - 1]
-    look = parts.setting_style(number)
+    look = style.series_style(number)
     if len(ranks) > _FEW_RANKS:
       look["marker"] = ""
     (line,) = axes[0, 0].plot(ranks, mean, label=label, **look)
@@ -229,7 +229,7 @@ def _first_of_stage2(history: dict[tuple[int, int], Confusion]) -> Confusion:
 
 
 _BOUNDARY: dict[str, Any] = {
-  "color": "#cc79a7",
+  "color": style.PALETTE["pink"][0],
   "linestyle": (0, (6, 2)),
   "linewidth": 1.6,
 }
@@ -306,7 +306,7 @@ def _count_lines(
     ]
   )
   mean, deviation = parts.spread(values, axis=0)
-  look = parts.setting_style(number)
+  look = style.series_style(number)
   if len(places) > _FEW_RANKS:
     look["marker"] = ""
   axes.plot(places, mean, label=label, **look)

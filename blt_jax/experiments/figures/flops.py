@@ -167,7 +167,7 @@ def _draw(
     axes.plot(
       [point.gigaflops * factor for point in same],
       [point.accuracies[group][0] for point in same],
-      color="#bbbbbb",
+      color=style.RULE,
       linewidth=1.0,
       zorder=1,
     )
@@ -196,7 +196,7 @@ def _look(
   backbones: Sequence[str],
 ) -> dict[str, Any]:
   """The backbone's marker in the method's colour, hollow for the first."""
-  color = parts.setting_style(methods.index(method))["color"]
+  color = style.series_style(methods.index(method))["color"]
   return {
     "marker": _MARKERS[backbones.index(backbone) % len(_MARKERS)],
     "color": color,

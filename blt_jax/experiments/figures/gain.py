@@ -8,10 +8,10 @@ from matplotlib.patches import Patch
 from blt_jax.experiments.figures import parts
 from blt_jax.method import metrics
 from blt_jax.report import style
+from blt_jax.report.measures import SHOT_GROUPS
 from blt_jax.report.record import RunRecord
 
 _NAMED = 30  # Classes up to which each is named and has whiskers.
-_GROUPS = ("many", "medium", "few")
 
 
 @parts.figure_of
@@ -41,14 +41,14 @@ def per_class_gain(results: parts.Results, paper: parts.Paper) -> Figure:
   mean, deviation = parts.spread(gains[:, order], axis=0)
   figure, axes = style.new_figure(8.2, 4.2)
   handles = []
-  for group in _GROUPS:
+  for group in SHOT_GROUPS:
     places = np.flatnonzero(record.groups[group][order])
     places = places[~np.isnan(mean[places])]
     if not len(places):
       continue
     whiskers = deviation[places] if len(gains) > 1 else None
     handles.append(_group_bars(axes[0, 0], group, places, mean, whiskers))
-  axes[0, 0].axhline(0.0, color="black", linewidth=0.8)
+  axes[0, 0].axhline(0.0, color=style.INK, linewidth=0.8)
   axes[0, 0].set_ylabel(f"{better} − {base}\n(percentage points)")
   _name_classes(axes[0, 0], record, order)
   style.legend(figure, handles)
@@ -129,7 +129,7 @@ def _group_bars(
     middle,
     places.min() - 0.5,
     places.max() + 0.5,
-    colors="black",
+    colors=style.INK,
     linewidth=1.6,
   )
   return Patch(

@@ -23,7 +23,7 @@ def images(results: parts.Results, paper: parts.Paper) -> Figure:
   """
   del paper
   record = _first_with_perturbation(results)
-  return parts.needed(perturbed(record), record, "perturbed.npz")
+  return parts.needed(perturbed(record), record, "perturbed.npz").figure
 
 
 def _first_with_perturbation(results: parts.Results) -> RunRecord:

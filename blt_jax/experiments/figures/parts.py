@@ -12,6 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from blt_jax.method import metrics
 from blt_jax.report import style
 from blt_jax.report.record import RunRecord
 from blt_jax.workdir.records import Confusion
@@ -20,15 +21,13 @@ Results = Mapping[str, list[RunRecord]]
 Paper = Mapping[str, Mapping[str, float]]
 Draw = Callable[[Results, Paper], Figure]
 
-GROUPS = ("many", "medium", "few", "overall")
+# In the order of the paper's tables.
+GROUPS = (*metrics.GROUPS[1:], metrics.GROUPS[0])
 EPOCH = "last"  # Whose test the figures show: the "last" epoch or the "best".
 TESTED = f"Test images, {EPOCH} epoch"
-GREY = "#808080"  # Of what is not known, and of remarks.
+GREY = style.GREY
 
-WHISKERS = {"capsize": 2, "elinewidth": 1.0, "ecolor": "black"}
-
-_MARKERS = "osD^vP"
-_LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+WHISKERS = {"capsize": 2, "elinewidth": 1.0, "ecolor": style.INK}
 
 
 def figure_of(draw: Draw) -> Draw:
@@ -45,15 +44,6 @@ def figure_of(draw: Draw) -> Draw:
       return draw(results, paper)
 
   return checked
-
-
-def setting_style(number: int) -> dict[str, Any]:
-  """Colour, marker and line of the n-th setting, from 0."""
-  return {
-    "color": style.COLORS[number % len(style.COLORS)],
-    "marker": _MARKERS[number % len(_MARKERS)],
-    "linestyle": _LINES[number % len(_LINES)],
-  }
 
 
 def needed(value: Any, record: RunRecord, what: str) -> Any:

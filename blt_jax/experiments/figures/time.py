@@ -83,7 +83,7 @@ def _bars(
       mean,
       0.65,
       yerr=deviation if several else None,
-      facecolor=style.COLORS[place % len(style.COLORS)],
+      facecolor=style.series_style(place)["color"],
       hatch=_HATCHES[place % len(_HATCHES)],
       edgecolor="white",
       error_kw=parts.WHISKERS,

@@ -1,25 +1,30 @@
 """report.html: one page about a run, or about several side by side."""
 
+import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+
+import numpy as np
 
 import blt_jax
-from blt_jax.report import facts
-from blt_jax.report.html import sections, summary, tables
-from blt_jax.report.html.layout import Runs, folded
+from blt_jax.report import measures, style
+from blt_jax.report.figures import Drawings
+from blt_jax.report.html import run_tables, sections
+from blt_jax.report.html.css import CSS
 from blt_jax.report.html.markup import Markup, tag
-from blt_jax.report.html.sheet import CSS
+from blt_jax.report.html.side_by_side import Runs
 from blt_jax.report.record import RunRecord
+from blt_jax.system.console import duration
 
 # Neither scripts nor anything from elsewhere.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def render(runs: Sequence[RunRecord]) -> str:
+def render(drawings: Sequence[Drawings]) -> str:
   """The report of one run, or of several side by side.
 
   Args:
-    runs: at least one.
+    drawings: the charts of each run, at least one.
 
   Returns:
     An HTML document that needs nothing but itself.
@@ -27,9 +32,14 @@ def render(runs: Sequence[RunRecord]) -> str:
   Raises:
     ValueError: when there is no run, or a file of a run is damaged.
   """
-  if not runs:
-    raise ValueError("runs is empty; a report needs at least one.")
-  side = Runs(runs)
+  if not drawings:
+    raise ValueError("a report needs at least one run; expected drawings.")
+  with style.look():
+    return _document(Runs(drawings))
+
+
+def _document(side: Runs) -> str:
+  runs = side.runs
   head = tag(
     "head",
     tag("meta", charset="utf-8"),
@@ -86,52 +96,70 @@ def _missing(side: Runs) -> Markup | None:
   lines = [
     tag("p", badge if side.several else None, line)
     for badge, run in zip(side.badges, side.runs, strict=True)
-    for line in facts.missing(run)
+    for line in measures.missing(run)
   ]
   return tag("div", *lines, class_="missing", role="note") if lines else None
 
 
 def _headline(side: Runs) -> Iterator[Markup]:
-  """The numbers that matter most, and a single run in a few sentences."""
+  """The numbers that matter most, the tail first."""
   split = "test" if all(run.results for run in side.runs) else "validation"
   if not any(side.contents):
     return
   if side.several:
     for which in ("best", "last"):
-      yield tables.comparison_table(
+      yield run_tables.comparison_table(
         side.contents, side.titles, which=which, split=split
       )
     return
   (run,), (content,) = side.runs, side.contents
-  best = content["best"]
+  values = run_tables.accuracies(content, "best", split)
   yield tag(
     "div",
-    *(_tile(run, content, split, group) for group in tables.ORDER),
+    *map(functools.partial(_tile, run), measures.TAIL_FIRST, values),
     class_="tiles",
   )
+  best = content["best"]
   note = (
     f"Top-1 on {split} images, means of per-class accuracies, of the epoch "
     f"that is best on validation: stage {best['stage']} epoch {best['epoch']}."
   )
   yield tag("p", note, class_="explain")
-  lines = (tag("li", line) for line in summary.sentences(run))
-  yield tag("ul", *lines, class_="summary")
-  yield tables.results_table(content, top5=False)
-  if run.results:
-    yield folded("Top-5", tables.results_table(content, top5=True))
+  lines = " ".join(_summary(run, best[split]))
+  yield tag("p", lines.replace(" %", "\u00a0%"), class_="summary")
 
 
-def _tile(
-  run: RunRecord, content: Mapping[str, Any], split: str, group: str
-) -> Markup:
+def _summary(run: RunRecord, best: Mapping[str, float | None]) -> Iterator[str]:
+  """What the numbers mean for the tail, and what the run took."""
+  few, many = (
+    math.nan if best[group] is None else float(best[group] or 0)
+    for group in ("few", "many")
+  )
+  if math.isfinite(many - few):
+    order = "below" if many >= few else "above"
+    yield (
+      f"The few-shot classes are {abs(many - few):.1f} points {order} the "
+      "many-shot classes."
+    )
+  if not run.rows:
+    return
+  made = np.nansum(measures.column(run.rows, "hallucinated"))
+  if made:
+    yield f"Training hallucinated {made:,.0f} images for the tail."
+  else:
+    yield "Training hallucinated no image."
+  spent = {n: float(np.nansum(v)) for n, v in measures.times(run).items()}
+  total = sum(spent.values())
+  yield f"{len(run.rows)} epochs took {duration(total)} (h:mm:ss)."
+
+
+def _tile(run: RunRecord, group: str, text: str) -> Markup:
   """A headline number."""
-  found = tables.number_of(content, ("best", split, group))
-  text = found.pop("text")
   unit = None if text == "–" else tag("small", " %")
   return tag(
     "div",
     tag("div", group, class_="label"),
-    tag("div", tag("span", text, **found), unit, class_="value"),
+    tag("div", text, unit, class_="value"),
     tag("div", _size(run, group), class_="detail"),
     class_=f"tile {group}",
   )

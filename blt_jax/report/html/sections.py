@@ -1,24 +1,14 @@
 """The sections of a report below its headline."""
 
-import functools
 from collections.abc import Sequence
 
-import numpy as np
-
-from blt_jax.report import facts
-from blt_jax.report.html import (
-  class_charts,
-  epoch_charts,
-  pictures,
-  svg,
-  tables,
-)
-from blt_jax.report.html.layout import Runs, folded, panels, section
+from blt_jax.report import class_figures, epoch_figures, measures
+from blt_jax.report.chart import MOST_BARS
+from blt_jax.report.figures import Drawings
+from blt_jax.report.html import pictures, run_tables
 from blt_jax.report.html.markup import Markup, join, tag
+from blt_jax.report.html.side_by_side import Runs, folded, section
 from blt_jax.report.record import RunRecord
-
-# What class accuracies and confused pairs are taken from.
-_TESTED = "test-best"
 
 # How many are shown of a single run, and of each of several.
 _ALL_EXAMPLES, _SOME_EXAMPLES = 24, 6
@@ -30,64 +20,61 @@ def accuracy(side: Runs) -> Markup | None:
   runs, names, _ = side.chosen(lambda run: bool(run.rows))
   if not runs:
     return None
-  text = "On the validation images, after every epoch of both stages."
+  text = "The chart shows the validation images, after every epoch."
   if side.several:
-    parts = (
-      tag("figure", epoch_charts.group_of_runs(runs, group, names))
-      for group in tables.ORDER
+    charts = (
+      epoch_figures.accuracy_of_runs(runs, group, names)
+      for group in measures.TAIL_FIRST
     )
-    charts = panels(parts, class_="panels two")
-    return section("Accuracy by group", text, charts)
-  draw = functools.partial(epoch_charts.accuracy_over_epochs, runs[0])
+    return section("Accuracy by group", text, side.beside(*charts))
+  (run,), (content,) = runs, side.contents
+  tables = [run_tables.results_table(content, top5=False)]
+  if run.results:
+    top5 = run_tables.results_table(content, top5=True)
+    tables.append(folded("Top-5", top5))
   return section(
     "Accuracy by group",
     text,
-    tag("figure", svg.responsive(draw)),
-    folded("Every epoch in numbers", tables.epochs_table(runs[0])),
+    side.beside(side.drawings[0]["accuracy"], join(*tables)),
+    folded("Every epoch in numbers", run_tables.epochs_table(run)),
   )
 
 
 def classes(side: Runs) -> Markup | None:
   """Class counts, and every class's accuracy in order of its size."""
   runs, _, _ = side.chosen(lambda run: len(run.class_counts) > 0)
-  charts = [
-    tag(
-      "figure",
-      svg.responsive(functools.partial(class_charts.class_counts, run)),
-    )
-    for run in _distinct(runs)
-  ]
   text = (
-    "Training images of each class, the largest first, on a log scale; dashed "
-    "lines mark the limits of the groups. Below, how many test images of each "
-    "class the best epoch gets right."
+    "The largest class first. Dashed lines mark the limits of the groups; "
+    "accuracies are of the best epoch."
   )
-  if any(len(run.class_counts) > class_charts.MOST_BARS for run in runs):
+  if any(len(run.class_counts) > MOST_BARS for run in runs):
     text += (
       " Where there are too many classes for a bar each, the line is the mean "
       "of neighbouring classes and the shade their middle half."
     )
-  return section("Classes by size", text, *charts, *_class_accuracies(side))
-
-
-def _class_accuracies(side: Runs) -> list[Markup]:
-  runs, names, titles = side.chosen(
-    lambda run: run.class_accuracies(_TESTED) is not None
+  tested, names, titles = side.chosen(
+    lambda run: len(run.class_counts) > 0 and run.class_accuracies() is not None
   )
   title = "Every class in numbers"
-  if len(runs) > 1 and len(_distinct(runs)) == 1:
-    draw = functools.partial(
-      class_charts.classes_of_runs, runs, names, name=_TESTED
+  if len(tested) > 1 and len(_distinct(runs)) == 1:
+    charts = side.beside(
+      class_figures.class_counts(runs[0]),
+      class_figures.accuracies_of_runs(tested, names),
     )
-    table = tables.class_table(runs, names)
-    return [tag("figure", svg.responsive(draw)), folded(title, table)]
-  parts = []
-  for run, name, heading in zip(runs, names, titles, strict=True):
-    draw = functools.partial(class_charts.class_accuracies, run, name=_TESTED)
-    shown = tag("h3", heading) if side.several else None
-    parts.append(tag("figure", shown, svg.responsive(draw)))
-    parts.append(folded(title, tables.class_table([run], [name])))
-  return parts
+    table = folded(title, run_tables.class_table(tested, names))
+    return section("Classes by size", text, charts, table)
+  parts: list[Markup | None] = []
+  if not side.several:
+    (drawn,) = side.drawings
+    parts.append(side.beside(drawn["class_counts"], drawn["class_accuracies"]))
+  else:
+    parts.append(side.beside(*map(class_figures.class_counts, _distinct(runs))))
+  for run, name, heading in zip(tested, names, titles, strict=True):
+    if side.several:
+      chart = class_figures.class_accuracies(run)
+      parts += [tag("h3", heading), side.beside(chart)]
+    parts.append(folded(title, run_tables.class_table([run], [name])))
+  return section("Classes by size", text, *parts)
 
 
 def _distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -102,21 +89,16 @@ def confusion(side: Runs) -> Markup | None:
   """What is taken for what."""
   limit = _SOME_PAIRS if side.several else _ALL_PAIRS
 
-  def draw(run: RunRecord) -> Markup | None:
-    entries = run.entries(_TESTED)
+  def draw(drawn: Drawings) -> Markup | None:
+    run = drawn.run
+    entries = run.entries(class_figures.TESTED)
     if entries is None or not len(run.class_counts):
       return None
-    stage = run.results["best"]["stage"] if run.results else 2
-    history = run.validation_entries(stage)
-    return join(
-      tables.flow_table(run, entries),
-      tables.pairs_table(run, entries, history, limit=limit),
-    )
+    flow = run_tables.flow_table(run, entries)
+    pairs = run_tables.pairs_table(run, entries, limit=limit)
+    return side.beside(drawn["confusion"], join(flow, pairs))
 
-  text = (
-    "Test images, best epoch. A share is that of the class's own images; the "
-    "line shows it on validation images, epoch by epoch of the last stage."
-  )
+  text = "Test images, best epoch. A share is that of the class's own images."
   return section("What is taken for what", text, side.each(draw))
 
 
@@ -130,23 +112,17 @@ def examples(side: Runs) -> Markup | None:
     "amplified, on grey; percentages are the network's confidence in the other "
     "class before and after."
   )
-  if not any(_hallucinates(run) for run in side.runs):
+  if not any(measures.hallucinates(run) for run in side.runs):
     text += " They were made for this report: training used none."
-  wall = side.each(lambda run: pictures.wall(run, limit=limit))
+  wall = side.each(lambda drawn: pictures.wall(drawn.run, limit=limit))
   return section("Perturbed images", text, wall)
 
 
 def hallucination(side: Runs) -> Markup | None:
   """How many images were hallucinated, and how many updates they took."""
 
-  def draw(run: RunRecord) -> Markup | None:
-    if not _hallucinates(run):
-      return None
-    charts = (epoch_charts.hallucinated_images, epoch_charts.updates)
-    return tag(
-      "figure",
-      *(side.chart(functools.partial(chart, run)) for chart in charts),
-    )
+  def draw(drawn: Drawings) -> Markup | None:
+    return side.beside(drawn["hallucinated"], drawn["updates"])
 
   text = (
     "Perturbed images of tail classes that were added to training, and the "
@@ -156,53 +132,32 @@ def hallucination(side: Runs) -> Markup | None:
   return section("Hallucination in training", text, side.each(draw))
 
 
-def _hallucinates(run: RunRecord) -> bool:
-  return bool(run.rows) and np.nansum(facts.hallucinated(run)) > 0
-
-
 def time(side: Runs) -> Markup | None:
   """Time of an epoch and where it went."""
-
-  def draw(run: RunRecord) -> Markup | None:
-    if not run.rows:
-      return None
-    chart = functools.partial(epoch_charts.time_of_epochs, run)
-    return tag("figure", side.chart(chart))
-
   runs, _, titles = side.chosen(lambda run: bool(run.rows))
   if not runs:
     return None
   text = (
-    "Seconds of every epoch. The first epoch of a stage also compiles the "
-    "programs that the others use."
+    "The first epoch of a stage also compiles the programs that the others use."
   )
-  table = tables.times_table(runs, titles)
-  return section("Time", text, side.each(draw), _time_legend(), table)
-
-
-def _time_legend() -> Markup:
-  words = {
-    "computing": "computing",
-    "waiting": "waiting for images",
-    "validation": "validation",
-  }
-  items = (
-    tag("span", tag("i", class_=f"time-{name}"), text)
-    for name, text in words.items()
-  )
-  return tag("p", *items, class_="legend")
+  table = run_tables.times_table(runs, titles if side.several else [""])
+  if not side.several:
+    chart = side.drawings[0]["time"]
+    return section("Time", text, side.beside(chart, table))
+  charts = side.each(lambda drawn: side.beside(drawn["time"]))
+  return section("Time", text, charts, table)
 
 
 def configuration(side: Runs) -> Markup | None:
   """The configuration, and where the runs differ."""
-  whole = tables.config_table(side.runs, side.badges)
+  whole = run_tables.config_table(side.runs, side.badges)
   parts = [folded("Every field", whole)]
   if side.several:
-    names = facts.differences(side.runs)
+    names = measures.differences(side.runs)
     same = tag("p", "The configurations are the same.")
     parts.insert(
       0,
-      tables.config_table(side.runs, side.badges, only=names)
+      run_tables.config_table(side.runs, side.badges, only=names)
       if names
       else same,
     )

@@ -1,4 +1,4 @@
-"""What a report says about a run, as numbers: pure functions of its record."""
+"""What a report says about a run, in numbers: functions of its record."""
 
 import dataclasses
 import itertools
@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from blt_jax.config import flatten
 from blt_jax.method.metrics import GROUPS
 from blt_jax.report.record import RunRecord
-from blt_jax.workdir import directory
 from blt_jax.workdir.progress import EpochRow, best_first
 from blt_jax.workdir.records import Confusion
 
-SHOT_GROUPS = ("many", "medium", "few")
+SHOT_GROUPS = GROUPS[1:]
+TAIL_FIRST = GROUPS[::-1]  # The tail is what the method is for.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,29 +72,6 @@ def _largest(counts: np.ndarray, limit: int) -> np.ndarray:
   return np.flatnonzero(counts >= np.partition(counts, -limit)[-limit])
 
 
-def pair_history(
-  epochs: Mapping[int, Confusion], pairs: Sequence[Pair]
-) -> np.ndarray:
-  """How often pairs were confused in each of several epochs.
-
-  Args:
-    epochs: confusion of each epoch.
-    pairs: n pairs.
-
-  Returns:
-    float64 [n, epochs], share of the true class's images, 0..1; NaN where it
-    has none.
-  """
-  shares = np.full((len(pairs), len(epochs)), np.nan)
-  for column, entries in enumerate(epochs.values()):
-    totals = entries.totals()
-    for row, pair in enumerate(pairs):
-      same = (entries.true == pair.true) & (entries.predicted == pair.predicted)
-      if totals[pair.true]:
-        shares[row, column] = entries.count[same].sum() / totals[pair.true]
-  return shares
-
-
 def group_flow(
   entries: Confusion, groups: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
@@ -128,15 +106,6 @@ def group_flow(
       for name, column in columns.items()
     }
   return flow
-
-
-def worst_classes(
-  accuracies: np.ndarray, chosen: np.ndarray, limit: int = 3
-) -> list[int]:
-  """The classes of lowest accuracy among the chosen, the lowest first."""
-  members = np.flatnonzero(chosen & ~np.isnan(accuracies))
-  order = np.argsort(accuracies[members], kind="stable")
-  return [int(c) for c in members[order][:limit]]
 
 
 def by_size(class_counts: np.ndarray) -> np.ndarray:
@@ -192,9 +161,9 @@ def column(rows: Sequence[EpochRow], name: str) -> np.ndarray:
   return np.array([getattr(row, name) for row in rows], np.float64)
 
 
-def hallucinated(run: RunRecord) -> np.ndarray:
-  """Images hallucinated in each epoch, float64 [rows]."""
-  return column(run.rows, "hallucinated")
+def hallucinates(run: RunRecord) -> bool:
+  """Whether any image was hallucinated in the epochs so far."""
+  return bool(np.nansum(column(run.rows, "hallucinated")) > 0)
 
 
 def times(run: RunRecord) -> dict[str, np.ndarray]:
@@ -212,12 +181,13 @@ def times(run: RunRecord) -> dict[str, np.ndarray]:
   }
 
 
-def best_row(run: RunRecord) -> EpochRow | None:
-  """The best epoch so far of the stage that was trained last, if any.
+def best_epoch(run: RunRecord) -> int | None:
+  """Place of the best row of the stage that was trained last, if any.
 
   The earlier of equals, as training chooses it.
   """
-  return next(iter(best_first(run.rows)), None)
+  best = next(iter(best_first(run.rows)), None)
+  return None if best is None else run.rows.index(best)
 
 
 def accuracies_so_far(run: RunRecord) -> dict[str, dict[str, Any]]:
@@ -227,7 +197,7 @@ def accuracies_so_far(run: RunRecord) -> dict[str, dict[str, Any]]:
     {"best", "last"}: {"stage", "epoch", "validation": top-1 by group}; empty
     before the first epoch.
   """
-  best = best_row(run)
+  best = best_epoch(run)
   if best is None:
     return {}
   return {
@@ -236,12 +206,12 @@ def accuracies_so_far(run: RunRecord) -> dict[str, dict[str, Any]]:
       "epoch": row.epoch,
       "validation": {group: row.validation[group] for group in GROUPS},
     }
-    for which, row in (("best", best), ("last", run.rows[-1]))
+    for which, row in (("best", run.rows[best]), ("last", run.rows[-1]))
   }
 
 
 def missing(run: RunRecord) -> list[str]:
-  """What the run has not recorded, in sentences."""
+  """What the run has not recorded yet, in sentences."""
   lines = []
   if run.results is None:
     epochs = f"{len(run.rows)} epochs are" if run.rows else "no epoch is"
@@ -253,17 +223,15 @@ def missing(run: RunRecord) -> list[str]:
     lines.append("The classes and their sizes are not recorded yet.")
   if run.results is not None and run.entries("test-best") is None:
     lines.append(
-      "There are no confusion matrices: the run was made by a version that did "
-      "not keep them. Classes and confused pairs are left out."
+      "There are no confusion matrices: classes and confused pairs are left "
+      "out."
     )
-  if run.results is not None and run.examples is None:
-    lines.append("There are no examples of perturbed images.")
   return lines
 
 
 def differences(runs: Sequence[RunRecord]) -> list[str]:
   """Fields of the configuration that are not the same in all runs."""
-  flat = [directory.flatten(run.config) for run in runs]
+  flat = [flatten(run.config) for run in runs]
   names = sorted(set().union(*flat))
   absent = object()
   return [

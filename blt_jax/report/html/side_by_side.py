@@ -1,10 +1,12 @@
-"""How the parts of a report stand: alone for one run, side by side for more."""
+"""The runs of a report: alone, or side by side."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from blt_jax.report import facts
-from blt_jax.report.html import svg
+from blt_jax.report import measures, style
+from blt_jax.report.chart import Chart
+from blt_jax.report.figures import Drawings
+from blt_jax.report.html.embed import embed
 from blt_jax.report.html.markup import Markup, tag
 from blt_jax.report.record import RunRecord
 
@@ -13,22 +15,25 @@ class Runs:
   """The runs of a report and what they are called in it.
 
   Attributes:
-    runs: at least one.
+    drawings: the charts of each run, at least one.
+    runs: their records.
     names: "A", "B", ...
     badges: the names in their colours.
     contents: results.json of each run, or as much of it as is known so far.
   """
 
-  def __init__(self, runs: Sequence[RunRecord]):
-    """A report about these runs."""
-    self.runs = list(runs)
+  def __init__(self, drawings: Sequence[Drawings]):
+    """A report about runs with these charts."""
+    self.drawings = list(drawings)
+    self.runs = runs = [each.run for each in drawings]
     self.names = [_letter(i) for i in range(len(runs))]
     self.badges = [
-      tag("span", name, class_=f"badge {svg.run_class(i)}")
+      tag("span", name, class_=f"badge run{i % len(style.SERIES_COLORS)}")
       for i, name in enumerate(self.names)
     ]
+    self._drawn = 0
     self.contents = [
-      run.results or facts.accuracies_so_far(run) for run in runs
+      run.results or measures.accuracies_so_far(run) for run in runs
     ]
 
   @property
@@ -55,13 +60,20 @@ class Runs:
       [self.titles[i] for i in keep],
     )
 
-  def chart(self, draw: Callable[[int], Markup]) -> Markup:
-    """A chart that fits where it stands: alone, or beside others."""
-    return draw(svg.PANEL) if self.several else svg.responsive(draw)
+  def beside(self, *parts: Chart | Markup | None) -> Markup | None:
+    """Charts and tables beside one another as far as the width allows."""
+    cells = []
+    for part in parts:
+      if isinstance(part, Chart):
+        self._drawn += 1
+        cells.append(tag("figure", embed(part, f"chart{self._drawn}")))
+      elif part is not None:
+        cells.append(tag("div", part))
+    return tag("div", *cells, class_="beside") if cells else None
 
-  def each(self, draw: Callable[[RunRecord], Markup | None]) -> Markup | None:
+  def each(self, draw: Callable[[Drawings], Markup | None]) -> Markup | None:
     """Something of every run, side by side; None when no run has it."""
-    drawn = [draw(run) for run in self.runs]
+    drawn = [draw(each) for each in self.drawings]
     if not any(drawn):
       return None
     if not self.several:
@@ -80,9 +92,9 @@ def section(title: str, text: str, *content: Any) -> Markup | None:
   return tag("section", tag("h2", title), note, *content)
 
 
-def panels(parts: Any, *, class_: str = "panels") -> Markup:
+def panels(parts: Any) -> Markup:
   """Parts beside one another as far as the width allows."""
-  return tag("div", parts, class_=class_)
+  return tag("div", parts, class_="panels")
 
 
 def folded(title: str, content: Markup) -> Markup:

@@ -1,4 +1,4 @@
-"""Tables of a report. Numbers of results.json carry their place in it."""
+"""Tables of a report: results, confusions, epochs, time, configuration."""
 
 import math
 import re
@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from blt_jax.report import facts
-from blt_jax.report.html import svg
+from blt_jax.config import flatten
+from blt_jax.report import measures
 from blt_jax.report.html.markup import Markup, join, tag
+from blt_jax.report.measures import SHOT_GROUPS, TAIL_FIRST
 from blt_jax.report.record import RunRecord
 from blt_jax.system.console import duration
-from blt_jax.workdir import directory
 from blt_jax.workdir.records import Confusion
-
-# The tail first: it is what the method is for.
-ORDER = ("few", "medium", "many", "overall")
 
 
 def percent(value: float | None, *, digits: int = 1) -> str:
@@ -26,39 +23,17 @@ def percent(value: float | None, *, digits: int = 1) -> str:
   return f"{value:.{digits}f}"
 
 
-def number_of(
-  content: Mapping[str, Any], path: Sequence[str], *, run: int = 0
-) -> dict[str, Any]:
-  """Text and attributes of a number of results.json.
+def accuracies(content: Mapping[str, Any], *path: str) -> list[str]:
+  """The groups' accuracies below a place of results.json, the tail first.
 
   Args:
     content: results.json, or a part of it (of a run that is not finished).
-    path: keys that lead to the number.
-    run: which of the runs side by side it is of.
-
-  Returns:
-    {"text", and attributes that tell its run, its place and its exact value}.
+    *path: keys that lead to them.
   """
-  value: Any = content
+  found: Any = content
   for key in path:
-    value = value[key] if value is not None and key in value else None
-  return {
-    "text": percent(value),
-    "data_run": run,
-    "data_result": ".".join(path),
-    "data_value": "" if value is None else repr(value),
-  }
-
-
-def numbers(
-  content: Mapping[str, Any], path: Sequence[str], *, run: int = 0
-) -> list[Markup]:
-  """Cells of the groups' accuracies below a place of results.json."""
-  cells = []
-  for group in ORDER:
-    attributes = number_of(content, [*path, group], run=run)
-    cells.append(tag("td", attributes.pop("text"), **attributes))
-  return cells
+    found = found.get(key, {})
+  return [percent(found.get(group)) for group in TAIL_FIRST]
 
 
 def table(
@@ -99,12 +74,12 @@ def results_table(content: Mapping[str, Any], *, top5: bool) -> Markup:
     for split in ("test", "validation"):
       if split in content.get(which, {}):
         title = f"{which} ({content[which]['epoch']}), {split}"
-        rows.append(row(title, *numbers(content, (which, split, *inner))))
+        rows.append(row(title, *accuracies(content, which, split, *inner)))
   caption = (
     f"Top-{5 if top5 else 1} in percent, means of per-class accuracies, after "
     "the best and the last epoch"
   )
-  return table(("", *ORDER), rows, caption=caption, class_="numbers")
+  return table(("", *TAIL_FIRST), rows, caption=caption, class_="numbers")
 
 
 def comparison_table(
@@ -114,86 +89,60 @@ def comparison_table(
   which: str,
   split: str,
 ) -> Markup:
-  """Accuracy of several runs; the highest of each column is marked."""
-  places = (which, split)
-  highest = {
-    group: max(_values(contents, (*places, group)), default=math.inf)
-    for group in ORDER
-  }
+  """Accuracy of several runs on one split after the best or last epoch."""
   rows = []
-  for i, (content, label) in enumerate(zip(contents, labels, strict=True)):
-    cells = []
-    for group in ORDER:
-      found = number_of(content, (*places, group), run=i)
-      text, exact = found.pop("text"), found["data_value"]
-      best = exact not in ("", "None") and float(exact) == highest[group]
-      cells.append(tag("td", tag("b", text) if best else text, **found))
+  for content, label in zip(contents, labels, strict=True):
     epoch = content.get(which, {}).get("epoch", "–")
-    rows.append(row(join(label, f" ({epoch})"), *cells))
+    title = join(label, f" ({epoch})")
+    rows.append(row(title, *accuracies(content, which, split)))
   caption = f"{which.capitalize()} epoch, {split}: top-1 in percent"
-  head = ("run (epoch)", *ORDER)
-  return table(head, rows, caption=caption, class_="numbers")
-
-
-def _values(contents, path: Sequence[str]) -> list[float]:
-  """The known values at a place of several results."""
-  found = (number_of(content, path)["data_value"] for content in contents)
-  return [float(value) for value in found if value not in ("", "nan")]
+  return table(
+    ("run (epoch)", *TAIL_FIRST), rows, caption=caption, class_="numbers"
+  )
 
 
 def flow_table(run: RunRecord, entries: Confusion) -> Markup:
   """Where the images of each shot group end up."""
-  flow = facts.group_flow(entries, run.groups)
+  flow = measures.group_flow(entries, run.groups)
   rows = [
     row(
       chip(group),
-      *(percent(flow[group][name]) for name in ("correct", *ORDER[:3])),
+      *(percent(flow[group][name]) for name in ("correct", *SHOT_GROUPS[::-1])),
     )
-    for group in ORDER[:3]
+    for group in SHOT_GROUPS[::-1]
     if run.groups[group].any()
   ]
-  head = ("images of", "correct", *(f"taken for {g}" for g in ORDER[:3]))
+  head = (
+    "images of",
+    "correct",
+    *(f"taken for {g}" for g in SHOT_GROUPS[::-1]),
+  )
   caption = "Where the images of each group end up, percent"
   return table(head, rows, caption=caption, class_="numbers")
 
 
 def pairs_table(
-  run: RunRecord,
-  entries: Confusion,
-  history: Mapping[int, Confusion],
-  *,
-  limit: int,
-) -> Markup:
-  """The most confused pairs, with their course over the epochs."""
-  pairs = facts.confused_pairs(entries, limit)
-  courses = facts.pair_history(history, pairs)
+  run: RunRecord, entries: Confusion, *, limit: int
+) -> Markup | None:
+  """The pairs of classes that are confused most often; None without any."""
   rows = []
-  for pair, course in zip(pairs, courses, strict=True):
-    share = f"{100 * pair.share:.1f}"
-    cells = [
+  for pair in measures.confused_pairs(entries, limit):
+    share = 100 * pair.share
+    bar = tag("i", tag("i", style=f"width:{share:.0f}%"), class_="bar")
+    cells = (
       tag("td", named(run.class_names[pair.predicted]), class_="name"),
       tag("td", f"{pair.count}/{pair.total}"),
-      tag(
-        "td",
-        tag("span", share),
-        tag(
-          "i", tag("i", style=f"width:{100 * pair.share:.0f}%"), class_="bar"
-        ),
-        class_="share",
-      ),
-    ]
-    if len(history) > 1:
-      text = (
-        f"share from epoch to epoch: first {percent(100 * course[0])} %, "
-        f"last {percent(100 * course[-1])} %"
-      )
-      cells.append(tag("td", svg.sparkline(course, text)))
+      tag("td", tag("span", f"{share:.1f}"), bar, class_="share"),
+    )
     rows.append(row(_class_and_group(run, pair.true), *cells))
-  head = ["class", "taken for", "images", "share, %"]
-  if len(history) > 1:
-    head.append("by epoch")
-  caption = "Most confused pairs on the test images"
-  return table(head, rows, caption=caption, class_="numbers pairs")
+  if not rows:
+    return None
+  return table(
+    ("class", "taken for", "images", "share, %"),
+    rows,
+    caption="Most confused pairs on the test images",
+    class_="numbers pairs",
+  )
 
 
 def _class_and_group(run: RunRecord, c: int) -> Markup:
@@ -220,7 +169,7 @@ def class_table(runs: Sequence[RunRecord], labels: Sequence[str]) -> Markup:
   first = runs[0]
   found = [run.class_accuracies() for run in runs]
   rows = []
-  for c in facts.by_size(first.class_counts):
+  for c in measures.by_size(first.class_counts):
     values = (percent(a[c]) if a is not None else "–" for a in found)
     rows.append(
       row(named(first.class_names[c]), int(first.class_counts[c]), *values)
@@ -235,22 +184,22 @@ def class_table(runs: Sequence[RunRecord], labels: Sequence[str]) -> Markup:
 
 def epochs_table(run: RunRecord) -> Markup:
   """What the charts over the epochs show, in numbers."""
-  counts, spent = facts.hallucinated(run), facts.times(run)
+  spent = measures.times(run)
   rows = []
   for i, values in enumerate(run.rows):
-    made = counts[i] > 0
+    made = values.hallucinated > 0
     rows.append(
       row(
         f"{values.stage} · {values.epoch}",
         percent(values.loss, digits=3),
-        *(percent(values.validation[group]) for group in ORDER),
-        percent(counts[i], digits=0),
+        *(percent(values.validation[group]) for group in TAIL_FIRST),
+        values.hallucinated,
         percent(values.mean_updates) if made else "–",
         percent(100 * values.reached_share, digits=0) if made else "–",
         *(percent(spent[name][i], digits=2) for name in spent),
       )
     )
-  head = ("stage · epoch", "loss", *ORDER, "hallucinated", "updates")
+  head = ("stage · epoch", "loss", *TAIL_FIRST, "hallucinated", "updates")
   times = (f"{name}, s" for name in spent)
   return table(
     (*head, "reached, %", *times),
@@ -264,10 +213,10 @@ def times_table(runs: Sequence[RunRecord], labels: Sequence[Any]) -> Markup:
   """Time of the epochs together, an epoch, and where it went."""
   rows = []
   for run, label in zip(runs, labels, strict=True):
-    spent = {n: float(np.nansum(v)) for n, v in facts.times(run).items()}
+    spent = {n: float(np.nansum(v)) for n, v in measures.times(run).items()}
     total = sum(spent.values())
-    last = facts.stage_starts(run.rows)[-1]
-    epochs = np.nansum([v[last:] for v in facts.times(run).values()], axis=0)
+    last = measures.stage_starts(run.rows)[-1]
+    epochs = np.nansum([v[last:] for v in measures.times(run).values()], axis=0)
     shares = (percent(100 * value / total) for value in spent.values())
     median = f"{np.median(epochs):.2f}"
     rows.append(row(label, duration(total), median, *shares))
@@ -291,8 +240,8 @@ def config_table(
     labels: of the runs.
     only: fields to show, all by default.
   """
-  flat = [directory.flatten(run.config) for run in runs]
-  different = set(facts.differences(runs))
+  flat = [flatten(run.config) for run in runs]
+  different = set(measures.differences(runs))
   rows = [
     row(
       tag("code", name),
