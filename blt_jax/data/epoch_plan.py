@@ -1,4 +1,12 @@
-"""The images of an epoch, batch by batch, and which of them a process holds."""
+"""The images of an epoch, batch by batch, and which of them a process holds.
+
+The layout of a batch of B images and H slots for hallucinations over processes
+and devices: each takes a block of the images, the first B / n of them, then the
+next. Slots are dealt to the devices in turn, because the used ones come first:
+so no device gets more of the ascent's work than another by more than one image.
+A process holds the slots of its devices. `shard` and `crop_uniforms` are the
+only ones here to know that.
+"""
 
 import dataclasses
 import enum
@@ -53,13 +61,42 @@ class EpochPlan:
     """Hallucinations dropped for lack of capacity, over all processes."""
     return int(np.sum(self.dropped))
 
+  @classmethod
+  def of_images(
+    cls, indices: np.ndarray, *, seed: int, stage: int, epoch: int
+  ) -> "EpochPlan":
+    """A plan without slots.
+
+    Args:
+      indices: int64 [steps, B], images of each batch.
+      seed: of the run, for the crops.
+      stage: likewise.
+      epoch: likewise.
+
+    Returns:
+      An EpochPlan with H = 0.
+    """
+    none = indices[:, :0]
+    return cls(
+      indices,
+      sources=none,
+      used=none.astype(bool),
+      dropped=np.zeros(len(indices), np.int64),
+      seed=seed,
+      stage=stage,
+      epoch=epoch,
+    )
+
+  def without_slots(self) -> "EpochPlan":
+    """The same batches and no slots."""
+    return dataclasses.replace(
+      self, sources=self.sources[:, :0], used=self.used[:, :0]
+    )
+
   def shard(
     self, process_index: int, process_count: int, *, devices: int | None = None
   ) -> "EpochPlan":
-    """The columns of one process.
-
-    Images go to the processes in blocks. Slots are dealt to the devices in
-    turn, and a process holds those of its devices, in the order of the plan.
+    """The columns of one process, in the order of the plan.
 
     Args:
       process_index: 0 <= process_index < process_count.
@@ -76,21 +113,25 @@ class EpochPlan:
     devices = devices or process_count
     if self.process != (0, 1):
       raise ValueError(f"the plan is already shard {self.process} of a plan")
-    batch = _columns("batch_size", self.indices, process_index, process_count)
-    if self.sources.shape[1] % devices:
+    process = (process_index, process_count)
+    batch_size, slots = self.indices.shape[1], self.sources.shape[1]
+    if batch_size % process_count or not 0 <= process_index < process_count:
       raise ValueError(
-        f"capacity is {self.sources.shape[1]}; expected a multiple of the"
-        f" number of devices, {devices}"
+        f"batch_size is {batch_size}; expected a multiple of the number of"
+        f" processes, {process_count} (this one has number {process_index})"
       )
-    slots = _slot_columns(
-      self.sources.shape[1], (process_index, process_count), devices
-    )
+    if slots % devices:
+      raise ValueError(
+        f"capacity is {slots}; expected a multiple of the number of devices,"
+        f" {devices}"
+      )
+    own = _slot_columns(slots, process, devices)
     return dataclasses.replace(
       self,
-      indices=self.indices[:, batch],
-      sources=self.sources[:, slots],
-      used=self.used[:, slots],
-      process=(process_index, process_count),
+      indices=self.indices[:, _image_columns(batch_size, process)],
+      sources=self.sources[:, own],
+      used=self.used[:, own],
+      process=process,
       devices=devices,
     )
 
@@ -126,14 +167,16 @@ class EpochPlan:
     Returns:
       (batch [B, 22], sources [H, 22]): float64 in [0, 1).
     """
-    index, count = self.process
-    batch, slots = self.indices.shape[1], self.sources.shape[1]
+    batch_size = self.indices.shape[1] * self.process[1]
+    slots = self.sources.shape[1] * self.process[1]
     key = (self.seed, self.stage, self.epoch)
     rng = generator(*key, Stream.CROP, self.position + step)
-    draws = rng.random(((batch + slots) * count, crops.UNIFORMS))
-    images, sources = draws[: batch * count], draws[batch * count :]
-    columns = _slot_columns(len(sources), self.process, self.devices)
-    return images[index * batch : (index + 1) * batch], sources[columns]
+    draws = rng.random((batch_size + slots, crops.UNIFORMS))
+    images, sources = draws[:batch_size], draws[batch_size:]
+    return (
+      images[_image_columns(batch_size, self.process)],
+      sources[_slot_columns(slots, self.process, self.devices)],
+    )
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:
@@ -142,20 +185,17 @@ def generator(seed: int, *key: int) -> np.random.Generator:
   return np.random.Generator(np.random.Philox(sequence))
 
 
+def _image_columns(batch_size: int, process: tuple[int, int]) -> slice:
+  """Which images of a batch a process (index, count) holds."""
+  index, count = process
+  width = batch_size // count
+  return slice(index * width, (index + 1) * width)
+
+
 def _slot_columns(
   slots: int, process: tuple[int, int], devices: int
 ) -> np.ndarray:
-  """Which slots of a step are those of a process's devices."""
+  """Which slots of a batch the devices of a process (index, count) hold."""
   index, count = process
   columns = np.arange(slots)
   return columns[columns % devices // (devices // count) == index]
-
-
-def _columns(name: str, array, process_index: int, process_count: int) -> slice:
-  width, rest = divmod(array.shape[1], process_count)
-  if rest or not 0 <= process_index < process_count:
-    raise ValueError(
-      f"{name} is {array.shape[1]}; expected a multiple of the number of"
-      f" processes, {process_count} (this one has number {process_index})"
-    )
-  return slice(process_index * width, (process_index + 1) * width)

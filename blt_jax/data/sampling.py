@@ -1,15 +1,11 @@
 """Which images each batch holds: pure functions of (seed, stage, epoch)."""
 
 import dataclasses
-from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
 
 from blt_jax.data.epoch_plan import EpochPlan, Stream, generator
-
-# Numbers that are drawn at once: an epoch has millions.
-_AT_ONCE = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -181,7 +177,7 @@ def epoch_plan(
   else:
     indices = pool.draw_balanced(generator(*key, Stream.BATCH), gamma, shape)
   if hallucinate is None:
-    hallucinate = HallucinationPlan(np.zeros(len(pool.counts), bool), 0.0, 0)
+    return EpochPlan.of_images(indices, seed=seed, stage=stage, epoch=epoch)
   sources, used, dropped = _draw_slots(pool, indices, key, hallucinate)
   return EpochPlan(indices, sources, used, dropped, seed, stage, epoch)
 
@@ -193,28 +189,22 @@ class _Pool:
     self.labels = labels
     self.counts = np.bincount(labels)
     self.first = np.cumsum(self.counts) - self.counts
-    # Whole numbers of 4 bytes where they do: there may be millions of images.
-    small = np.int32 if len(labels) <= np.iinfo(np.int32).max else np.int64
-    self.by_class = np.argsort(labels, kind="stable").astype(small)
-    self.rank = np.empty(len(labels), small)
-    place = np.arange(len(labels), dtype=small)
-    first = np.repeat(self.first.astype(small), self.counts)
-    self.rank[self.by_class] = place - first
+    self.by_class = np.argsort(labels, kind="stable")
+    self.rank = np.empty(len(labels), np.int64)
+    self.rank[self.by_class] = np.arange(len(labels)) - np.repeat(
+      self.first, self.counts
+    )
 
-  def draw_balanced(self, rng, gamma: float, shape) -> np.ndarray:
-    """First the class, then one of its images: the same law, quickly."""
+  def draw_balanced(
+    self, rng: np.random.Generator, gamma: float, shape: tuple[int, int]
+  ) -> np.ndarray:
+    """Draws the class first and then one of its images, which is quick."""
     cumulative = np.cumsum(class_probabilities(self.counts, gamma))
-    classes = np.empty(shape, np.int32)
-    for part in _parts(shape):
-      uniforms = rng.random(classes[part].shape) * cumulative[-1]
-      drawn = np.searchsorted(cumulative, uniforms, side="right")
-      classes[part] = np.minimum(drawn, len(self.counts) - 1)
-    indices = np.empty(shape, np.int64)
-    for part in _parts(shape):
-      uniforms = rng.random(classes[part].shape)
-      within = _below(uniforms, self.counts[classes[part]])
-      indices[part] = self.by_class[self.first[classes[part]] + within]
-    return indices
+    uniforms = rng.random(shape) * cumulative[-1]
+    classes = np.searchsorted(cumulative, uniforms, side="right")
+    classes = np.minimum(classes, len(self.counts) - 1)
+    within = _below(rng.random(shape), self.counts[classes])
+    return self.by_class[self.first[classes] + within]
 
   def draw_other(self, images: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """Another image of each image's class; the same if it has only one."""
@@ -225,7 +215,12 @@ class _Pool:
     return self.by_class[self.first[classes] + within]
 
 
-def _draw_slots(pool, indices, key, hallucinate):
+def _draw_slots(
+  pool: _Pool,
+  indices: np.ndarray,
+  key: tuple[int, int, int],
+  hallucinate: HallucinationPlan,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """(sources [steps, H], used [steps, H], dropped [steps]) of an epoch.
 
   The streams are drawn slot by slot: a larger H leaves the first slots alone.
@@ -257,32 +252,24 @@ def _draw_slots(pool, indices, key, hallucinate):
   return sources, used, np.maximum(wanted - slots, 0)
 
 
-def _choose(pool, indices, tail, *, rng, slots: int):
+def _choose(
+  pool: _Pool,
+  indices: np.ndarray,
+  tail: np.ndarray,
+  *,
+  rng: np.random.Generator,
+  slots: int,
+) -> tuple[np.ndarray, np.ndarray]:
   """Each batch's tail draws in random order, and how many there are.
 
   Returns:
     (int64 [steps, slots], images, the tail's first; int64 [steps]).
   """
-  chosen = np.empty((len(indices), slots), np.int64)
-  tail_draws = np.empty(len(indices), np.int64)
-  for part in _parts(indices.shape):
-    images = indices[part]
-    is_tail = tail[pool.labels[images]]
-    tail_draws[part] = np.sum(is_tail, axis=1)
-    priority = np.where(is_tail, rng.random(images.shape), 2.0)
-    order = np.argsort(priority, axis=1)[:, :slots]
-    chosen[part] = np.take_along_axis(images, order, axis=1)
-  return chosen, tail_draws
-
-
-def _parts(shape: tuple[int, int]) -> Iterator[slice]:
-  """Rows of an array in parts of a million numbers or so.
-
-  A generator gives the same numbers part by part as all at once.
-  """
-  rows = max(1, _AT_ONCE // shape[1])
-  for first in range(0, shape[0], rows):
-    yield slice(first, first + rows)
+  is_tail = tail[pool.labels[indices]]
+  priority = np.where(is_tail, rng.random(indices.shape), 2.0)
+  order = np.argsort(priority, axis=1)[:, :slots]
+  chosen = np.take_along_axis(indices, order, axis=1)
+  return chosen, np.sum(is_tail, axis=1)
 
 
 def _below(uniforms: np.ndarray, limits: np.ndarray) -> np.ndarray:

@@ -6,15 +6,14 @@ r"""The mode check_data: checks every image of a configuration's data set.
 reads and decodes each image once and prints what the data set holds and what
 is wrong with it. The command exits with 1 when a file can't be decoded, when
 two splits share an image, when a class has no training image, or when the
-counts contradict what is known of the data set (check_facts.py). Odd formats,
-names and sizes and copies inside a split are only noted. --output, which need
-not be given, names a CSV file for every finding and for the number of training
-images of each class. Nothing is trained, no device is used, and TensorFlow only
-where the source is TFDS. A configuration without a test list or folder tests on
-its validation images: those count once and are no leak.
+counts contradict what is known of the data set (data/checks/facts.py). Odd
+formats, names and sizes and copies inside a split are only noted. --output
+names a CSV file for every finding and for the number of training images of each
+class; it may be left out. Nothing is trained, no device is used, and TensorFlow
+is used only where the source is TFDS. A configuration without a test list or
+folder tests on its validation images, which count once and are no leak.
 """
 
-import dataclasses
 import errno
 import functools
 import os
@@ -25,8 +24,7 @@ import time
 import ml_collections
 
 from blt_jax.config import Config, check_config
-from blt_jax.data.checks import check, findings, lines
-from blt_jax.data.checks import facts as check_facts
+from blt_jax.data.checks import facts, findings, lines, scan
 from blt_jax.data.dataset import Dataset
 from blt_jax.system import console
 from blt_jax.training import choose
@@ -55,24 +53,22 @@ def check_data(
     _check_output(output)  # Better now than after an hour of reading.
   dataset = build_dataset(config)
   start = time.monotonic()
-  scan = check.scan(
+  scanned = scan.scan(
     dataset,
     max_pixels=config.dataset.max_pixels,
     progress=functools.partial(console.progress, title="checked", unit="image"),
   )
   seconds = time.monotonic() - start
-  facts, facts_note = check_facts.compare(
-    dataset,
-    shot_groups(config, dataset.class_counts),
-    dataclasses.asdict(config.dataset),
+  known, note = facts.compare(
+    dataset, shot_groups(config, dataset.class_counts), config.dataset
   )
   report = findings.report(
     dataset,
-    scan,
+    scanned,
     image_size=_image_size(config, dataset),
     shot_limits=shot_limits(config),
-    facts=facts,
-    facts_note=facts_note,
+    facts=known,
+    facts_note=note,
     seconds=seconds,
   )
   console.say(lines.text(report))
@@ -89,7 +85,7 @@ def _image_size(config: Config, dataset: Dataset) -> int:
   try:
     sample = choose.sample(dataset.train)
   except ValueError:
-    return 0  # The scan has found the same, and names every image.
+    return 0  # The scan finds the same and names every image.
   return choose.choose(config, sample, num_devices=1)[0].dataset.image_size
 
 

@@ -91,10 +91,16 @@ def test_same_key_gives_the_same_plan():
   )
 
 
-def test_drawing_in_parts_gives_the_same_plan(monkeypatch):
-  plan = _plan()
-  monkeypatch.setattr(sampling, "_AT_ONCE", 70)
-  _assert_same(plan, _plan())
+def test_plan_of_images_has_their_batches_and_no_slots():
+  whole = _plan()
+  plan = sampling.EpochPlan.of_images(
+    whole.indices, seed=whole.seed, stage=whole.stage, epoch=whole.epoch
+  )
+  _assert_same(plan, whole.without_slots())
+  assert plan.sources.shape == (len(whole), 0)
+  np.testing.assert_array_equal(
+    plan.crop_uniforms(3)[0], whole.crop_uniforms(3)[0]
+  )
 
 
 @pytest.mark.parametrize("gamma", [None, 0.9])

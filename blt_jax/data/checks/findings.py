@@ -1,15 +1,17 @@
 """What is wrong or odd about a data set, from a scan of its images."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from blt_jax.data import longtail
-from blt_jax.data.checks.check import EXTREME_ASPECT, Scan
 from blt_jax.data.checks.facts import Fact
+from blt_jax.data.checks.scan import Scan
 from blt_jax.data.dataset import Dataset
+
+# Longer side over shorter side from which an image is noted.
+_EXTREME_ASPECT = 4.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,16 +21,14 @@ class Finding:
   Attributes:
     severity: "error", "warning" or "note".
     title: what they are: "unreadable images".
-    images: int64 [k], positions in the Scan, ascending.
+    images: int64 [k], rows of the Scan, ascending.
     copies_of: int64 [k], the earlier image that each of them equals, or None.
-    reasons: image -> more about it.
   """
 
   severity: str
   title: str
   images: np.ndarray
   copies_of: np.ndarray | None = None
-  reasons: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Report:
     scan: what its images told.
     groups: shot group -> bool [C].
     findings: about images, errors first.
-    facts: what is known of the data set beside what was found.
+    facts: numbers that were found beside those that are known.
     facts_note: why there are no facts, or "".
     seconds: that reading took.
   """
@@ -82,127 +82,108 @@ def report(
 
   Args:
     dataset: what was scanned.
-    scan: from check.scan.
+    scan: of its images.
     image_size: short side below which images are noted, pixels.
     shot_limits: many_above and few_up_to, see longtail.shot_groups.
-    facts: from check_facts.compare.
+    facts: from facts.compare.
     facts_note: why there are no facts.
     seconds: that the scan took.
 
   Returns:
     The Report.
   """
-  found = [
-    *_unreadable(scan),
+  unreadable = np.array(sorted(scan.errors), np.int64)
+  findings = [
+    Finding("error", "unreadable images", unreadable),
     *_copies(scan),
-    *_odd_kinds(scan),
-    *_odd_files(scan, image_size),
+    *_oddities(scan, image_size),
   ]
-  order = ("error", "warning", "note")
   return Report(
     dataset=dataset,
     scan=scan,
     groups=longtail.shot_groups(dataset.class_counts, **shot_limits),
-    findings=tuple(sorted(found, key=lambda f: order.index(f.severity))),
+    findings=tuple(finding for finding in findings if len(finding.images)),
     facts=tuple(facts),
     facts_note=facts_note,
     seconds=seconds,
   )
 
 
-def _unreadable(scan: Scan) -> Iterator[Finding]:
-  images = np.array(sorted(scan.errors), np.int64)
-  yield from _if_any("error", "unreadable images", images, reasons=scan.errors)
-
-
-def _copies(scan: Scan) -> Iterator[Finding]:
+def _copies(scan: Scan) -> list[Finding]:
   """Images with the same content as an earlier one."""
-  images, first = same_content(scan)
-  across = scan.split[images] != scan.split[first]
-  yield from _if_any(
-    "error",
-    "images that are in another split as well",
-    images[across],
-    copies_of=first[across],
-  )
-  other_label = ~across & (scan.label[images] != scan.label[first])
-  in_training = scan.split[images] == 0
-  for severity, title, mask in (
-    (
-      "warning",
-      "training images that are in another class as well",
-      other_label & in_training,
-    ),
-    (
-      "note",
-      "images of another split that are in another class as well",
-      other_label & ~in_training,
-    ),
-    (
-      "note",
-      "images that are twice in their class and split",
-      ~across & ~other_label,
-    ),
-  ):
-    yield from _if_any(severity, title, images[mask], copies_of=first[mask])
+  first = first_of_content(scan)
+  split, label = scan.rows["split"], scan.rows["label"]
+  copied = first != np.arange(len(scan))
+  leaked = copied & (split != split[first])
+  moved = copied & ~leaked & (label != label[first])
+  training = split == 0
+  return [
+    Finding(severity, title, np.flatnonzero(mask), first[mask])
+    for severity, title, mask in (
+      ("error", "images that are in another split as well", leaked),
+      (
+        "warning",
+        "training images that are in another class as well",
+        moved & training,
+      ),
+      (
+        "note",
+        "images of another split that are in another class as well",
+        moved & ~training,
+      ),
+      (
+        "note",
+        "images that are twice in their class and split",
+        copied & ~leaked & ~moved,
+      ),
+    )
+  ]
 
 
-def same_content(scan: Scan) -> tuple[np.ndarray, np.ndarray]:
-  """Finds images with the same content.
+def first_of_content(scan: Scan) -> np.ndarray:
+  """For each image the first one with the same content, mostly itself.
 
   Args:
-    scan: n images; those that can't be decoded play no part.
+    scan: n images; one that can't be decoded is the first of its content.
 
   Returns:
-    (images, first): int64 [k] each; images[i], ascending, equals the earlier
-    first[i], which is the first of its content.
+    int64 [n], rows.
   """
+  result = np.arange(len(scan))
   good = np.flatnonzero(scan.good)
-  digest = scan.digest[good]
-  order = np.lexsort((digest[:, 1], digest[:, 0]))  # Stable: images ascend.
-  ordered = digest[order]
-  begins = np.ones(len(good), bool)
-  begins[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
-  if not len(good):
-    return good, good
-  starts = np.maximum.accumulate(np.where(begins, np.arange(len(good)), 0))
-  images, first = good[order[~begins]], good[order[starts[~begins]]]
-  ascending = np.argsort(images)
-  return images[ascending], first[ascending]
+  _, first, content = np.unique(
+    scan.rows["digest"][good], return_index=True, return_inverse=True
+  )
+  result[good] = good[first[content]]
+  return result
 
 
-def _odd_kinds(scan: Scan) -> Iterator[Finding]:
-  """Everything but three channels of 8 bits."""
-  good = scan.good
-  for code, kind in enumerate(scan.kinds):
-    if kind.partition(" ")[2] == "RGB":
-      continue
-    images = np.flatnonzero(good & (scan.kind == code))
-    yield from _if_any("note", f"{kind} images", images)
-
-
-def _odd_files(scan: Scan, image_size: int) -> Iterator[Finding]:
-  """Names, orientations and sizes that surprise."""
-  good = scan.good
-  short = np.minimum(scan.width, scan.height)
-  long = np.maximum(scan.width, scan.height)
-  for title, mask in (
-    ("files of another format than their name says", scan.misnamed),
-    ("images with an EXIF orientation, which is ignored", scan.rotated),
-    (
-      f"images with a side of less than {image_size} pixels",
-      short < image_size,
-    ),
-    (
-      f"images with a side over {EXTREME_ASPECT:g} times the other",
-      long > EXTREME_ASPECT * short,
-    ),
-  ):
-    yield from _if_any("note", title, np.flatnonzero(good & mask))
-
-
-def _if_any(
-  severity: str, title: str, images: np.ndarray, **more: Any
-) -> Iterator[Finding]:
-  if len(images):
-    yield Finding(severity, title, images, **more)
+def _oddities(scan: Scan, image_size: int) -> list[Finding]:
+  """Formats, names, orientations and sizes that surprise."""
+  rows, good = scan.rows, scan.good
+  short = np.minimum(rows["width"], rows["height"])
+  long = np.maximum(rows["width"], rows["height"])
+  odd_kinds = [
+    (f"{kind} images", rows["kind"] == number)
+    for number, kind in enumerate(scan.kinds)
+    if kind.partition(" ")[2] != "RGB"  # Three channels of 8 bits.
+  ]
+  return [
+    Finding("note", title, np.flatnonzero(good & mask))
+    for title, mask in (
+      *odd_kinds,
+      ("files of another format than their name says", rows["misnamed"]),
+      (
+        "images with an EXIF orientation, which is ignored",
+        rows["rotated"],
+      ),
+      (
+        f"images with a side of less than {image_size} pixels",
+        short < image_size,
+      ),
+      (
+        f"images with a side over {_EXTREME_ASPECT:g} times the other",
+        long > _EXTREME_ASPECT * short,
+      ),
+    )
+  ]

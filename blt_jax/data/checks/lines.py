@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from blt_jax.data.checks.check import Scan
 from blt_jax.data.checks.findings import Finding, Report
+from blt_jax.data.checks.scan import Scan
 from blt_jax.data.text import printable
 
 _LISTED = 20
@@ -78,13 +78,13 @@ def _rows(report: Report) -> Iterator[dict]:
         "severity": finding.severity,
         "finding": finding.title,
         "split": scan.split_name(image),
-        "class": names[scan.label[image]],
+        "class": names[scan.rows["label"][image]],
         "image": scan.image_name(image),
         "copy_of": _copied(report, finding, k),
-        "detail": finding.reasons.get(image, ""),
-        "kind": scan.kinds[scan.kind[image]],
-        "width": scan.width[image],
-        "height": scan.height[image],
+        "detail": scan.errors.get(image, ""),
+        "kind": scan.kinds[scan.rows["kind"][image]],
+        "width": scan.rows["width"][image],
+        "height": scan.rows["height"][image],
       }
   for name, count in zip(names, report.dataset.class_counts, strict=True):
     yield {
@@ -108,7 +108,9 @@ def _title(report: Report) -> Iterator[str]:
 def _splits(report: Report) -> Iterator[str]:
   scan = report.scan
   yield f"{'split':<18}{'images':>10}{'unreadable':>12}{'classes':>9}"
-  unreadable = np.bincount(scan.split[~scan.good], minlength=len(scan.splits))
+  unreadable = np.bincount(
+    scan.rows["split"][~scan.good], minlength=len(scan.splits)
+  )
   for (name, split), bad in zip(scan.splits.items(), unreadable, strict=True):
     classes = len(np.unique(split.labels))
     yield f"{name:<18}{len(split):>10}{bad:>12}{classes:>9}"
@@ -135,21 +137,19 @@ def _classes(report: Report) -> Iterator[str]:
 
 
 def _kinds_and_sizes(scan: Scan) -> Iterator[str]:
-  good = scan.good
-  if not np.any(good):
+  good = scan.rows[scan.good]
+  if not len(good):
     return
-  counts = np.bincount(scan.kind[good], minlength=len(scan.kinds))
+  counts = np.bincount(good["kind"], minlength=len(scan.kinds))
   order = np.argsort(-counts, kind="stable")
   listed = ", ".join(
     f"{scan.kinds[code]} {counts[code]}" for code in order if counts[code]
   )
   yield f"formats: {listed}"
   sizes = ", ".join(
-    f"{title} {np.min(side)} / {np.median(side):.0f} / {np.max(side)}"
-    for title, side in (
-      ("width", scan.width[good]),
-      ("height", scan.height[good]),
-    )
+    f"{side} {good[side].min()} / {np.median(good[side]):.0f} /"
+    f" {good[side].max()}"
+    for side in ("width", "height")
   )
   yield f"smallest / median / largest: {sizes} pixels"
 
@@ -176,26 +176,30 @@ def _empty_classes(report: Report) -> Iterator[str]:
 
 
 def _finding(report: Report, finding: Finding) -> Iterator[str]:
+  """A finding: one image of a note, the first 20 of what is worse."""
+  title = f"{finding.severity}: {finding.title}: {len(finding.images)}"
   if finding.severity == "note":
-    example = _image(report, int(finding.images[0]))
-    copied = _copied(report, finding, 0)
-    yield (
-      f"note: {finding.title}: {len(finding.images)}, as {example}"
-      + (f" = {copied}" if copied else "")
-    )
+    yield f"{title}, as {_example(report, finding, 0)}"
     return
-  yield f"{finding.severity}: {finding.title}: {len(finding.images)}"
-  for k, image in enumerate(finding.images[:_LISTED].tolist()):
-    line = f"  {_image(report, image)}"
-    if finding.copies_of is not None:
-      line += f" = {_copied(report, finding, k)}"
-    if image in finding.reasons:
-      line += f": {finding.reasons[image]}"
-    yield line
+  yield title
+  for k in range(min(len(finding.images), _LISTED)):
+    yield f"  {_example(report, finding, k)}"
   yield from _rest(len(finding.images))
 
 
+def _example(report: Report, finding: Finding, k: int) -> str:
+  """The k-th image, what it is a copy of, and why it can't be read."""
+  image = int(finding.images[k])
+  copied, error = _copied(report, finding, k), report.scan.errors.get(image)
+  return (
+    _image(report, image)
+    + (f" = {copied}" if copied else "")
+    + (f": {error}" if error else "")
+  )
+
+
 def _copied(report: Report, finding: Finding, k: int) -> str:
+  """The image that the k-th one is a copy of, or ""."""
   if finding.copies_of is None:
     return ""
   return _image(report, int(finding.copies_of[k]))
@@ -204,7 +208,7 @@ def _copied(report: Report, finding: Finding, k: int) -> str:
 def _image(report: Report, image: int) -> str:
   """Split, file and class of an image."""
   scan = report.scan
-  name = report.dataset.class_names[scan.label[image]]
+  name = report.dataset.class_names[scan.rows["label"][image]]
   return printable(
     f"{scan.split_name(image)} {scan.image_name(image)} ({name})"
   )

@@ -1,3 +1,5 @@
+"""The check of a data set: what it finds, what it prints, its exit code."""
+
 import collections
 import csv
 import io
@@ -13,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blt_jax.data.checks import check, findings
 from blt_jax.data.checks import facts as check_facts
+from blt_jax.data.checks import findings
 from blt_jax.data.checks import lines as check_report
+from blt_jax.data.checks.scan import scan
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.longtail import exponential_counts, shot_groups
 from blt_jax.training.check_data import check_data
@@ -81,7 +84,7 @@ def findings_of(dataset, image_size=16, **options):
   """Title -> number of images."""
   report = findings.report(
     dataset,
-    check.scan(dataset, num_threads=2, **options),
+    scan(dataset, num_threads=2, **options),
     image_size=image_size,
     shot_limits=LIMITS,
   )
@@ -143,14 +146,14 @@ def test_at_most_twenty_files_are_listed(root, capsys):
 
 def test_file_that_vanishes_is_wrong_with_the_reason(tmp_path):
   dataset = dataset_of([tmp_path / "gone.jpg"])
-  errors = check.scan(dataset, num_threads=1).errors
+  errors = scan(dataset, num_threads=1).errors
   assert errors == {0: "No such file or directory"}
 
 
 def test_pixel_limit_is_wrong(root):
   dataset = dataset_of([root / "0.jpg"])
-  assert not check.scan(dataset, max_pixels=1200).errors
-  errors = check.scan(dataset, max_pixels=1199).errors
+  assert not scan(dataset, max_pixels=1200).errors
+  errors = scan(dataset, max_pixels=1199).errors
   assert errors == {0: "1200 pixels; allowed: 1199 or fewer"}
 
 
@@ -197,14 +200,13 @@ def test_copies_inside_a_split_are_noted_by_label(root, capsys):
   assert pair in output
 
 
-def test_same_content_finds_the_first_of_every_copy():
+def test_first_of_content_is_the_first_of_every_copy():
   images = np.arange(5, dtype=np.uint8)[[3, 1, 3, 2, 1, 3]]
   images = np.broadcast_to(images[:, None, None, None], (6, 2, 2, 3))
   other = Split(np.zeros(1), np.full((1, 2, 2, 3), 9, np.uint8))
   dataset = Dataset("some", ("a",), Split(np.zeros(6), images), other, other)
-  copies, first = findings.same_content(check.scan(dataset))
-  np.testing.assert_array_equal(copies, [2, 4, 5])
-  np.testing.assert_array_equal(first, [0, 1, 0])
+  first = findings.first_of_content(scan(dataset))
+  np.testing.assert_array_equal(first, [0, 1, 0, 3, 1, 0, 6])
 
 
 def png_of_16_bit_colour():
@@ -261,7 +263,7 @@ def test_name_orientation_and_size_are_noted(tmp_path):
 def test_class_without_training_images_is_wrong(root):
   dataset = dataset_of([root / "0.jpg"])
   report = findings.report(
-    dataset, check.scan(dataset), image_size=16, shot_limits=LIMITS
+    dataset, scan(dataset), image_size=16, shot_limits=LIMITS
   )
   assert report.errors == 1
   assert "class 1 (dog)" in check_report.text(report)
@@ -270,8 +272,8 @@ def test_class_without_training_images_is_wrong(root):
 def test_scan_is_the_same_for_any_number_of_threads(root):
   truncate(root / "5.jpg")
   dataset = dataset_of([root / f"{n % 12}.jpg" for n in range(300)])
-  scans = [check.scan(dataset, num_threads=n) for n in (1, 5)]
-  np.testing.assert_array_equal(scans[0].digest, scans[1].digest)
+  scans = [scan(dataset, num_threads=n) for n in (1, 5)]
+  np.testing.assert_array_equal(scans[0].rows, scans[1].rows)
   assert scans[0].errors == scans[1].errors
   assert list(scans[0].errors) == list(range(5, 300, 12))
 
@@ -299,10 +301,10 @@ def test_records_are_read_and_named(root):
   good = (root / "0.jpg").read_bytes()
   split = RecordSplit([good, (root / "1.jpg").read_bytes(), good[:-60]])
   dataset = Dataset("some", ("cat",), split, split, split)
-  scan = check.scan(dataset)
-  assert list(scan.errors) == [2, 5]  # Also in validation, which is test.
-  assert scan.image_name(5) == "record 2"
-  np.testing.assert_array_equal(scan.width, np.full(6, 40))
+  found = scan(dataset)
+  assert list(found.errors) == [2, 5]  # Also in validation, which is test.
+  assert found.image_name(5) == "record 2"
+  np.testing.assert_array_equal(found.rows["width"], np.full(6, 40))
 
 
 def cifar10(train_counts):
@@ -338,7 +340,7 @@ def test_facts_that_do_not_hold_are_wrong():
   assert broken == {"train", "largest", "smallest"}
   report = findings.report(
     dataset,
-    check.scan(dataset),
+    scan(dataset),
     image_size=1,
     shot_limits=LIMITS,
     facts=facts,
@@ -355,7 +357,7 @@ def test_other_settings_are_not_compared():
 
 @pytest.mark.parametrize("name", ["ImageNet_LT", "Places_LT"])
 def test_known_sizes_are_those_of_the_published_lists(name, shared):
-  known = check_facts.KNOWN[name.lower()]
+  known = check_facts.KNOWN[name.lower()].numbers
   for part, key in (
     ("train", "train"),
     ("val", "validation"),
@@ -412,10 +414,10 @@ def test_real_images_are_clean(shared, tmp_path):
   with tarfile.open(archive) as tar:
     members = [m for m in tar if m.isfile()][:40]
     tar.extractall(tmp_path, members, filter="data")
-  scan = check.scan(dataset_of([tmp_path / m.name for m in members]))
-  assert not scan.errors
-  assert {kind.split()[0] for kind in scan.kinds} == {"JPEG", "array"}
-  assert np.median(scan.width) == 500
+  found = scan(dataset_of([tmp_path / m.name for m in members]))
+  assert not found.errors
+  assert {kind.split()[0] for kind in found.kinds} == {"JPEG", "array"}
+  assert np.median(found.rows["width"]) == 500
 
 
 def command(root, config, *more):

@@ -1,0 +1,211 @@
+"""Reads and decodes every image of a data set once, on several threads."""
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, cast
+
+import numpy as np
+from PIL import Image
+
+from blt_jax.data.dataset import Dataset, Records, Split
+from blt_jax.data.reading import decode
+from blt_jax.data.text import reason
+from blt_jax.data.threads import cores, in_order
+
+_IMAGES_AT_ONCE = 32
+_ORIENTATION = 0x0112  # EXIF tag.
+# Formats that share the extensions of another one.
+_SAME_NAMES = {"MPO": "JPEG", "DIB": "BMP"}
+
+ROW = np.dtype(
+  [
+    ("split", np.uint8),
+    ("label", np.int32),
+    ("digest", "S16"),
+    ("kind", np.int32),
+    ("width", np.int32),
+    ("height", np.int32),
+    ("misnamed", bool),
+    ("rotated", bool),
+  ]
+)
+"""A row of a Scan.
+
+split: position in Scan.splits. digest: hash of the image's content. kind:
+position in Scan.kinds. width, height: pixels. misnamed: the file's extension
+belongs to another format. rotated: EXIF data ask for a rotation or mirroring.
+What reading could not tell is 0.
+"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scan:
+  """What reading all images of a data set told.
+
+  Attributes:
+    splits: name -> Split; one entry if the validation is the test split, too.
+    rows: [n] of ROW, in the order of the splits.
+    kinds: formats and modes: "JPEG RGB" or "PNG I;16" for example.
+    errors: row -> why its image can't be decoded.
+  """
+
+  splits: dict[str, Split]
+  rows: np.ndarray
+  kinds: list[str]
+  errors: dict[int, str]
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  @property
+  def good(self) -> np.ndarray:
+    """Bool [n], the images that can be decoded."""
+    good = np.ones(len(self), bool)
+    good[list(self.errors)] = False
+    return good
+
+  def split_name(self, row: int) -> str:
+    """The split of an image."""
+    return list(self.splits)[self.rows["split"][row]]
+
+  def image_name(self, row: int) -> str:
+    """The file or record of an image, or else its position in its split."""
+    split = self.splits[self.split_name(row)]
+    first = np.searchsorted(self.rows["split"], self.rows["split"][row])
+    index = int(row - first)
+    if split.paths is not None:
+      return str(split.paths[index])
+    if split.records is not None:
+      return split.records.name(index)
+    return f"image {index}"
+
+
+class _Seen(NamedTuple):
+  """What reading one image told, see ROW; `error` is "" if it is decoded."""
+
+  digest: bytes
+  kind: str = ""
+  width: int = 0
+  height: int = 0
+  misnamed: bool = False
+  rotated: bool = False
+  error: str = ""
+
+
+def scan(
+  dataset: Dataset,
+  *,
+  max_pixels: int = decode.MAX_PIXELS,
+  num_threads: int = 0,
+  progress: Callable[..., Iterable] | None = None,
+) -> Scan:
+  """Reads and decodes every image once.
+
+  Args:
+    dataset: its splits hold images, paths or records.
+    max_pixels: largest width times height that is decoded.
+    num_threads: threads that decode; 0 takes one for each core.
+    progress: called as progress(iterator, total=n); passes the items on.
+
+  Returns:
+    The Scan; the same for any number of threads.
+  """
+  splits = _distinct_splits(dataset)
+  sizes = [len(split) for split in splits.values()]
+  rows = np.zeros(sum(sizes), ROW)
+  rows["split"] = np.repeat(np.arange(len(sizes)), sizes)
+  rows["label"] = np.concatenate([split.labels for split in splits.values()])
+  parts = (
+    (split, range(first, min(first + _IMAGES_AT_ONCE, len(split))))
+    for split in splits.values()
+    for first in range(0, len(split), _IMAGES_AT_ONCE)
+  )
+  kinds: dict[str, int] = {}
+  errors: dict[int, str] = {}
+  with warnings.catch_warnings():
+    # Pillow warns of odd files. What matters of them is found here.
+    warnings.simplefilter("ignore")
+    seen: Iterable[_Seen] = itertools.chain.from_iterable(
+      in_order(
+        lambda part: [_look_at(part[0], i, max_pixels) for i in part[1]],
+        parts,
+        num_threads=num_threads or cores(),
+      )
+    )
+    if progress is not None:
+      seen = progress(seen, total=len(rows))
+    for row, one in enumerate(seen):
+      rows["kind"][row] = kinds.setdefault(one.kind, len(kinds))
+      for field in ("digest", "width", "height", "misnamed", "rotated"):
+        rows[field][row] = getattr(one, field)
+      if one.error:
+        errors[row] = one.error
+  return Scan(splits, rows, list(kinds), errors)
+
+
+def _distinct_splits(dataset: Dataset) -> dict[str, Split]:
+  """The splits by name; validation that is the test split as well is one."""
+  if dataset.validation is dataset.test:
+    return {"train": dataset.train, "validation = test": dataset.test}
+  return {
+    "train": dataset.train,
+    "validation": dataset.validation,
+    "test": dataset.test,
+  }
+
+
+def _look_at(split: Split, index: int, max_pixels: int) -> _Seen:
+  """Reads and decodes one image."""
+  if split.images is not None:
+    image = split.images[index]
+    return _Seen(_digest(image.tobytes()), "array RGB", *image.shape[1::-1])
+  digest, kind, width, height = b"", "", 0, 0
+  try:
+    data, name = _read(split, index)
+    digest = _digest(data)
+    header = decode.read_header(data)
+    kind, width, height = _kind(header, data), header.width, header.height
+    decode.decode_rgb(data, max_pixels=max_pixels)
+  except (OSError, ValueError) as error:
+    return _Seen(digest, kind, width, height, error=reason(error))
+  found = _SAME_NAMES.get(header.format, header.format)
+  extension = os.path.splitext(name)[1].lower()
+  misnamed = Image.registered_extensions().get(extension, found) != found
+  return _Seen(digest, kind, width, height, misnamed, _is_rotated(data))
+
+
+def _read(split: Split, index: int) -> tuple[bytes, str]:
+  """Content and file name of an image; records have no name."""
+  if split.paths is not None:
+    path = str(split.paths[index])
+    with open(path, "rb") as file:
+      return file.read(), path
+  (content,) = cast(Records, split.records).read(np.array([index]))
+  return content, ""
+
+
+def _digest(data: bytes) -> bytes:
+  return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _kind(header: decode.Header, data: bytes) -> str:
+  """Format and mode; Pillow calls 16-bit colour RGB, so PNG's depth is read."""
+  kind = f"{header.format} {header.mode}"
+  deep = header.format == "PNG" and data[24:25] == b"\x10"
+  return f"{kind} 16 bit" if deep else kind
+
+
+def _is_rotated(data: bytes) -> bool:
+  """Whether EXIF data ask for another orientation than the stored one."""
+  if not any(mark in data for mark in (b"Exif\0\0", b"eXIf", b"EXIF")):
+    return False
+  try:
+    with Image.open(io.BytesIO(data)) as image:
+      return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+  except Exception:  # Damaged EXIF data leave the image as it is.
+    return False

@@ -1,0 +1,49 @@
+"""Work on threads: how many there may be, and results in order."""
+
+import collections
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+# Tasks under way for each thread, so that none waits for the slowest one.
+_AHEAD = 4
+
+
+def cores() -> int:
+  """Cores that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def in_order(
+  function: Callable[[Task], Result],
+  tasks: Iterable[Task],
+  *,
+  num_threads: int,
+) -> Iterator[Result]:
+  """Does tasks on threads, a few at a time.
+
+  Args:
+    function: is called on the threads, once with each task.
+    tasks: taken one by one as earlier ones are done.
+    num_threads: 1 or more.
+
+  Yields:
+    What `function` returns, in the order of the tasks.
+  """
+  tasks = iter(tasks)
+  with ThreadPoolExecutor(num_threads) as pool:
+    under_way = collections.deque(
+      pool.submit(function, task)
+      for task in itertools.islice(tasks, _AHEAD * num_threads)
+    )
+    while under_way:
+      yield under_way.popleft().result()
+      for task in itertools.islice(tasks, 1):
+        under_way.append(pool.submit(function, task))
