@@ -111,24 +111,28 @@ class FileFinder:
         counts them), or is a symbolic link to somewhere outside of the root.
     """
     prefix = os.path.join(self.root, "")
-    found, missing = [], []
+    paths = path_array(paths)
+    moved, missing = {}, []
     for i, path in enumerate(paths):
       folder, _, file = path.rpartition("/")
-      there: str | None = path
       if file not in self._files(folder):
         there = self._find_elsewhere(path, place(i))
-      if there is None:
-        missing.append((i, path))
-      else:
-        found.append(prefix + there)
+        if there is None:
+          missing.append(i)
+        elif there != path:
+          moved[i] = there
     if missing:
-      i, path = missing[0]
       raise ValueError(
-        f"{place(i)}: no file {prefix + path!r}; expected paths of existing"
-        f" files, from the root on ({len(missing)} of the"
-        f" {len(found) + len(missing)} files are missing)"
+        f"{place(missing[0])}: no file {prefix + paths[missing[0]]!r}; expected"
+        f" paths of existing files, from the root on ({len(missing)} of the"
+        f" {len(paths)} files are missing)"
       )
-    return path_array(found)
+    if moved:
+      paths = path_array(moved.get(i, path) for i, path in enumerate(paths))
+    root = path_array([prefix])
+    if root.dtype != paths.dtype:  # A name is not UTF-8, see path_array.
+      root, paths = root.astype(object), paths.astype(object)
+    return root + paths
 
   def _find_elsewhere(self, path: str, place: str) -> str | None:
     """Where a file is that its folder does not list; None if it is nowhere."""

@@ -86,20 +86,13 @@ def load_image_lists(
     ValueError: names the list and line, the field, or the class that is wrong.
   """
   check_root(root)
-  known = read_names(class_names_file) if class_names_file else None
-  train = read_list(train_list, len(known.names) if known else 0)
-  names = known.names if known else names_from_folders(train)
-  others = [file for file in (validation_list, test_list) if file]
-  lists = [train, *(read_list(file, len(names)) for file in others)]
-  if known and known.numbered:
-    lists = relabel(lists, names, names_file=class_names_file)
-  elif class_folders:
-    labels_of_folders(lists)
-  finder = FileFinder(root, flat_folders)
-  splits = [
-    Split(listed.labels, paths=finder.find(listed.paths, place=listed.place))
-    for listed in lists
-  ]
+  # A function of its own, so that what it read is forgotten when it returns.
+  names, splits = _read_splits(
+    [file for file in (train_list, validation_list, test_list) if file],
+    class_names_file=class_names_file,
+    class_folders=class_folders,
+    finder=FileFinder(root, flat_folders),
+  )
   return assemble(
     name,
     names,
@@ -108,6 +101,28 @@ def load_image_lists(
     test=splits.pop(0) if test_list else None,
     options=options,
   )
+
+
+def _read_splits(
+  files: Sequence[str],
+  *,
+  class_names_file: str,
+  class_folders: bool,
+  finder: FileFinder,
+) -> tuple[Sequence[str], list[Split]]:
+  """(class names, splits) of lists, the first of which is for training."""
+  known = read_names(class_names_file) if class_names_file else None
+  train = read_list(files[0], len(known.names) if known else 0)
+  names = known.names if known else names_from_folders(train)
+  lists = [train, *(read_list(file, len(names)) for file in files[1:])]
+  if known and known.numbered:
+    lists = relabel(lists, names, names_file=class_names_file)
+  elif class_folders:
+    labels_of_folders(lists)
+  return names, [
+    Split(listed.labels, paths=finder.find(listed.paths, place=listed.place))
+    for listed in lists
+  ]
 
 
 def read_list(file: str, num_classes: int) -> ImageList:

@@ -78,3 +78,13 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path):
     ValueError, match=r"list:2: no file .*a/1\.jpg'; .*2 of the 4 files"
   ):
     _find(tmp_path, [f"a/{i}.jpg" for i in range(4)])
+
+
+@pytest.mark.parametrize("folder", ["plain", "r\udce9"])
+@pytest.mark.parametrize("name", ["a.jpg", "\udce9.jpg"])
+def test_names_need_not_be_utf_8(tmp_path, folder, name):
+  _touch(tmp_path / folder, name)
+  finder = file_lookup.FileFinder(str(tmp_path / folder))
+  assert finder.find([name], place=str).tolist() == [
+    str(tmp_path / folder / name)
+  ]
