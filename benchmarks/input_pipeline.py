@@ -211,16 +211,7 @@ def _our_batches(files: list[pathlib.Path], cores: int, *, resized: bool):
   split = Split(labels, paths=path_array(str(path) for path in files))
   steps = _IMAGES.value // BATCH + 2
   indices = np.arange(steps * BATCH).reshape(steps, BATCH) % len(files)
-  none = indices[:, :0]
-  plan = sampling.EpochPlan(
-    indices=indices,
-    sources=none,
-    used=none.astype(bool),
-    dropped=np.zeros(steps, int),
-    seed=0,
-    stage=1,
-    epoch=1,
-  )
+  plan = sampling.EpochPlan.of_images(indices, seed=0, stage=1, epoch=1)
   return input_pipeline.train_batches(
     split,
     plan,

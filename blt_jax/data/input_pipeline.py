@@ -10,7 +10,6 @@ import contextlib
 import functools
 import importlib.util
 import logging
-import os
 from collections.abc import Generator, Iterable
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -33,6 +32,7 @@ from blt_jax.data.reading.reader import (
 from blt_jax.data.reading.substitutes import Substitutes, sources
 from blt_jax.data.reading.tf_reader import TfReader
 from blt_jax.data.sampling import EpochPlan
+from blt_jax.data.threads import cores
 
 _log = logging.getLogger(__name__)
 
@@ -376,9 +376,7 @@ def _check_size(name: str, size: int) -> None:
 
 def _threads(num_threads: int | None) -> int:
   if num_threads is None:
-    if hasattr(os, "sched_getaffinity"):
-      return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return cores()
   if num_threads < 1:
     raise ValueError(f"num_threads is {num_threads}; expected 1 or more")
   return num_threads

@@ -1,17 +1,16 @@
 """Work on threads: how many there may be, and results in order."""
 
 import collections
-import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 # Tasks under way for each thread, so that none waits for the slowest one.
-_AHEAD = 4
+_AHEAD = 8
 
 
 def cores() -> int:
@@ -26,7 +25,7 @@ def in_order(
   tasks: Iterable[Task],
   *,
   num_threads: int,
-) -> Iterator[Result]:
+) -> Generator[Result]:
   """Does tasks on threads, a few at a time.
 
   Args:
@@ -37,13 +36,14 @@ def in_order(
   Yields:
     What `function` returns, in the order of the tasks.
   """
-  tasks = iter(tasks)
-  with ThreadPoolExecutor(num_threads) as pool:
-    under_way = collections.deque(
-      pool.submit(function, task)
-      for task in itertools.islice(tasks, _AHEAD * num_threads)
-    )
+  under_way: collections.deque[Future[Result]] = collections.deque()
+  pool = ThreadPoolExecutor(num_threads)
+  try:
+    for task in tasks:
+      under_way.append(pool.submit(function, task))
+      if len(under_way) > _AHEAD * num_threads:
+        yield under_way.popleft().result()
     while under_way:
       yield under_way.popleft().result()
-      for task in itertools.islice(tasks, 1):
-        under_way.append(pool.submit(function, task))
+  finally:
+    pool.shutdown(cancel_futures=True)

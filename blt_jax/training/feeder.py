@@ -1,7 +1,6 @@
 """Brings the images of a data set to the devices, in the order of the plan."""
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
@@ -104,7 +103,7 @@ class Feeder:
       return
     share = self._share(plan)
     slots = zip(share.sources, share.used, strict=True)
-    plain = self._read(without_slots(plan), crop_scale)
+    plain = self._read(plan.without_slots(), crop_scale)
     for (batch, replaced), (sources, used) in zip(plain, slots, strict=True):
       filled = mapping.deal(fill(sources, used), self._local)
       yield Fed(batch._replace(sources=filled), replaced)
@@ -125,15 +124,8 @@ class Feeder:
     """
     steps = -(-len(rows) // batch_size)
     indices = np.resize(rows, (steps, batch_size))
-    none = indices[:, :0]
-    plan = sampling.EpochPlan(
-      indices=indices,
-      sources=none,
-      used=none.astype(bool),
-      dropped=np.zeros(steps, np.int64),
-      seed=self.config.seed,
-      stage=2,
-      epoch=0,
+    plan = sampling.EpochPlan.of_images(
+      indices, seed=self.config.seed, stage=2, epoch=0
     )
     first = processes.index() * self._local
     own = slice(first, first + self._local)
@@ -230,9 +222,3 @@ def canvas(config: ml_collections.ConfigDict) -> int | None:
   if where == "host":
     return None
   return device_resize.CANVAS_SCALE * config.dataset.image_size
-
-
-def without_slots(plan: sampling.EpochPlan) -> sampling.EpochPlan:
-  """The plan with the same batches and no slots."""
-  none = plan.indices[:, :0]
-  return dataclasses.replace(plan, sources=none, used=none.astype(bool))

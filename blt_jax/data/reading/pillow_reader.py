@@ -1,16 +1,12 @@
 """Reads images with Pillow on a pool of threads; needs no TensorFlow."""
 
-import collections
-import concurrent.futures
 import os
 import pathlib
 from collections.abc import Generator, Iterable
 
 from blt_jax.data.reading import decode
 from blt_jax.data.reading.reader import Image, Request, Rule, Unreadable, crop
-
-# Images under way for each thread, so that none waits for the slowest.
-_AHEAD = 8
+from blt_jax.data.threads import in_order
 
 
 class PillowReader:
@@ -32,18 +28,7 @@ class PillowReader:
 
   def read(self, requests: Iterable[Request]) -> Generator[Image]:
     """See Reader."""
-    under_way: collections.deque[concurrent.futures.Future[Image]]
-    under_way = collections.deque()
-    pool = concurrent.futures.ThreadPoolExecutor(self._num_threads)
-    try:
-      for request in requests:
-        under_way.append(pool.submit(self.read_one, request))
-        if len(under_way) > _AHEAD * self._num_threads:
-          yield under_way.popleft().result()
-      while under_way:
-        yield under_way.popleft().result()
-    finally:
-      pool.shutdown(cancel_futures=True)
+    return in_order(self.read_one, requests, num_threads=self._num_threads)
 
   def read_one(self, request: Request) -> Image:
     """See Reader."""

@@ -154,7 +154,7 @@ def test_pixel_limit_is_wrong(root):
   dataset = dataset_of([root / "0.jpg"])
   assert not scan(dataset, max_pixels=1200).errors
   errors = scan(dataset, max_pixels=1199).errors
-  assert errors == {0: "1200 pixels; allowed: 1199 or fewer"}
+  assert errors == {0: "1200 pixels; expected 1199 or fewer"}
 
 
 def test_pixel_limit_is_the_configuration_s(root):

@@ -120,14 +120,8 @@ def test_resumed_epoch_gives_the_same_without_knowing_the_damage(paths, reader):
   # Crops above the damage of a truncated file can be read, the others can't.
   data = _encoded(4, size=200)
   paths[4].write_bytes(data[: len(data) * 4 // 5])
-  plan = sampling.EpochPlan(
-    indices=np.full((4, 10), 4),
-    sources=np.empty((4, 0), int),
-    used=np.empty((4, 0), bool),
-    dropped=np.zeros(4, int),
-    seed=0,
-    stage=1,
-    epoch=0,
+  plan = sampling.EpochPlan.of_images(
+    np.full((4, 10), 4), seed=0, stage=1, epoch=0
   )
   split, options = _split(paths), {"crop_scale": (0.08, 0.3)}
   substitutes = Substitutes(split, name="training")
