@@ -1,12 +1,15 @@
 """Images hallucinated once, for static_targeted and static_random (Fig. 5c)."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
+import ml_collections
 import numpy as np
 
 from blt_jax.method.hallucinate import Sources
@@ -72,7 +75,8 @@ def load_or_make(
     The same pool every time.
   """
   pool = _load(path)
-  # Of one mind, whatever each of them could read.
+  # All processes make the pool when one of them could not read it, because
+  # making it is a computation of all of them.
   missing = processes.total(int(pool is None)) > 0
   if pool is None or missing:
     pool = _make(feeder, end_of_stage1(), stage)
@@ -82,8 +86,47 @@ def load_or_make(
   return pool
 
 
+def check_memory(
+  config: ml_collections.ConfigDict,
+  stages: Sequence[Stage],
+  class_counts: np.ndarray,
+) -> None:
+  """Refuses static images that do not fit into memory.
+
+  Raises:
+    ValueError: names what they take, and what is free.
+  """
+  if not config.perturb.static:
+    return
+  size = config.dataset.image_size
+  for stage in stages:
+    count = int(class_counts[stage.tail].sum()) if stage.capacity else 0
+    needed, free = count * _image_bytes(size), _free_memory()
+    if needed > free:
+      raise ValueError(
+        f"config.perturb.static is True, for which {count} images of {size} x "
+        f"{size} pixels lie in memory: they take {needed / 1e9:.1f} GB, and "
+        f"{free / 1e9:.1f} GB are free; expected a smaller "
+        "config.dataset.image_size, or fewer images in the tail."
+      )
+
+
+def _image_bytes(size: int) -> int:
+  return size * size * 3 * np.dtype(np.float32).itemsize
+
+
+def _free_memory() -> int:
+  """Bytes that a program can still have; all of the machine's where unknown."""
+  with contextlib.suppress(OSError), open("/proc/meminfo") as file:
+    for line in file:
+      name, _, value = line.partition(":")
+      if name == "MemAvailable":
+        return int(value.split()[0]) * 1024
+  return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _load(path: pathlib.Path) -> Pool | None:
-  """The pool of a file; None without one and, which is said, when damaged."""
+  """The pool of a file; None without one, and when it is damaged."""
   try:
     with np.load(path, allow_pickle=False) as content:
       return Pool(**content)
@@ -100,17 +143,18 @@ def _make(feeder: Feeder, state: TrainState, stage: Stage) -> Pool:
   labels = feeder.dataset.train.labels
   members = np.flatnonzero(stage.tail[labels])
   step = _static_step(feeder.config)
-  parts = [
-    jax.device_get(step(state, batch))
-    for batch in feeder.sources(members, batch_size=stage.batch_size)
-  ]
-  images, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
-  return Pool(
-    images=images[: len(members)],
-    usable=weights[: len(members)] > 0,
-    members=members,
-    labels=labels[members],
-  )
+  size = feeder.config.dataset.image_size
+  images = np.empty((len(members), size, size, 3), np.float32)
+  usable = np.empty(len(members), bool)
+  first = 0
+  for batch in feeder.sources(members, batch_size=stage.batch_size):
+    made, weights = jax.device_get(step(state, batch))
+    rows = slice(first, first + len(made))
+    # The last batch is longer than what is left of the images.
+    images[rows] = made[: len(members) - first]
+    usable[rows] = weights[: len(members) - first] > 0
+    first += len(made)
+  return Pool(images, usable, members, labels[members])
 
 
 def _static_step(config) -> Callable:

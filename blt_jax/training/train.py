@@ -15,7 +15,15 @@ from blt_jax.method.train_step import TrainState
 from blt_jax.report import command
 from blt_jax.system import console, processes, tensorboard
 from blt_jax.system.interrupt import Interrupted, Watch
-from blt_jax.training import build, choose, devices, lines, objective, recording
+from blt_jax.training import (
+  build,
+  choose,
+  devices,
+  examples,
+  lines,
+  objective,
+  static_images,
+)
 from blt_jax.training.epoch import Epoch
 from blt_jax.training.evaluate import Evaluation
 from blt_jax.training.resume import (
@@ -75,6 +83,7 @@ def train(
     contextlib.ExitStack() as held,
   ):
     run = Run(config, dataset=chosen.dataset)
+    static_images.check_memory(config, run.stages, run.class_counts)
     run.announce(chosen.reasons)
     if processes.is_first():
       held.enter_context(directory.lock(workdir))
@@ -290,7 +299,9 @@ def test_best_and_last(
       "test": run.summary(evaluation),
     }
   attempt(
-    lambda: recording.write_examples(workdir, run.feeder, best_state),
+    lambda: records.write_examples(
+      workdir, examples.make_examples(run.feeder, best_state)
+    ),
     "examples of perturbed images",
   )
   return results

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blt_jax.method.train_step import TrainState
-from blt_jax.training import build, recording
+from blt_jax.training import build, examples
 from blt_jax.training.feeder import Feeder
 from blt_jax.workdir import records
 from configs import digits_lt
@@ -13,7 +13,7 @@ from configs import digits_lt
 def _choose(counts, tail, *, usable=None):
   """Classes of the chosen sources, which must be distinct images."""
   labels = np.repeat(np.arange(len(counts)), counts)
-  sources = recording.choose_sources(
+  sources = examples.choose_sources(
     labels,
     tail=np.isin(np.arange(len(counts)), tail),
     usable=np.isin(
@@ -80,13 +80,10 @@ def _state(confusion):
   )
 
 
-def test_examples_are_moved_to_the_class_they_are_confused_with(
-  feeder, tmp_path
-):
+def test_examples_are_moved_to_the_class_they_are_confused_with(feeder):
   confusion = np.eye(10, dtype=np.int32)
   confusion[8, 0] = confusion[9, 0] = 2
-  recording.write_examples(tmp_path, feeder, _state(confusion))
-  made = records.read_examples(tmp_path)
+  made = examples.make_examples(feeder, _state(confusion))
   # 7 and 5 training images, in turns, the smallest class first.
   assert made.label.tolist() == [9, 8] * 5 + [8, 8]
   assert made.target.tolist() == [0] * 12
@@ -105,7 +102,8 @@ def test_examples_are_moved_to_the_class_they_are_confused_with(
 
 
 def test_nothing_confused_leaves_a_file_without_examples(feeder, tmp_path):
-  recording.write_examples(tmp_path, feeder, _state(np.eye(10, dtype=np.int32)))
+  state = _state(np.eye(10, dtype=np.int32))
+  records.write_examples(tmp_path, examples.make_examples(feeder, state))
   made = records.read_examples(tmp_path)
   assert len(made) == 0
   assert made.original.shape == (0, 8, 8, 3)
