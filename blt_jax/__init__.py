@@ -1,34 +1,42 @@
 """BLT: balancing long-tailed data sets with adversarially-perturbed images.
 
-Kozerawski et al., ACCV 2020, in JAX and Flax. Importing it imports neither
-TensorFlow nor a data set; JAX and what else a name needs come with its first
-use, so that the command line answers at once.
+Kozerawski et al., ACCV 2020, in JAX and Flax. docs/api.md has a line on each
+public name. A name is imported on its first use: `import blt_jax` alone imports
+neither JAX nor TensorFlow, and the command line answers at once.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-  from blt_jax.data import sampling
-  from blt_jax.method import confusion
-  from blt_jax.method.perturb import PerturbResult, perturb_images
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["PerturbResult", "confusion", "perturb_images", "sampling"]
 
+# Public name -> where it is: "module" or "module:name in it".
 _ORIGINS = {
-  "PerturbResult": "blt_jax.method.perturb",
-  "confusion": "blt_jax.method",
-  "perturb_images": "blt_jax.method.perturb",
-  "sampling": "blt_jax.data",
+  "PerturbResult": "method.perturb:PerturbResult",
+  "SquashingCosine": "models.classifiers:SquashingCosine",
+  "confusion": "method.confusion",
+  "convert": "models.torch_weights",
+  "create_model": "models:create_model",
+  "load": "deploy.load:load",
+  "longtail": "data.longtail",
+  "losses": "method.losses",
+  "metrics": "method.metrics",
+  "perturb_images": "method.perturb:perturb_images",
+  "sampling": "data.sampling",
+  "sources": "data.sources",
+  "train": "training.train:train",
 }
+__all__ = sorted(_ORIGINS)
 
 
 def __getattr__(name: str) -> Any:
-  """Imports a public name on its first use."""
+  """Imports a public name."""
   if name not in _ORIGINS:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  origin = _ORIGINS[name]
-  if name in ("confusion", "sampling"):
-    return importlib.import_module(f"{origin}.{name}")
-  return getattr(importlib.import_module(origin), name)
+  module, _, attribute = _ORIGINS[name].partition(":")
+  found = importlib.import_module(f"{__name__}.{module}")
+  return getattr(found, attribute) if attribute else found
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

@@ -243,9 +243,9 @@ def _trained() -> "TrainedModel":
     from blt_jax.deploy.formats import safetensors_file
 
     return safetensors_file.read(pathlib.Path(model))
-  from blt_jax.deploy import model as trained
+  from blt_jax.deploy.from_run import from_workdir
 
-  return trained.from_workdir(
+  return from_workdir(
     pathlib.Path(workdir or ""),
     checkpoint=_CHECKPOINT.value,
     posthoc_tau=taus[0] if taus else None,

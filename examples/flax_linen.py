@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import optax
 from flax.training.train_state import TrainState
 
-from blt_jax import perturb_images, sampling
-from blt_jax.data import sources
-from blt_jax.method import confusion, losses, metrics
+import blt_jax
+from blt_jax import confusion, losses, metrics, sampling, sources
 
 data = sources.load_digits_lt()
 counts = data.class_counts
@@ -32,7 +31,7 @@ def train_step(state, rng, matrix):
   targets, known = confusion.sample_confusing_classes(rngs[2], matrix, y[tail])
   confidences = jax.random.uniform(rngs[3], (4,), minval=0.15, maxval=0.25)
   logits_fn = jax.tree_util.Partial(state.apply_fn, state.params)
-  hard = perturb_images(logits_fn, x[tail], targets, confidences)
+  hard = blt_jax.perturb_images(logits_fn, x[tail], targets, confidences)
   images, labels = jnp.concat([x[i], hard.images]), y[jnp.concat([i, tail])]
   weights = jnp.concat([jnp.ones(32), known])  # 0: nothing confuses the class.
 

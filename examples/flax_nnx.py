@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from blt_jax import perturb_images, sampling
-from blt_jax.data import sources
-from blt_jax.method import confusion, losses, metrics
+import blt_jax
+from blt_jax import confusion, losses, metrics, sampling, sources
 
 data = sources.load_digits_lt()
 counts = data.class_counts
@@ -28,7 +27,7 @@ def train_step(model, optimizer, rng, matrix):
   targets, known = confusion.sample_confusing_classes(rngs[2], matrix, y[tail])
   confidences = jax.random.uniform(rngs[3], (4,), minval=0.15, maxval=0.25)
   model.eval()  # The batch must not change what an image is moved by.
-  hard = perturb_images(model, x[tail], targets, confidences)
+  hard = blt_jax.perturb_images(model, x[tail], targets, confidences)
   model.train()
   images, labels = jnp.concat([x[i], hard.images]), y[jnp.concat([i, tail])]
   weights = jnp.concat([jnp.ones(32), known])  # 0: nothing confuses the class.

@@ -3,9 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from blt_jax import perturb_images, sampling
-from blt_jax.data import sources
-from blt_jax.method import confusion, metrics
+from blt_jax import confusion, metrics, perturb_images, sampling, sources
 
 data = sources.load_digits_lt()
 counts = data.class_counts

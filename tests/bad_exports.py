@@ -37,6 +37,10 @@ _ABOUT: dict[str, Any] = {
   "logit_offset": None,
   "class_names": ["cat", "dog"],
   "class_counts": [9, 3],
+  "dataset": "pets",
+  "method": "blt",
+  "many_above": 100,
+  "few_up_to": 20,
   "blt_jax": "0.1",
   "checkpoint": "best",
   "stage": 2,
@@ -164,9 +168,9 @@ PREDICTING = [
       ),
       (
         "other classes",
-        exported(class_names=["cat"]),
+        exported(class_names=["cat"], class_counts=[9]),
         "images",
-        (_WEIGHTS, "'fc.2.weight' has shape (2, 4), expected (1, 4)"),
+        (_WEIGHTS, "'fc.2.weight' has shape (2, 4); expected (1, 4)"),
       ),
       (
         "newer version",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from blt_jax.data.sources import SplitOptions, image_lists, inaturalist
-from blt_jax.models import torch_weights
+from blt_jax.models import torch_names, torch_weights
 from tests.bad_files import files, links, run_folder
 from tests.bad_files import image_lists as lists
 
@@ -101,10 +101,8 @@ def entry(shape, *offsets, dtype="F32"):
 def whole(change=lambda tensors: None) -> bytes:
   """The weights of small_resnet10, all zeros; `change` is given the tensors."""
   tensors = {
-    torch_weights._torch_name(path): np.zeros(
-      torch_weights._torch_shape(shape), np.float32
-    )
-    for path, shape in torch_weights._paths("small_resnet10").items()
+    name: np.zeros(shape, np.float32)
+    for name, shape in torch_names.torch_shapes("small_resnet10").items()
   }
   tensors["fc.weight"] = np.zeros((3, 4), np.float32)
   tensors["bn1.num_batches_tracked"] = np.zeros((), np.int64)
@@ -140,30 +138,30 @@ HUGE = 2**60
 @pytest.mark.parametrize(
   "data, parts",
   [
-    (b"", ("0 bytes of header",)),
-    (b"\x10\0\0", ("bytes of header in a file of 3",)),
-    (HUGE.to_bytes(8, "little"), (f"{HUGE} bytes of header",)),
-    (header()[:-1], ("bytes of header",)),
-    (b"\4\0\0\0\0\0\0\0text", ("Expecting value",)),
-    (b"\2\0\0\0\0\0\0\0[]", ("the header is no object",)),
-    (len(t := 99_999 * b"[").to_bytes(8, "little") + t, ("recursion",)),
-    (header(a=3), ("'a' has dtype None",)),
-    (header(a=entry([1], 0, 4, dtype="PY")), ("'a' has dtype 'PY'",)),
-    (header(a=entry([-1], 0, 4)), ("'a' has shape [-1]",)),
-    (header(a=entry([1.5], 0, 6)), ("'a' has shape [1.5]",)),
-    (header(a=entry([HUGE // 4], 0, HUGE)), ("'a' of float32", "bytes")),
-    (header(a=entry([HUGE], 0, 4)) + bytes(4), ("'a' of float32",)),
-    (header(a=entry([1], 4, 0)), ("'a' of float32",)),
-    (header(a=entry([1], 0, 4)) + bytes(8), ("end at byte",)),
+    (b"", ("header too small",)),
+    (b"\x10\0\0", ("header too small",)),
+    (HUGE.to_bytes(8, "little"), ("header too large",)),
+    (header()[:-1], ("invalid header length",)),
+    (b"\4\0\0\0\0\0\0\0text", ("invalid JSON",)),
+    (b"\2\0\0\0\0\0\0\0[]", ("invalid JSON",)),
+    (len(t := 99_999 * b"[").to_bytes(8, "little") + t, ("invalid JSON",)),
+    (header(a=3), ("invalid JSON",)),
+    (header(a=entry([1], 0, 4, dtype="PY")), ("unknown variant `PY`",)),
+    (header(a=entry([-1], 0, 4)), ("integer `-1`",)),
+    (header(a=entry([1.5], 0, 6)), ("floating point `1.5`",)),
+    (header(a=entry([HUGE // 4], 0, HUGE)), ("file not fully covered",)),
+    (header(a=entry([HUGE], 0, 4)) + bytes(4), ("overflow",)),
+    (header(a=entry([1], 4, 0)), ("invalid offset for tensor `a`",)),
+    (header(a=entry([1], 0, 4)) + bytes(8), ("file not fully covered",)),
     (
       header(a=entry([1], 0, 4), b=entry([1], 0, 4)) + bytes(4),
-      ("overlap",),
+      ("invalid offset for tensor",),
     ),
-    (whole()[:-1], ("has bytes",)),
-    (whole(dropped), ("'bn1.weight' is missing, expected shape",)),
-    (whole(added), ("'extra.weight' is unexpected; the",)),
-    (whole(reshaped), ("'bn1.weight' has shape (3,), expected (16,)",)),
-    (whole(whole_numbers), ("is int32, expected a float type",)),
+    (whole()[:-1], ("file not fully covered",)),
+    (whole(dropped), ("'bn1.weight' is missing; expected shape",)),
+    (whole(added), ("'extra.weight' is unexpected; expected",)),
+    (whole(reshaped), ("'bn1.weight' has shape (3,); expected (16,)",)),
+    (whole(whole_numbers), ("has type I32; expected one of F64",)),
     (pickle.dumps({"a": 1}), ("PyTorch", "safetensors.torch.save_file")),
     (b"PK\x03\x04 an archive", ("PyTorch", "safetensors.torch.save_file")),
   ],
@@ -179,6 +177,22 @@ def test_bad_weights_are_refused_in_one_line(tmp_path, data, parts):
   assert "\n" not in message
   for part in parts:
     assert part in message
+
+
+def test_a_header_that_begins_as_a_pickle_does_is_read(tmp_path):
+  """Its length ends with the byte that a pickle begins with, 0x80."""
+  path = tmp_path / "weights.safetensors"
+  content = whole()
+  length = int.from_bytes(content[:8], "little")
+  padding = (0x80 - length) % 0x100
+  path.write_bytes(
+    (length + padding).to_bytes(8, "little")
+    + content[8 : 8 + length]
+    + padding * b" "
+    + content[8 + length :]
+  )
+  assert path.read_bytes().startswith(b"\x80")
+  torch_weights.backbone_from_safetensors("small_resnet10", path)
 
 
 def test_missing_weights_are_named(tmp_path):
@@ -206,8 +220,8 @@ def test_what_weights_claim_takes_no_memory(tmp_path):
   path.write_bytes(header(a=entry([HUGE // 4], 0, HUGE)))
   program = f"""
 import resource
-from blt_jax.models import torch_weights
-torch_weights._paths("resnet10")
+from blt_jax.models import torch_names, torch_weights
+torch_names.paths("resnet10")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
   torch_weights.backbone_from_safetensors("resnet10", {str(path)!r})
@@ -226,7 +240,7 @@ assert after - before < 64 * 1024, (before, after)
   )
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout.startswith(str(path))
-  assert "has bytes" in finished.stdout.removeprefix(str(path))
+  assert "not fully covered" in finished.stdout.removeprefix(str(path))
 
 
 @pytest.mark.parametrize(

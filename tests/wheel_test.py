@@ -104,6 +104,11 @@ def test_what_runs_is_the_wheel(run):
   assert run("-c", code).strip() == str(folder / "blt_jax" / "__init__.py")
 
 
+def test_library_needs_jax_flax_optax_and_numpy_alone(run):
+  program = (ROOT / "tests" / "library_alone.py").read_text()
+  assert run("-c", program) == "everything works\n"
+
+
 @pytest.mark.parametrize("module", [True, False], ids=["module", "script"])
 def test_help_tells_the_flags_by_the_installed_name(run, module):
   program = ("-m", "blt_jax") if module else (run.program,)

@@ -1,44 +1,26 @@
 """Writes a trained network for other programs: --mode=export."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from blt_jax.data.reading import resize
 from blt_jax.deploy import formats, model_card
+from blt_jax.deploy.description import Description
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.system import console
-from blt_jax.workdir import files
+from blt_jax.workdir import checksums, files
 
 DEFAULT_FORMATS = ("safetensors", "jax")
 FILE = "model.json"
-
-# What a network computes depends on these; the rest of its description, such as
-# its accuracies, may change without making it another network.
-_FUNCTION = (
-  "weights",
-  "backbone",
-  "classifier",
-  "alpha",
-  "beta",
-  "hidden",
-  "image_size",
-  "resize_size",
-  "mean",
-  "std",
-  "logit_offset",
-  "class_names",
-)
 
 # Largest difference of a logit that an export may make.
 TOLERANCE = 1e-4
@@ -59,8 +41,8 @@ def export(
 
   Args:
     model: the network.
-    folder: made when it does not exist; formats of the same network that it
-      holds already stay.
+    folder: made when it does not exist. Other formats of the same network
+      that it holds stay.
     names: of the formats, some of `formats.FORMATS`.
     workdir: of the run, for the card's figures.
 
@@ -71,12 +53,7 @@ def export(
   """
   _check_names(names)
   modules = {name: formats.module(name) for name in names}
-  about = {
-    **model.about,
-    "dtype": "float32",
-    "weights": fingerprint(model.variables),
-  }
-  model = dataclasses.replace(model, about=about)
+  model = as_exported(model)
   check_folder(folder, model)
   folder.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
@@ -88,14 +65,25 @@ def export(
       if not difference <= TOLERANCE:
         raise ValueError(
           f"--format={name}: logits of the exported network differ by "
-          f"{difference:.1e}; allowed: {TOLERANCE:.0e}. Nothing was written."
+          f"{difference:.1e}; expected at most {TOLERANCE:.0e}. Nothing was "
+          "written."
         )
-    files.write_json(made / FILE, about)
-    # The description first: without it the folder would be a stranger's.
+    files.write_json(made / FILE, model.description.to_json())
+    # The description first: `check_folder` refuses a folder that has files but
+    # no description, such as an export that was interrupted here.
     for path in sorted(made.iterdir(), key=lambda path: path.name != FILE):
       _replace(path, folder / path.name)
-  model_card.write(about, folder, workdir=workdir)
+  model_card.write(model.description, folder, workdir=workdir)
   console.say(f"exported: {folder}")
+
+
+def as_exported(model: TrainedModel) -> TrainedModel:
+  """The network as exports compute it, in float32, with its fingerprint."""
+  digests = checksums.of_arrays({"weights": model.variables})
+  description = dataclasses.replace(
+    model.description, dtype="float32", weights=digests["weights"]
+  )
+  return dataclasses.replace(model, description=description)
 
 
 def check(model: TrainedModel, folder: pathlib.Path, name: str) -> float:
@@ -108,10 +96,10 @@ def check(model: TrainedModel, folder: pathlib.Path, name: str) -> float:
 
   Returns:
     The largest difference of a logit, over several sizes of batches; NaN when a
-    logit is none.
+    logit is NaN.
 
   Raises:
-    ValueError: when the process fails; has its message.
+    ValueError: the process failed; the message has its last line.
   """
   images = sample_images(model.image_size)
   with jax.default_device(jax.devices("cpu")[0]):
@@ -144,16 +132,6 @@ def check(model: TrainedModel, folder: pathlib.Path, name: str) -> float:
     return float(np.max(np.abs(np.load(found, allow_pickle=False) - expected)))
 
 
-def fingerprint(variables: Mapping[str, Any]) -> str:
-  """SHA-256 of a network's variables, hexadecimal."""
-  found = hashlib.sha256()
-  for path, leaf in jax.tree.leaves_with_path(variables):
-    array = np.asarray(leaf)
-    found.update(f"{jax.tree_util.keystr(path)} {array.dtype}".encode())
-    found.update(array.tobytes())
-  return found.hexdigest()
-
-
 def sample_images(size: int) -> np.ndarray:
   """Views of two photographs: uint8 [16, size, size, 3]."""
   from sklearn.datasets import load_sample_images
@@ -177,7 +155,7 @@ def check_folder(folder: pathlib.Path, model: TrainedModel) -> None:
   """
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"--output={folder} is a file; expected a folder.")
-  # What is hidden is an interrupted export's, or the file manager's.
+  # Hidden files are left by an interrupted export or by a file manager.
   if not folder.exists() or all(p.name[0] == "." for p in folder.iterdir()):
     return
   there = files.read_object(folder / FILE)
@@ -186,11 +164,11 @@ def check_folder(folder: pathlib.Path, model: TrainedModel) -> None:
       f"--output={folder} holds other files; expected a new folder, or one "
       "that --mode=export wrote."
     )
-  about = files.finite(model.about)
-  if any(there.get(name) != about[name] for name in _FUNCTION):
+  exported = Description.from_json(there, source=str(folder / FILE))
+  if not exported.computes_as(model.description):
     raise ValueError(
-      f"--output={folder} holds the export of another network; choose another "
-      "--output, or remove it."
+      f"--output={folder} holds the export of another network; expected a new "
+      "folder, or one with an export of this network."
     )
 
 
@@ -207,7 +185,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _replace(source: pathlib.Path, target: pathlib.Path) -> None:
-  """Moves a file or folder to where one may be."""
+  """Moves a file or folder, in place of one that may be there."""
   if target.is_dir():
     shutil.rmtree(target)
   os.replace(source, target)

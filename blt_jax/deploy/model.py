@@ -1,67 +1,147 @@
 """A trained network with everything that is needed to use it elsewhere."""
 
 import dataclasses
-import pathlib
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import blt_jax
-from blt_jax.config import Config
 from blt_jax.data import augment
-from blt_jax.method.train_step import TrainState
+from blt_jax.deploy.description import Description
 from blt_jax.models import create_model
-from blt_jax.training import build, objective, stages
-from blt_jax.workdir import directory, files
-from blt_jax.workdir.progress import EpochRow
 
-CHECKPOINTS = ("best", "last")
+# Images that `logits` and `predict` compute at a time.
+_BATCH_SIZE = 64
 
-# Of the description; raised when older programs could misread it.
-VERSION = 1
+
+class Preprocessing(NamedTuple):
+  """What is done to an image before the network sees it.
+
+  Attributes:
+    resize_size: length of the short side that it is resized to, pixels.
+    image_size: side of the square that is cut out of its centre, pixels.
+    mean: of the three channels, subtracted from values of 0..1.
+    std: of the three channels, what the difference is divided by.
+  """
+
+  resize_size: int
+  image_size: int
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedModel:
   """A network, its variables, and what it was trained for.
 
+  `predict` and `logits` take images as they are. `logits_fn` is for programs
+  that prepare images themselves, for `perturb_images` for example.
+
   Attributes:
-    about: what `describe` gives: backbone, classifier, preprocessing, class
-      names, accuracies, configuration; JSON's types only.
+    description: what the network is and was trained for.
     variables: {"params", "batch_stats"} of `module`.
   """
 
-  about: dict[str, Any]
+  description: Description
   variables: Mapping[str, Any]
 
   @property
-  def class_names(self) -> list[str]:
+  def class_names(self) -> tuple[str, ...]:
     """Names of the C classes, in the order of the logits."""
-    return self.about["class_names"]
+    return self.description.class_names
+
+  @property
+  def preprocessing(self) -> Preprocessing:
+    """What `prepare` and `normalize` do."""
+    about = self.description
+    return Preprocessing(
+      about.resize_size, about.image_size, about.mean, about.std
+    )
 
   @property
   def image_size(self) -> int:
     """Side of the square that the network sees, pixels."""
-    return self.about["image_size"]
+    return self.description.image_size
 
-  def module(self) -> nn.Module:
-    """The network, for one device."""
-    about = self.about
-    return create_model(
-      about["backbone"],
-      len(self.class_names),
-      classifier=about["classifier"],
-      alpha=about["alpha"],
-      beta=about["beta"],
-      hidden=about["hidden"],
-      dtype=jnp.dtype(about["dtype"]),
+  def predict(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """The likeliest class of each image.
+
+    Args:
+      images: as for `logits`.
+
+    Returns:
+      int [n], places in `class_names`.
+    """
+    return self.logits(images).argmax(axis=1)
+
+  def logits(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """What the network gives for images, prepared as in an evaluation.
+
+    Args:
+      images: uint8 [n, h, w, 3], or n arrays uint8 [h, w, 3] of any sizes.
+
+    Returns:
+      float32 [n, C].
+
+    Raises:
+      ValueError: for images of another type or shape.
+    """
+    pixels = self.prepare(images)
+    size = min(_BATCH_SIZE, max(len(pixels), 1))
+    parts = []
+    for start in range(0, len(pixels), size):
+      part = pixels[start : start + size]
+      # One shape, so that the network is compiled once.
+      padding = [(0, size - len(part)), (0, 0), (0, 0), (0, 0)]
+      parts.append(
+        np.asarray(self._compiled(np.pad(part, padding)))[: len(part)]
+      )
+    empty = np.zeros((0, len(self.class_names)), np.float32)
+    return np.concatenate([empty, *parts])
+
+  def prepare(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Resizes the short side of images and cuts the centre out.
+
+    Args:
+      images: as for `logits`.
+
+    Returns:
+      uint8 [n, s, s, 3], s = image_size.
+
+    Raises:
+      ValueError: for images of another type or shape.
+    """
+    size, short = self.image_size, self.description.resize_size
+    prepared = np.zeros((len(images), size, size, 3), np.uint8)
+    for number, given in enumerate(images):
+      image = np.asarray(given)
+      if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+          f"image {number} is {image.dtype} of shape {image.shape}; expected "
+          "uint8 [height, width, 3]."
+        )
+      if image.shape[:2] != (size, size) or size != short:
+        from blt_jax.data.reading import resize  # Pillow, an extra.
+
+        image = resize.resize_and_crop(
+          image, image_size=size, resize_size=short
+        )
+      prepared[number] = image
+    return prepared
+
+  def normalize(self, pixels: jax.Array | np.ndarray) -> jax.Array:
+    """What `logits_fn` takes, float32, of uint8 [n, s, s, 3]."""
+    return augment.normalize(
+      jnp.asarray(pixels).astype(jnp.float32) / 255.0,
+      mean=self.description.mean,
+      std=self.description.std,
     )
 
-  def logits(self, images: jax.Array) -> jax.Array:
+  def logits_fn(self, images: jax.Array) -> jax.Array:
     """The network in inference mode, adjusted as the run's evaluations are.
 
     Args:
@@ -71,180 +151,26 @@ class TrainedModel:
       float32 [n, C].
     """
     logits: Any = self.module().apply(self.variables, images, train=False)
-    offset = self.about["logit_offset"]
+    offset = self.description.logit_offset
     return logits if offset is None else logits + jnp.array([offset])
 
-  def logits_of_pixels(self, images: jax.Array) -> jax.Array:
-    """The same of images that are not normalised: uint8 [n, s, s, 3]."""
-    return self.logits(
-      augment.normalize(
-        images.astype(jnp.float32) / 255.0,
-        mean=self.about["mean"],
-        std=self.about["std"],
-      )
+  def logits_of_pixels(self, pixels: jax.Array) -> jax.Array:
+    """`logits_fn` of images that are not normalised: uint8 [n, s, s, 3]."""
+    return self.logits_fn(self.normalize(pixels))
+
+  def module(self) -> nn.Module:
+    """The network, for one device."""
+    about = self.description
+    return create_model(
+      about.backbone,
+      len(self.class_names),
+      classifier=about.classifier,
+      alpha=about.alpha,
+      beta=about.beta,
+      hidden=about.hidden,
+      dtype=jnp.dtype(about.dtype),
     )
 
-
-def from_workdir(
-  workdir: pathlib.Path,
-  *,
-  checkpoint: str = "best",
-  posthoc_tau: float | None = None,
-) -> TrainedModel:
-  """The network of a run; its images need not be there.
-
-  Args:
-    workdir: of a run with at least one finished epoch.
-    checkpoint: "best" (by validation) or "last" epoch.
-    posthoc_tau: in place of the run's `model.posthoc_tau`, None for that. The
-      description of another one has no accuracies: the run measured its own.
-
-  Returns:
-    The network after that epoch.
-
-  Raises:
-    ValueError: when the directory holds no run or no checkpoint, or the tau
-      does not go with the run's loss.
-    FileNotFoundError: when no checkpoint can be read.
-  """
-  from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
-
-  config = directory.read_config(workdir)
-  own_tau = config.model.posthoc_tau
-  if posthoc_tau is not None:
-    config = objective.with_posthoc(config, posthoc_tau)
-  classes = _classes(workdir)
-  template = _empty_state(config, len(classes["class_names"]))
-  with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:
-    if checkpoints.latest_step() is None:
-      raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
-    state, progress = checkpoints.restore(template)
-    row = progress.rows[-1]
-    if checkpoint == "best":
-      state, row = checkpoints.restore_best(template, progress)
-  about = describe(
-    config,
-    **classes,
-    checkpoint=checkpoint,
-    row=row,
-    results=directory.read_results(workdir),
-    logit_offset=_logit_offset(config, classes, step=row.step),
-  )
-  if config.model.posthoc_tau != own_tau:
-    about["accuracy"] = {}
-  return TrainedModel(about, jax.device_get(state.variables))
-
-
-def describe(
-  config: Config,
-  *,
-  class_names: list[str],
-  class_counts: list[int],
-  checkpoint: str,
-  row: EpochRow,
-  results: Mapping[str, Any] | None,
-  logit_offset: list[float] | None,
-) -> dict[str, Any]:
-  """What there is to know about the network of a run.
-
-  Args:
-    config: of the run.
-    class_names: [C].
-    class_counts: [C], training images of each class.
-    checkpoint: "best" or "last".
-    row: the epoch's row of metrics.csv.
-    results: what results.json holds, None before the end.
-    logit_offset: [C], added to the network's logits, or None.
-
-  Returns:
-    JSON's types only.
-  """
-  model, dataset = config.model, config.dataset
-  return {
-    "format": VERSION,
-    "blt_jax": blt_jax.__version__,
-    "backbone": model.backbone,
-    "classifier": model.classifier,
-    "alpha": model.alpha,
-    "beta": model.beta,
-    "hidden": model.hidden,
-    "dtype": model.dtype,
-    "image_size": dataset.image_size,
-    "resize_size": dataset.resize_size,
-    "mean": list(dataset.mean),
-    "std": list(dataset.std),
-    "logit_offset": logit_offset,
-    "class_names": class_names,
-    "class_counts": class_counts,
-    "checkpoint": checkpoint,
-    "stage": row.stage,
-    "epoch": row.epoch,
-    "accuracy": _accuracy(row, (results or {}).get(checkpoint)),
-    "config": files.finite(dataclasses.asdict(config)),
-  }
-
-
-def _logit_offset(
-  config: Config, classes: Mapping[str, list], *, step: int
-) -> list[float] | None:
-  """What `model.posthoc_tau` adds to the logits after a step: [C], or None."""
-  counts = np.asarray(classes["class_counts"])
-  adjust_fn = objective.build_adjustment(
-    config, counts, gamma=stages.gamma_at(config, counts, step=step)
-  )
-  if adjust_fn is None:
-    return None
-  return np.asarray(adjust_fn(jnp.zeros((1, len(counts)))))[0].tolist()
-
-
-def _accuracy(
-  row: EpochRow, tested: Mapping[str, Any] | None
-) -> dict[str, Any]:
-  """{"validation", "test"} in percent by shot group; test once it is known."""
-  accuracy = {"validation": row.validation}
-  if tested and (tested["stage"], tested["epoch"]) == (row.stage, row.epoch):
-    accuracy["test"] = tested["test"]
-  return files.finite(accuracy)
-
-
-def _classes(workdir: pathlib.Path) -> dict[str, list]:
-  """Names and training images of a run's classes.
-
-  Raises:
-    ValueError: when the directory does not tell them.
-  """
-  for name in (directory.CLASSES, directory.RESULTS):
-    content = files.read_object(workdir / name) or {}
-    names, counts = content.get("class_names"), content.get("class_counts")
-    if (
-      isinstance(names, list)
-      and isinstance(counts, list)
-      and len(names) == len(counts) > 0
-    ):
-      return {"class_names": [str(n) for n in names], "class_counts": counts}
-  raise ValueError(
-    f"--workdir={workdir} has no {directory.CLASSES} with class_names and "
-    "class_counts; expected a directory that a training run made."
-  )
-
-
-def _empty_state(config: Config, num_classes: int) -> TrainState:
-  """A state of the right shapes, for a checkpoint to fill; compiles nothing."""
-  model = build.build_model(config, num_classes)
-  size = config.dataset.image_size
-
-  def init() -> TrainState:
-    rng, images = jax.random.key(0), jnp.zeros((1, size, size, 3))
-    variables = model.init(rng, images, train=False)
-    return build.state_of(variables, model, num_classes, key=rng)
-
-  shapes = jax.eval_shape(init)
-  arrays = {
-    field.name: jax.tree.map(
-      lambda leaf: np.zeros(leaf.shape, leaf.dtype),
-      getattr(shapes, field.name),
-    )
-    for field in dataclasses.fields(shapes)
-    if field.name in ("step", "params", "batch_stats", "opt_state", "confusion")
-  }
-  return shapes.replace(**arrays)
+  @functools.cached_property
+  def _compiled(self) -> Any:
+    return jax.jit(self.logits_of_pixels)

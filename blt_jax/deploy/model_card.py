@@ -2,13 +2,12 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from blt_jax.data import longtail
 from blt_jax.data.text import printable
+from blt_jax.deploy.description import Description
 from blt_jax.method.metrics import GROUPS
 from blt_jax.workdir import files
 
@@ -20,10 +19,9 @@ _USES = {
   "model.safetensors": (
     "With blt_jax",
     """\
-from blt_jax.deploy.formats import safetensors_file
+import blt_jax
 
-classify = safetensors_file.load(pathlib.Path("."))
-logits = classify(images)""",
+logits = blt_jax.load(".").logits(images)""",
   ),
   "uint8.jaxexport": (
     "With JAX alone",
@@ -53,12 +51,12 @@ session = onnxruntime.InferenceSession("model.onnx")
   ),
 }
 
-# Images of one class and more than that have names that fill a page.
+# The names of more classes would fill a page.
 _MOST_NAMES = 100
 
 
 def write(
-  about: Mapping[str, Any],
+  about: Description,
   folder: pathlib.Path,
   *,
   workdir: pathlib.Path | None = None,
@@ -66,12 +64,12 @@ def write(
   """Writes README.md, and figures/ when the run is at hand.
 
   Args:
-    about: description of the network, see `trained.describe`.
+    about: the network.
     folder: of the exported files, which the card tells how to use.
     workdir: of the run, None without it.
   """
   # The run's figures are of what the run measured.
-  measured = workdir if about["accuracy"] else None
+  measured = workdir if about.accuracy else None
   pictures = _write_figures(measured, folder) if measured else []
   if not pictures and (folder / FIGURES).is_dir():
     pictures = sorted(path.name for path in (folder / FIGURES).glob("*.png"))
@@ -95,42 +93,40 @@ def _write_figures(workdir: pathlib.Path, folder: pathlib.Path) -> list[str]:
   return sorted(path.name for path in (folder / FIGURES).glob("*.png"))
 
 
-def _title(about: Mapping[str, Any]) -> str:
-  config = about["config"]
-  which = "best by validation" if about["checkpoint"] == "best" else "last"
+def _title(about: Description) -> str:
+  which = "best by validation" if about.checkpoint == "best" else "last"
   return (
-    f"# {about['backbone']} for {config['dataset']['name']}\n\n"
-    f"An image classifier of {len(about['class_names'])} classes, trained on "
-    f"long-tailed data by blt_jax {about['blt_jax']} with the method "
-    f"`{config['method']}`: {about['backbone']}, a layer of {about['hidden']}, "
-    f"a {about['classifier'].replace('_', '-')} classifier. The weights are "
-    f"those after stage {about['stage']} epoch {about['epoch']}, the {which}."
+    f"# {about.backbone} for {about.dataset}\n\n"
+    f"An image classifier of {len(about.class_names)} classes, trained on "
+    f"long-tailed data by blt_jax {about.blt_jax} with the method "
+    f"`{about.method}`: {about.backbone}, a layer of {about.hidden}, "
+    f"a {about.classifier.replace('_', '-')} classifier. The weights are "
+    f"those after stage {about.stage} epoch {about.epoch}, the {which}."
   )
 
 
-def _accuracy(about: Mapping[str, Any]) -> str:
+def _accuracy(about: Description) -> str:
   """Accuracies by shot group, and what the groups are."""
-  if not about["accuracy"]:
+  if not about.accuracy:
     return (
-      "## Accuracy\n\nNot measured: the logits are adjusted by a posthoc_tau "
-      f"of {about['config']['model']['posthoc_tau']}, which is not the run's."
+      "## Accuracy\n\nNot measured: the logits are adjusted by another "
+      "posthoc_tau than the run's own."
     )
-  counts = np.asarray(about["class_counts"])
-  dataset = about["config"]["dataset"]
+  counts = np.asarray(about.class_counts)
   groups = longtail.shot_groups(
-    counts, many_above=dataset["many_above"], few_up_to=dataset["few_up_to"]
+    counts, many_above=about.many_above, few_up_to=about.few_up_to
   )
   lines = [
     "## Accuracy",
     "",
     "Mean of the classes' accuracies, in percent. many: more than "
-    f"{dataset['many_above']} training images; few: {dataset['few_up_to']} or "
+    f"{about.many_above} training images; few: {about.few_up_to} or "
     "fewer.",
     "",
     f"| images | {' | '.join(GROUPS)} |",
     f"|---|{'---|' * len(GROUPS)}",
   ]
-  for split, values in about["accuracy"].items():
+  for split, values in about.accuracy.items():
     for title, numbers in (("top-1", values), ("top-5", values["top5"])):
       cells = (_percent(numbers[group]) for group in GROUPS)
       lines.append(f"| {split}, {title} | {' | '.join(cells)} |")
@@ -140,7 +136,7 @@ def _accuracy(about: Mapping[str, Any]) -> str:
     f"{counts.sum()} training images, {counts.max()} ... {counts.min()} a "
     f"class; classes: {sizes}.",
   ]
-  if "test" not in about["accuracy"]:
+  if "test" not in about.accuracy:
     lines.append("The run had not ended: there is no test yet.")
   return "\n".join(lines)
 
@@ -157,10 +153,11 @@ def _pictures(names: list[str]) -> str:
   return "\n\n".join(["## Figures of the run", *links])
 
 
-def _use(about: Mapping[str, Any], folder: pathlib.Path) -> str:
-  size, short = about["image_size"], about["resize_size"]
+def _use(about: Description, folder: pathlib.Path) -> str:
+  size, short = about.image_size, about.resize_size
   mean, std = (
-    ", ".join(f"{value:g}" for value in about[name]) for name in ("mean", "std")
+    ", ".join(f"{value:g}" for value in values)
+    for values in (about.mean, about.std)
   )
   lines = [
     "## Use",
@@ -200,8 +197,8 @@ def _use(about: Mapping[str, Any], folder: pathlib.Path) -> str:
   return "\n".join(lines)
 
 
-def _classes(about: Mapping[str, Any]) -> str:
-  names, counts = about["class_names"], about["class_counts"]
+def _classes(about: Description) -> str:
+  names, counts = about.class_names, about.class_counts
   lines = ["## Classes", "", "In the order of the logits"]
   if len(names) > _MOST_NAMES:
     lines[-1] += f" (the first {_MOST_NAMES}; model.json has all)"
@@ -218,8 +215,8 @@ def _code(name: str) -> str:
   return f"`{text}`"
 
 
-def _training(about: Mapping[str, Any]) -> str:
-  config = json.dumps(about["config"], indent=2)
+def _training(about: Description) -> str:
+  config = json.dumps(about.config, indent=2)
   return (
     "## Training\n\n"
     "BLT: Kozerawski, Fragoso, Karianakis, Mittal, Turk, Chen. *BLT: Balancing "

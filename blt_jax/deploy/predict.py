@@ -13,27 +13,28 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from blt_jax.data.reading import decode, resize
+from blt_jax.data.reading import decode
 from blt_jax.data.reading.decode import EXTENSIONS
 from blt_jax.data.sources import file_lookup
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.system import console
 from blt_jax.workdir import files
 
-# Classes that are written of each image, at most.
+# Most classes that are written for an image.
 _CLASSES = 5
 # Images at a time on each device.
 _BATCH_SIZE = 64
 
 
 class Prediction(NamedTuple):
-  """What an image was taken for.
+  """The likeliest classes of an image.
 
   Attributes:
     path: of the image.
-    classes: int [k], the likeliest classes, the likeliest first.
+    classes: int [k], the likeliest first.
     probabilities: float32 [k], softmax probabilities of these, 0..1.
-    problem: why the image could not be read; then nothing is in the others.
+    problem: why the image could not be read, or None. Where there is a problem,
+      k is 0.
   """
 
   path: str
@@ -48,16 +49,16 @@ def predict(
   """Classifies the images of a file or folder and writes a CSV file.
 
   Its columns are path, class, probability, then class_1, probability_1 and so
-  on for the five likeliest classes. Images are prepared as those of an
-  evaluation: resized, the centre cropped, normalised. Files that can't be read
-  are named on stderr and have no row.
+  on for the five likeliest classes. Images are prepared as in an evaluation:
+  resized, cut to the centre, normalised. Files that can't be read are named on
+  stderr and have no row.
 
   Args:
     model: the network.
-    source: an image file, or a folder whose images (`EXTENSIONS`) are taken, in
-      the order of their paths, those of its subfolders, too. What is hidden is
+    source: an image file, or a folder whose images (`EXTENSIONS`) and those of
+      its subfolders are taken in the order of their paths. Hidden files are
       skipped, links to folders are followed.
-    output: the CSV file; there as a whole or not at all.
+    output: the CSV file, which appears when all images are done.
 
   Returns:
     The number of files that could not be read.
@@ -89,11 +90,11 @@ def predict(
 
 
 def _check_output(output: pathlib.Path, paths: Sequence[str]) -> None:
-  """Raises ValueError for what is there and would be lost."""
+  """Raises ValueError if writing would destroy something."""
   if not output.exists():
     return
   if not output.is_file():
-    kind = "a folder" if output.is_dir() else "no ordinary file"
+    kind = "a folder" if output.is_dir() else "not an ordinary file"
     raise ValueError(f"--output={output} is {kind}; expected a file.")
   for path in paths:
     if os.path.basename(path) == output.name and output.samefile(path):
@@ -106,13 +107,17 @@ def _check_output(output: pathlib.Path, paths: Sequence[str]) -> None:
 def _write(file: TextIO, model: TrainedModel, paths: Sequence[str]) -> int:
   """Writes the rows; returns how many files could not be read."""
   problems = 0
-  rows = csv.writer(file, lineterminator="\n")
-  rows.writerow(_columns(len(model.class_names)))
+  plain = csv.writer(file, lineterminator="\n")
+  # Before Python 3.13 csv does not quote a carriage return, and readers take
+  # one for the end of a row.
+  quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+  plain.writerow(_columns(len(model.class_names)))
   for prediction in console.progress(
     predictions_of(model, paths), "predict", total=len(paths), unit="image"
   ):
     if prediction.problem is None:
-      rows.writerow(_row(prediction, model.class_names))
+      row = _row(prediction, model.class_names)
+      (quoted if any("\r" in text for text in row) else plain).writerow(row)
     else:
       problems += 1
       print(
@@ -122,10 +127,10 @@ def _write(file: TextIO, model: TrainedModel, paths: Sequence[str]) -> int:
 
 
 def find_images(source: str | os.PathLike) -> list[str]:
-  """The image files that a path stands for.
+  """The image file of a path, or the image files of a folder.
 
   Args:
-    source: a file, taken whatever its name is, or a folder.
+    source: a file of any name, or a folder.
 
   Returns:
     Paths that begin with `source`, in order.
@@ -196,8 +201,7 @@ def predictions_of(
 def _read_all(
   model: TrainedModel, paths: Sequence[str]
 ) -> Iterator[tuple[str, np.ndarray | str]]:
-  """(path, uint8 [s, s, 3] or what is wrong) of each file, in order."""
-  size, short = model.image_size, model.about["resize_size"]
+  """(path, uint8 [s, s, 3] or why it can't be read) of each file, in order."""
 
   def read(path: str) -> np.ndarray | str:
     try:
@@ -206,10 +210,10 @@ def _read_all(
       return str(error)
     except OSError as error:
       return error.strerror or type(error).__name__
-    return resize.resize_and_crop(image, image_size=size, resize_size=short)
+    return model.prepare([image])[0]
 
   with concurrent.futures.ThreadPoolExecutor() as threads:
-    # A part of the paths at a time, so that few images wait in memory.
+    # Some of the paths at a time, because images that are read wait in memory.
     for some in _batched(paths, 4 * _BATCH_SIZE):
       yield from zip(some, threads.map(read, some), strict=True)
 

@@ -1,77 +1,29 @@
-"""Models by name: backbone, hidden layer and classifier."""
+"""Models by name: backbone, hidden layer and classifier.
 
-import functools
-from collections.abc import Callable
+Flax is imported by the functions, so that a configuration can be checked
+against the names without it.
+"""
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
+from typing import TYPE_CHECKING, Any
 
-from blt_jax.models import classifiers, densenet, efficientnet, resnet
+import numpy as np
 
-_BACKBONES: dict[str, Callable[..., nn.Module]] = {
-  name: functools.partial(module, **config)
-  for module, configs in (
-    (resnet.ResNet, resnet.CONFIGS),
-    (densenet.DenseNet, densenet.CONFIGS),
-    (efficientnet.EfficientNet, efficientnet.CONFIGS),
-  )
-  for name, config in configs.items()
-}
-BACKBONES: tuple[str, ...] = tuple(_BACKBONES)
+if TYPE_CHECKING:
+  import flax.linen as nn
+
+BACKBONES: tuple[str, ...] = (
+  "resnet10",
+  "resnet18",
+  "resnet34",
+  "resnet50",
+  "resnet101",
+  "resnet152",
+  "resnext50_32x4d",
+  "small_resnet10",
+  "densenet121",
+  "efficientnet_b0",
+)
 CLASSIFIERS: tuple[str, ...] = ("squashing_cosine", "linear")
-
-
-class Network(nn.Module):
-  """Backbone -> global average pool -> Dense -> ReLU -> classifier.
-
-  Attributes:
-    backbone: images to pooled features: (images, train=, mask=, image_rngs=).
-    hidden: the layer between features and classifier.
-    classifier: outputs of the hidden layer to logits.
-  """
-
-  backbone: nn.Module
-  hidden: nn.Module
-  classifier: nn.Module
-
-  def __call__(
-    self,
-    images: jax.Array,
-    *,
-    train: bool,
-    mask: jax.Array | None = None,
-    image_rngs: jax.Array | None = None,
-  ) -> jax.Array:
-    """Logits of the images.
-
-    Args:
-      images: float [n, h, w, 3], normalised.
-      train: normalise by the batch and update the running statistics
-        (collection "batch_stats", to be passed as mutable).
-      mask: bool or float [n]; 0 keeps an image out of the batch statistics.
-      image_rngs: PRNG keys [n], one an image, for what the backbone drops at
-        random in training; EfficientNet needs them there, no other backbone
-        uses them. Inference ignores them.
-
-    Returns:
-      float32 [n, num_classes].
-    """
-    features = self.features(
-      images, train=train, mask=mask, image_rngs=image_rngs
-    )
-    return self.classifier(nn.relu(self.hidden(features)))
-
-  def features(
-    self,
-    images: jax.Array,
-    *,
-    train: bool,
-    mask: jax.Array | None = None,
-    image_rngs: jax.Array | None = None,
-  ) -> jax.Array:
-    """The backbone's pooled features, float32 [n, d]; as `__call__`."""
-    return self.backbone(images, train=train, mask=mask, image_rngs=image_rngs)
 
 
 def create_model(
@@ -82,9 +34,9 @@ def create_model(
   alpha: float = 20.0,
   beta: float = 0.5,
   hidden: int = 512,
-  dtype: jnp.dtype = jnp.float32,
+  dtype: Any = np.float32,
   axis_name: str | None = None,
-) -> nn.Module:
+) -> "nn.Module":
   """A model whose parameters are "backbone", "hidden" and "classifier".
 
   Args:
@@ -106,23 +58,26 @@ def create_model(
     ValueError: if the backbone or the classifier is unknown.
 
   Example:
+    >>> import functools, jax
     >>> model = create_model("resnet10", num_classes=7)
-    >>> images = jnp.zeros((1, 224, 224, 3))
     >>> init = functools.partial(model.init, train=False)
+    >>> images = np.zeros((1, 224, 224, 3))
     >>> variables = jax.eval_shape(init, jax.random.key(0), images)
     >>> variables["params"]["classifier"]["kernel"].shape
     (512, 7)
   """
+  from blt_jax.models import classifiers, network
+
   if classifier not in CLASSIFIERS:
     raise ValueError(
-      f"classifier is {classifier!r}, allowed: {', '.join(CLASSIFIERS)}"
+      f"classifier is {classifier!r}; expected one of {', '.join(CLASSIFIERS)}."
     )
   head: nn.Module
   if classifier == "linear":
     head = classifiers.Linear(num_classes)
   else:
     head = classifiers.SquashingCosine(num_classes, alpha=alpha, beta=beta)
-  return Network(
+  return network.Network(
     backbone=create_backbone(name, dtype=dtype, axis_name=axis_name),
     hidden=classifiers.Linear(hidden, dtype=dtype),
     classifier=head,
@@ -132,9 +87,9 @@ def create_model(
 def create_backbone(
   name: str,
   *,
-  dtype: jnp.dtype = jnp.float32,
+  dtype: Any = np.float32,
   axis_name: str | None = None,
-) -> nn.Module:
+) -> "nn.Module":
   """The backbone alone: images to pooled features [n, d]; as Network.features.
 
   Args:
@@ -148,6 +103,15 @@ def create_backbone(
   Raises:
     ValueError: if the name is unknown.
   """
-  if name not in BACKBONES:
-    raise ValueError(f"backbone is {name!r}, allowed: {', '.join(BACKBONES)}")
-  return _BACKBONES[name](dtype=dtype, axis_name=axis_name)
+  from blt_jax.models import densenet, efficientnet, resnet
+
+  for module, configs in (
+    (resnet.ResNet, resnet.CONFIGS),
+    (densenet.DenseNet, densenet.CONFIGS),
+    (efficientnet.EfficientNet, efficientnet.CONFIGS),
+  ):
+    if name in configs:
+      return module(**configs[name], dtype=dtype, axis_name=axis_name)
+  raise ValueError(
+    f"backbone is {name!r}; expected one of {', '.join(BACKBONES)}."
+  )

@@ -1,4 +1,4 @@
-"""Convolution whose gradient is fast inside of loops on CPU, too."""
+"""Convolution whose gradient is fast on CPU inside of loops, too."""
 
 import dataclasses
 import functools
@@ -31,25 +31,27 @@ def conv_general_dilated(
   brings kernels into that order in a program's outermost computation, but not
   in the body of a loop: there the gradient with respect to the images ran
   through naive loops, more than six times slower (small_resnet10, jax 0.10.2).
-  So the gradient's convolution gets its transposed kernel explicitly here.
+  So on CPU the gradient's convolution is given its transposed kernel here.
   Values, gradients and their gradients are those of `lax.conv_general_dilated`;
-  forward-mode derivatives (jvp) of one group are not to be had.
+  forward-mode derivatives (jvp) of one group do not exist there. Where JAX's
+  default backend is another one, this is `lax.conv_general_dilated`.
 
   Args:
     images: [n, h, w, c].
     kernel: [kh, kw, c / feature_group_count, filters].
     strides: of height and width.
     padding: ((low, high), (low, high)) in pixels.
-    feature_group_count: groups; more than 1 takes the ordinary way.
-    **options: further arguments of `lax.conv_general_dilated`, which take the
-      ordinary way as well where they are not its defaults.
+    feature_group_count: groups; more than 1 is left to lax.
+    **options: further arguments of `lax.conv_general_dilated`; what is not its
+      default is left to lax, too.
 
   Returns:
     [n, h', w', filters].
   """
   options.pop("dimension_numbers", None)
   given = {k: v for k, v in options.items() if not _is_default(k, v)}
-  if feature_group_count != 1 or given:
+  on_cpu = jax.default_backend() == "cpu"
+  if not on_cpu or feature_group_count != 1 or given:
     return lax.conv_general_dilated(
       images,
       kernel,
@@ -83,7 +85,7 @@ def _conv(images, kernel, strides: Strides, padding: Padding) -> jax.Array:
 
 
 def _conv_forward(images, kernel, strides: Strides, padding: Padding):
-  """The value, and what the gradients need that are asked for."""
+  """The value, and what the gradients that are asked for need."""
   output = _conv(images.value, kernel.value, strides, padding)
   wanted = (images.perturbed, kernel.perturbed)
   return output, _Residuals(wanted, images.value, kernel.value)

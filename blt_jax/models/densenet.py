@@ -2,7 +2,7 @@
 
 Densely connected networks with bottlenecks and compression, "DenseNet-BC"
 (Huang et al. 2017, arXiv:1608.06993). Modules carry torchvision's names with
-"_" for ".", see convert.py.
+"_" for ".", see torch_names.py.
 """
 
 import functools
@@ -92,7 +92,6 @@ class DenseNet(nn.Module):
     *,
     train: bool,
     mask: jax.Array | None = None,
-    image_rngs: jax.Array | None = None,
   ) -> jax.Array:
     """Features of the images.
 
@@ -100,12 +99,10 @@ class DenseNet(nn.Module):
       images: float [n, h, w, 3], normalised.
       train: normalise by the batch and update the running statistics.
       mask: bool or float [n]; 0 keeps an image out of the batch statistics.
-      image_rngs: unused, nothing here is random.
 
     Returns:
       float32 [n, features].
     """
-    del image_rngs
     conv = functools.partial(layers.conv, fan="fan_in", dtype=self.dtype)
     norm = functools.partial(
       layers.norm, self.dtype, self.axis_name, train, mask

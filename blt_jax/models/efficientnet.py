@@ -1,7 +1,7 @@
 """EfficientNet-B0 as torchvision defines it, in NHWC, without the last layer.
 
 Tan and Le 2019, arXiv:1905.11946. Modules carry torchvision's names with "_"
-for ".", see convert.py.
+for ".", see torch_names.py.
 """
 
 import functools

@@ -2,7 +2,7 @@
 
 Residual networks (He et al. 2016, arXiv:1512.03385); bottlenecks stride in
 their 3x3 convolution ("v1.5"); ResNeXt (Xie et al. 2017, arXiv:1611.05431).
-Modules carry torchvision's names with "_" for ".", see convert.py.
+Modules carry torchvision's names with "_" for ".", see torch_names.py.
 """
 
 import functools
@@ -124,7 +124,6 @@ class ResNet(nn.Module):
     *,
     train: bool,
     mask: jax.Array | None = None,
-    image_rngs: jax.Array | None = None,
   ) -> jax.Array:
     """Features of the images.
 
@@ -132,12 +131,10 @@ class ResNet(nn.Module):
       images: float [n, h, w, 3], normalised.
       train: normalise by the batch and update the running statistics.
       mask: bool or float [n]; 0 keeps an image out of the batch statistics.
-      image_rngs: unused, nothing here is random.
 
     Returns:
       float32 [n, features].
     """
-    del image_rngs
     conv = functools.partial(layers.conv, dtype=self.dtype)
     norm = functools.partial(
       layers.norm, self.dtype, self.axis_name, train, mask

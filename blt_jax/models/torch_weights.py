@@ -1,9 +1,9 @@
-"""Networks from and to the names and layouts of torchvision and timm."""
+"""Networks from and to the weights of torchvision and timm."""
 
+import contextlib
 import functools
 import pathlib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,25 +12,16 @@ import numpy as np
 from flax import traverse_util
 
 from blt_jax import models
-from blt_jax.models import timm_names
-from blt_jax.models.safetensors import Safetensors
+from blt_jax.models import torch_names
+from blt_jax.models.torch_names import LAST_LAYER, LEAVES, TO_OIHW, TRACKED
 
-_LEAVES = {
-  "kernel": "weight",
-  "scale": "weight",
-  "bias": "bias",
-  "mean": "running_mean",
-  "var": "running_var",
-}
-_TRACKED = "num_batches_tracked"
-_LAST_LAYER = ("fc.", "classifier.")
-# The files of DenseNet weights that torchvision publishes write "norm.1".
-_OLD_DENSENET = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
 _TO_HWIO = (2, 3, 1, 0)
-_TO_OIHW = (3, 2, 0, 1)
-
-# ("params" or "batch_stats", module, ..., leaf)
-_Path = tuple[str, ...]
+# safetensors' names of the types that weights may have.
+_FLOATS = ("F64", "F32", "F16", "BF16")
+# What files of PyTorch's begin with: archives, and pickles of older versions.
+_PICKLES = (b"PK\x03\x04", b"\x80")
+# Parts of our networks, and where they are in the last layer of torchvision's.
+_HEAD = {"hidden": 0, "classifier": 2}
 
 
 def backbone_from_torchvision(
@@ -39,12 +30,12 @@ def backbone_from_torchvision(
   """Variables of a backbone from a torchvision state dict.
 
   The last layer ("fc.*" or "classifier.*") and "*.num_batches_tracked" are left
-  out. The names in torchvision's files of DenseNet weights, which differ from
-  those of its modules ("norm.1" for "norm1"), are understood, too.
+  out. timm's names are understood as well, and those in torchvision's files of
+  DenseNet weights, which differ from its modules' ("norm.1" for "norm1").
 
   Args:
     name: one of blt_jax.models.BACKBONES.
-    state_dict: arrays by torchvision's names, convolutions as OIHW.
+    state_dict: arrays by torchvision's or timm's names, convolutions as OIHW.
 
   Returns:
     {"params": ..., "batch_stats": ...} of float32 numpy arrays, for
@@ -56,27 +47,20 @@ def backbone_from_torchvision(
       or of another shape than the backbone's.
 
   Example:
-    >>> name = "resnet10"
-    >>> init = functools.partial(models.create_backbone(name).init, train=False)
-    >>> images = jnp.zeros((1, 32, 32, 3))
-    >>> shapes = jax.eval_shape(init, jax.random.key(0), images)
-    >>> variables = jax.tree.map(lambda leaf: np.ones(leaf.shape), shapes)
-    >>> tensors = backbone_to_torchvision(name, variables)
-    >>> again = backbone_from_torchvision(name, tensors)
-    >>> again["params"]["conv1"]["kernel"].shape
+    >>> tensors = {
+    ...   name: np.ones(shape)
+    ...   for name, shape in torch_names.torch_shapes("resnet10").items()
+    ... }
+    >>> variables = backbone_from_torchvision("resnet10", tensors)
+    >>> variables["params"]["conv1"]["kernel"].shape
     (7, 7, 3, 64)
   """
-  paths = _paths(name)
-  used = {
-    _OLD_DENSENET.sub(r"\1\2", key): value
-    for key, value in state_dict.items()
-    if not key.startswith(_LAST_LAYER) and not key.endswith(_TRACKED)
-  }
-  expected = {_torch_name(path): _torch_shape(paths[path]) for path in paths}
+  expected = torch_names.torch_shapes(name)
+  used = {ours: state_dict[key] for ours, key in _used(name, state_dict)}
   _check_names(f"{name}, state dict", used, expected)
   flat = {}
-  for path in paths:
-    key = _torch_name(path)
+  for path in torch_names.paths(name):
+    key = torch_names.torch_name(path)
     value = np.asarray(used[key])
     _check_shape(f"{name}, state dict: {key!r}", value.shape, expected[key])
     if value.ndim == 4:
@@ -85,13 +69,59 @@ def backbone_from_torchvision(
   return traverse_util.unflatten_dict(flat)
 
 
+def backbone_to_torchvision(
+  name: str, variables: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """The torchvision state dict of a backbone's variables, without last layer.
+
+  Args:
+    name: one of blt_jax.models.BACKBONES.
+    variables: {"params": ..., "batch_stats": ...} of the backbone alone, as
+      from `backbone_from_torchvision`.
+
+  Returns:
+    float32 arrays (and an int64 zero for each "num_batches_tracked") by
+    torchvision's names, in its order, convolutions as OIHW.
+
+  Raises:
+    ValueError: if the backbone is unknown; if a variable is missing,
+      unexpected or of another shape than the backbone's.
+
+  Example:
+    >>> model = models.create_backbone("resnet10")
+    >>> init = functools.partial(model.init, train=False)
+    >>> images = jnp.zeros((1, 32, 32, 3))
+    >>> shapes = jax.eval_shape(init, jax.random.key(0), images)
+    >>> variables = jax.tree.map(lambda leaf: np.ones(leaf.shape), shapes)
+    >>> tensors = backbone_to_torchvision("resnet10", variables)
+    >>> tensors["conv1.weight"].shape
+    (64, 3, 7, 7)
+  """
+  paths = torch_names.paths(name)
+  flat = traverse_util.flatten_dict(dict(variables))
+  expected = {"/".join(path): shape for path, shape in paths.items()}
+  _check_names(f"{name}, variables", map("/".join, flat), expected)
+  state_dict: dict[str, np.ndarray] = {}
+  for path, shape in paths.items():
+    value = np.asarray(flat[path], np.float32)
+    _check_shape(f"{name}, variables: {'/'.join(path)!r}", value.shape, shape)
+    if value.ndim == 4:
+      value = value.transpose(TO_OIHW)
+    key = torch_names.torch_name(path)
+    state_dict[key] = np.array(value, order="C")
+    if path[-1] == "var":
+      key = key.removesuffix(LEAVES["var"]) + TRACKED
+      state_dict[key] = np.zeros((), np.int64)
+  return state_dict
+
+
 def backbone_from_safetensors(
   name: str, path: str | pathlib.Path
 ) -> dict[str, Any]:
   """Variables of a backbone from a safetensors file of torchvision or timm.
 
-  The only kind of file that weights of strangers are read from: it holds no
-  program. Names, types and shapes are checked before any tensor is read.
+  The only kind of file that weights of strangers are read from, because it
+  holds no program. Names, types and shapes are checked before a tensor is read.
 
   Args:
     name: one of blt_jax.models.BACKBONES.
@@ -103,15 +133,15 @@ def backbone_from_safetensors(
   Raises:
     ValueError: names the file, and what is wrong with it or the tensor that is
       missing, unexpected, no float or of another shape than the backbone's.
+    ImportError: safetensors is not installed.
   """
-  expected = {_torch_name(p): _torch_shape(s) for p, s in _paths(name).items()}
-  with Safetensors(path) as file:
-    return backbone_from_torchvision(name, _read(file, name, expected))
+  tensors = _read(path, name, torch_names.torch_shapes(name))
+  return backbone_from_torchvision(name, tensors)
 
 
 def network_from_safetensors(
   name: str,
-  file: Safetensors,
+  path: str | pathlib.Path,
   *,
   hidden: int,
   num_classes: int,
@@ -121,7 +151,7 @@ def network_from_safetensors(
 
   Args:
     name: of the backbone, one of blt_jax.models.BACKBONES.
-    file: opened; names, types and shapes are checked before a tensor is read.
+    path: of the file.
     hidden: width of the layer between backbone and classifier.
     num_classes: C.
     bias: whether the classifier has one.
@@ -131,23 +161,28 @@ def network_from_safetensors(
 
   Raises:
     ValueError: names the file and the tensor.
+    ImportError: safetensors is not installed.
   """
-  expected = {_torch_name(p): _torch_shape(s) for p, s in _paths(name).items()}
-  head = _head(name)
+  expected = torch_names.torch_shapes(name)
+  head = torch_names.last_layer(name)
   expected[f"{head}.0.weight"] = (hidden, _num_features(name))
   expected[f"{head}.0.bias"] = (hidden,)
   expected[f"{head}.2.weight"] = (num_classes, hidden)
   if bias:
     expected[f"{head}.2.bias"] = (num_classes,)
-  tensors = _read(file, name, expected, with_head=True)
+  tensors = _read(path, name, expected, with_head=True)
   backbone = backbone_from_torchvision(name, tensors)
   params: dict[str, Any] = {"backbone": backbone["params"]}
-  for part, place in (("hidden", 0), ("classifier", 2)):
-    weight = np.asarray(tensors[f"{head}.{place}.weight"], np.float32)
-    params[part] = {"kernel": np.ascontiguousarray(weight.T)}
-    if f"{head}.{place}.bias" in expected:
-      bias_of = np.asarray(tensors[f"{head}.{place}.bias"], np.float32)
-      params[part]["bias"] = bias_of
+  for part, place in _HEAD.items():
+    leaves = {
+      "kernel": f"{head}.{place}.weight",
+      "bias": f"{head}.{place}.bias",
+    }
+    params[part] = {
+      leaf: np.array(tensors[key].T, np.float32, order="C")
+      for leaf, key in leaves.items()
+      if key in expected
+    }
   return {
     "params": params,
     "batch_stats": {"backbone": backbone["batch_stats"]},
@@ -179,23 +214,69 @@ def network_to_torchvision(
     name,
     {"params": params["backbone"], "batch_stats": stats["backbone"]},
   )
-  for part, place in (("hidden", 0), ("classifier", 2)):
+  for part, place in _HEAD.items():
     for leaf, value in params[part].items():
-      array = np.asarray(value, np.float32)
-      key = f"{_head(name)}.{place}.{_LEAVES[leaf]}"
-      tensors[key] = np.ascontiguousarray(array.T)
+      key = f"{torch_names.last_layer(name)}.{place}.{LEAVES[leaf]}"
+      tensors[key] = np.array(np.asarray(value).T, np.float32, order="C")
   return tensors
 
 
-def _head(name: str) -> str:
-  """What torchvision calls the last layer of a network."""
-  if name.startswith(("densenet", "efficientnet")):
-    return "classifier"
-  return "fc"
+@contextlib.contextmanager
+def open_safetensors(path: str | pathlib.Path) -> Iterator[Any]:
+  """Opens a file that may come from a stranger; reads its header.
+
+  safetensors compares what the header claims with the size of the file.
+
+  Args:
+    path: of the file.
+
+  Yields:
+    What `safetensors.safe_open` gives.
+
+  Raises:
+    ValueError: it can't be opened, or is damaged; names the file.
+    ImportError: safetensors is not installed.
+  """
+  try:
+    from safetensors import SafetensorError, safe_open
+  except ImportError as error:
+    raise ImportError(
+      f"{path}: safetensors is not installed; expected "
+      '`pip install "blt_jax[train]"`.'
+    ) from error
+  try:
+    with open(path, "rb") as file:
+      beginning = file.read(8)
+    opened = safe_open(path, framework="numpy")
+  except OSError as error:
+    raise ValueError(
+      f"{path}: {error.strerror}; expected a safetensors file."
+    ) from None
+  except SafetensorError as error:
+    reason = str(error).removeprefix("Error while deserializing header: ")
+    what = f"not a whole safetensors file ({reason})"
+    how = "one that safetensors wrote"
+    if beginning.startswith(_PICKLES):
+      what = "a file of PyTorch's that can run programs"
+      how = (
+        "safetensors. Where you trust it, save its tensors with "
+        "safetensors.torch.save_file"
+      )
+    raise ValueError(f"{path}: {what}; expected {how}.") from None
+  with opened:
+    yield opened
+
+
+def _used(name: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+  """(torchvision's name, own name) of the tensors that a backbone has."""
+  for key in keys:
+    ours = torch_names.to_torchvision(name, key)
+    if not ours.startswith(LAST_LAYER) and not ours.endswith(TRACKED):
+      yield ours, key
 
 
 def _read(
-  file: Safetensors,
+  path: str | pathlib.Path,
   name: str,
   expected: Mapping[str, tuple[int, ...]],
   *,
@@ -207,66 +288,21 @@ def _read(
     ValueError: names the file, and the tensor that is missing, unexpected, no
       float or of another shape.
   """
-  used = {}
-  for key in file.tensors:
-    ours = timm_names.to_torchvision(name, _OLD_DENSENET.sub(r"\1\2", key))
-    left_out = ours.startswith(_LAST_LAYER) and not with_head
-    if not left_out and not ours.endswith(_TRACKED):
-      used[ours] = key
-  _check_names(f"{file.path} for {name}", used, expected)
-  for key, shape in expected.items():
-    tensor, what = file.tensors[used[key]], f"{file.path} for {name}: {key!r}"
-    _check_shape(what, tensor.shape, shape)
-    if not jnp.issubdtype(tensor.dtype, jnp.floating):
-      raise ValueError(f"{what} is {tensor.dtype}, expected a float type")
-  tensors = file.read(used.values())
-  return {key: tensors[used[key]] for key in expected}
-
-
-def backbone_to_torchvision(
-  name: str, variables: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-  """The torchvision state dict of a backbone's variables, without last layer.
-
-  Args:
-    name: one of blt_jax.models.BACKBONES.
-    variables: {"params": ..., "batch_stats": ...} of the backbone alone, as
-      from `backbone_from_torchvision`.
-
-  Returns:
-    float32 arrays (and an int64 zero for each "num_batches_tracked") by
-    torchvision's names, in its order, convolutions as OIHW.
-
-  Raises:
-    ValueError: if the backbone is unknown; if a variable is missing,
-      unexpected or of another shape than the backbone's.
-
-  Example:
-    >>> name = "resnet10"
-    >>> init = functools.partial(models.create_backbone(name).init, train=False)
-    >>> images = jnp.zeros((1, 32, 32, 3))
-    >>> shapes = jax.eval_shape(init, jax.random.key(0), images)
-    >>> variables = jax.tree.map(lambda leaf: np.ones(leaf.shape), shapes)
-    >>> tensors = backbone_to_torchvision(name, variables)
-    >>> tensors["conv1.weight"].shape
-    (64, 3, 7, 7)
-  """
-  paths = _paths(name)
-  flat = traverse_util.flatten_dict(dict(variables))
-  expected = {"/".join(path): shape for path, shape in paths.items()}
-  _check_names(f"{name}, variables", map("/".join, flat), expected)
-  state_dict: dict[str, np.ndarray] = {}
-  for path, shape in paths.items():
-    value = np.asarray(flat[path], np.float32)
-    _check_shape(f"{name}, variables: {'/'.join(path)!r}", value.shape, shape)
-    if value.ndim == 4:
-      value = value.transpose(_TO_OIHW)
-    key = _torch_name(path)
-    state_dict[key] = np.array(value, order="C")
-    if path[-1] == "var":
-      key = key.removesuffix(_LEAVES["var"]) + _TRACKED
-      state_dict[key] = np.zeros((), np.int64)
-  return state_dict
+  with open_safetensors(path) as file:
+    keys = list(file.keys())
+    used = dict(_used(name, keys))
+    if with_head:
+      used |= {key: key for key in keys if key.startswith(LAST_LAYER)}
+    _check_names(f"{path} for {name}", used, expected)
+    for key, shape in expected.items():
+      tensor, what = file.get_slice(used[key]), f"{path} for {name}: {key!r}"
+      _check_shape(what, tuple(tensor.get_shape()), shape)
+      if tensor.get_dtype() not in _FLOATS:
+        raise ValueError(
+          f"{what} has type {tensor.get_dtype()}; expected one of "
+          f"{', '.join(_FLOATS)}."
+        )
+    return {key: file.get_tensor(used[key]) for key in expected}
 
 
 @functools.cache
@@ -280,42 +316,6 @@ def _num_features(name: str) -> int:
   return features.shape[1]
 
 
-@functools.cache
-def _paths(name: str) -> dict[_Path, tuple[int, ...]]:
-  """Shapes of a backbone's variables by path, in torchvision's order."""
-  backbone = models.create_backbone(name)
-  shapes: dict[_Path, tuple[int, ...]] = {}
-
-  def init(rng: jax.Array) -> None:
-    # Read while tracing: eval_shape would sort the modules by name, init
-    # returns them as the backbone calls them, which is torchvision's order.
-    images = jnp.zeros((1, 32, 32, 3))
-    variables = backbone.init(rng, images, train=False)
-    for path, value in traverse_util.flatten_dict(variables).items():
-      shapes[path] = value.shape
-
-  jax.eval_shape(init, jax.random.key(0))
-  ordered = []
-  for path in shapes:
-    if path[0] == "params":
-      ordered.append(path)
-      mean = ("batch_stats", *path[1:-1], "mean")
-      if path[-1] == "bias" and mean in shapes:
-        ordered += [mean, (*mean[:-1], "var")]
-  return {path: shapes[path] for path in ordered}
-
-
-def _torch_name(path: _Path) -> str:
-  module = ".".join(path[1:-1]).replace("_", ".")
-  return f"{module}.{_LEAVES[path[-1]]}"
-
-
-def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-  if len(shape) == 4:
-    return tuple(shape[i] for i in _TO_OIHW)
-  return shape
-
-
 def _check_names(
   what: str, found: Iterable[str], expected: Mapping[str, tuple[int, ...]]
 ) -> None:
@@ -323,12 +323,12 @@ def _check_names(
   found = dict.fromkeys(found)
   for name, shape in expected.items():
     if name not in found:
-      raise ValueError(f"{what}: {name!r} is missing, expected shape {shape}")
+      raise ValueError(f"{what}: {name!r} is missing; expected shape {shape}.")
   for name in found:
     if name not in expected:
       raise ValueError(
-        f"{what}: {name!r} is unexpected; the {len(expected)} expected names "
-        f"begin with {', '.join(map(repr, list(expected)[:3]))}"
+        f"{what}: {name!r} is unexpected; expected {len(expected)} names that "
+        f"begin with {', '.join(map(repr, list(expected)[:3]))}."
       )
 
 
@@ -336,4 +336,4 @@ def _check_shape(
   what: str, shape: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
   if shape != expected:
-    raise ValueError(f"{what} has shape {shape}, expected {expected}")
+    raise ValueError(f"{what} has shape {shape}; expected {expected}.")

@@ -1,5 +1,6 @@
 """Exports of a real run: loaded elsewhere, compared, documented."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -12,24 +13,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import blt_jax
 from blt_jax.deploy import export, formats, model_card, predict
-from blt_jax.deploy import model as trained
+from blt_jax.deploy.description import Description
 from blt_jax.deploy.formats import jax_program, safetensors_file
 from blt_jax.models import torch_weights
 from blt_jax.training import build, resume
 from blt_jax.training.train import train
 from blt_jax.workdir import directory
-from tests.small_run import ROOT, make_config, trained_run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-  return trained_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def model(run):
-  return trained.from_workdir(run)
+from tests.small_run import ROOT, make_config
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +52,17 @@ def images(model):
   return export.sample_images(model.image_size)
 
 
+@pytest.fixture
+def unchecked(monkeypatch):
+  """Exports are not loaded in a process of their own, which takes seconds."""
+  monkeypatch.setattr(export, "check", lambda *arguments: 0.0)
+
+
+def with_fields(model, **fields):
+  description = dataclasses.replace(model.description, **fields)
+  return dataclasses.replace(model, description=description)
+
+
 def test_every_format_was_compared(exported):
   said = (exported.parent / "said").read_text()
   found = re.findall(r"^(\w+): logits differ by (\S+) at most$", said, re.M)
@@ -81,20 +84,35 @@ def test_what_is_there(exported):
 
 
 def test_description_is_enough_to_rebuild(exported, run, model):
-  about = json.loads((exported / "model.json").read_text())
-  assert about["backbone"] == "small_resnet10"
-  assert about["classifier"] == "squashing_cosine"
-  assert (about["alpha"], about["beta"]) == (20.0, 0.5)
-  assert about["class_names"] == [str(digit) for digit in range(10)]
+  content = json.loads((exported / "model.json").read_text())
+  about = Description.from_json(content, source="model.json")
+  assert about.backbone == "small_resnet10"
+  assert about.classifier == "squashing_cosine"
+  assert (about.alpha, about.beta) == (20.0, 0.5)
+  assert about.class_names == tuple(str(digit) for digit in range(10))
   results = directory.read_results(run)
-  assert about["accuracy"]["test"] == results["best"]["test"]
-  assert about["accuracy"]["validation"] == results["best"]["validation"]
-  assert about["config"] == json.loads((run / "config.json").read_text())
+  assert about.accuracy["test"] == results["best"]["test"]
+  assert about.accuracy["validation"] == results["best"]["validation"]
+  assert about.config == json.loads((run / "config.json").read_text())
   rebuilt = safetensors_file.read(exported)
-  assert rebuilt.about == about
+  assert rebuilt.description == about
   jax.tree.map(
     np.testing.assert_array_equal, rebuilt.variables, dict(model.variables)
   )
+
+
+@pytest.mark.parametrize("place", ["run", "exported", "model.safetensors"])
+def test_load_gives_the_network_of_a_run_and_of_an_export(
+  run, exported, model, place
+):
+  path = {"run": run, "exported": exported}.get(place, exported / place)
+  loaded = blt_jax.load(str(path))
+  photos = export.sample_images(40)
+  expected = np.asarray(model.logits_of_pixels(model.prepare(photos)))
+  np.testing.assert_allclose(loaded.logits(photos), expected, atol=1e-4)
+  np.testing.assert_array_equal(loaded.predict(photos), expected.argmax(axis=1))
+  assert loaded.class_names == tuple("0123456789")
+  assert loaded.preprocessing == model.preprocessing
 
 
 def test_predictions_of_the_export_alone(exported, model, tmp_path):
@@ -121,7 +139,7 @@ def test_programs_are_of_any_number_of_images(exported, model, images):
     rng = np.random.default_rng(0)
     floats = rng.normal(size=(count, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(
-      normalized.call(floats), model.logits(floats), atol=1e-4
+      normalized.call(floats), model.logits_fn(floats), atol=1e-4
     )
   assert normalized.platforms == jax_program.PLATFORMS
 
@@ -181,7 +199,7 @@ def test_weights_of_another_backbone_begin_nothing(
 
 
 def test_formats_are_added_to_an_export_of_the_same_network(
-  exported, model, tmp_path, monkeypatch
+  model, tmp_path, unchecked
 ):
   folder = tmp_path / "exported"
   export.export(model, folder, names=["jax"])
@@ -189,17 +207,10 @@ def test_formats_are_added_to_an_export_of_the_same_network(
   export.export(model, folder, names=["safetensors"])
   assert (folder / "model.safetensors").exists()
   assert (folder / jax_program.PIXELS).read_bytes() == before
-  later = {**model.about, "accuracy": {}, "blt_jax": "9.9"}
-  export.check_folder(
-    folder,
-    trained.TrainedModel(
-      {**later, "weights": export.fingerprint(model.variables)},
-      model.variables,
-    ),
-  )
-  other = trained.TrainedModel(
-    model.about, jax.tree.map(lambda leaf: leaf + 1, model.variables)
-  )
+  later = with_fields(model, accuracy={}, blt_jax="9.9")
+  export.check_folder(folder, export.as_exported(later))
+  changed = jax.tree.map(lambda leaf: leaf + 1, model.variables)
+  other = dataclasses.replace(model, variables=changed)
   with pytest.raises(ValueError, match="export of another network"):
     export.export(other, folder, names=["jax"])
 
@@ -213,13 +224,13 @@ def test_an_export_that_computes_something_else_fails(
     write(model, folder)
     path = folder / safetensors_file.FILE
     tensors = load_file(path)
-    with safetensors_file.Safetensors(path) as file:
-      metadata = file.metadata
+    with torch_weights.open_safetensors(path) as file:
+      metadata = file.metadata()
     tensors["fc.0.bias"] = tensors["fc.0.bias"] + 0.1
     save_file(tensors, path, metadata=metadata)
 
   monkeypatch.setattr(safetensors_file, "write", damaged)
-  with pytest.raises(ValueError, match=r"differ by .*; allowed: 1e-04"):
+  with pytest.raises(ValueError, match=r"differ by .*; expected at most 1e-04"):
     export.export(model, tmp_path / "exported", names=["safetensors"])
   assert not any((tmp_path / "exported").iterdir())
 
@@ -254,7 +265,7 @@ def test_a_folder_with_other_files_is_left_alone(model, tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_hidden_files_are_no_other_files(model, tmp_path):
+def test_hidden_files_are_no_other_files(model, tmp_path, unchecked):
   (tmp_path / ".export-killed").mkdir()
   (tmp_path / ".DS_Store").touch()
   export.export(model, tmp_path, names=["safetensors"])
@@ -266,7 +277,7 @@ def test_card_promises_predictions_only_where_they_can_be_made(
 ):
   assert "--mode=predict" in (exported / "README.md").read_text()
   (tmp_path / "uint8.jaxexport").touch()
-  model_card.write(model.about, tmp_path)
+  model_card.write(model.description, tmp_path)
   assert "--mode=predict" not in (tmp_path / "README.md").read_text()
 
 
@@ -276,9 +287,10 @@ def test_names_of_classes_are_no_markdown(model, tmp_path):
     "<b>",
     "a`b",
     "line\nbreak",
-    *model.about["class_names"][4:],
+    *model.class_names[4:],
   ]
-  model_card.write({**model.about, "class_names": names}, tmp_path)
+  about = dataclasses.replace(model.description, class_names=tuple(names))
+  model_card.write(about, tmp_path)
   card = (tmp_path / "README.md").read_text()
   for name in ("__init__", "<b>", "a'b", "line?break"):
     assert f"`{name}` (" in card
@@ -353,14 +365,17 @@ def with_metadata(exported, path, change):
     ("alpha", "20", "alpha is '20'; expected a number above 0"),
     ("hidden", 10**12, "hidden is 1000000000000; expected a whole number"),
     ("hidden", 2**31 - 1, "has shape"),
-    ("class_names", [], "class_names is no list"),
-    ("class_names", ["a"] * 11, "has shape"),
+    ("class_names", [], r"class_names is \[\]; expected a list with a text"),
+    ("class_names", ["a"] * 11, "class_counts is .* expected 11 numbers"),
     ("image_size", 0, "image_size is 0; expected"),
     ("resize_size", 8, None),
     ("std", [0, 0, 0], "std is"),
     ("logit_offset", [0.5], "logit_offset is"),
     ("logit_offset", [0.5] * 10, None),
-    ("accuracy", None, "accuracy is None; expected what --mode=export wrote"),
+    ("resize_size", 7, "resize_size is 7; expected at least image_size, 8"),
+    ("accuracy", None, "accuracy is None; expected percent by split"),
+    ("accuracy", {"test": {"overall": 5}}, "accuracy is .*; expected percent"),
+    ("many_above", -1, "many_above is -1; expected a whole number from 0"),
     ("class_counts", "many", "class_counts is 'many'; expected"),
     ("format", 2, "has format 2; this version of blt_jax reads 1"),
     ("classifier", "linear", "'fc.2.bias' is missing"),
@@ -375,7 +390,8 @@ def test_descriptions_of_strangers_are_checked(
     lambda about: about.update({field: value}),
   )
   if message is None:
-    assert safetensors_file.read(path).about[field] == value
+    found = safetensors_file.read(path).description.to_json()
+    assert json.loads(json.dumps(found))[field] == value
     return
   with pytest.raises(ValueError, match=message) as error:
     safetensors_file.read(path)
@@ -415,17 +431,16 @@ def test_tensors_of_every_family_come_back(backbone, tmp_path):
   )
   tensors = torch_weights.network_to_torchvision(backbone, variables)
   save_file(tensors, tmp_path / "a.safetensors")
-  with safetensors_file.Safetensors(tmp_path / "a.safetensors") as file:
-    found = torch_weights.network_from_safetensors(
-      backbone, file, hidden=4, num_classes=3, bias=True
-    )
+  found = torch_weights.network_from_safetensors(
+    backbone, tmp_path / "a.safetensors", hidden=4, num_classes=3, bias=True
+  )
   jax.tree.map(np.testing.assert_array_equal, found, variables)
 
 
 def test_onnx_says_which_environment_it_needs(model, tmp_path):
   if importlib.util.find_spec("jax2onnx"):
     pytest.skip("jax2onnx is installed here")
-  with pytest.raises(ImportError, match=r"requirements-onnx\.txt"):
+  with pytest.raises(ImportError, match=r"pip install .*\[export\]"):
     export.export(model, tmp_path / "exported", names=["onnx"])
   assert not (tmp_path / "exported").exists()
 

@@ -1,6 +1,7 @@
 """Predictions of image files by a run, and by an export of it alone."""
 
 import csv
+import dataclasses
 import itertools
 import os
 import pathlib
@@ -12,17 +13,12 @@ import pytest
 from PIL import Image
 
 from blt_jax.data.sources import load_digits_lt
-from blt_jax.deploy import model as trained
-from blt_jax.deploy import predict
+from blt_jax.deploy import from_run, predict
+from blt_jax.deploy.from_run import from_workdir
 from blt_jax.report.record import read_run
 from blt_jax.training.train import evaluate_run
 from blt_jax.workdir import directory
-from tests.small_run import ROOT, trained_run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-  return trained_run(tmp_path_factory.mktemp("run"))
+from tests.small_run import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +40,9 @@ def rows_of(path):
     return list(csv.DictReader(file))
 
 
-def test_predictions_are_those_of_the_runs_own_test(run, photos, tmp_path):
-  model = trained.from_workdir(run)
+def test_predictions_are_those_of_the_runs_own_test(
+  run, model, photos, tmp_path
+):
   output = tmp_path / "new" / "predictions.csv"
   assert predict.predict(model, photos, output) == 0
   rows = rows_of(output)
@@ -58,9 +55,9 @@ def test_predictions_are_those_of_the_runs_own_test(run, photos, tmp_path):
   assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
 
 
-def test_columns(run, photos, tmp_path):
+def test_columns(model, photos, tmp_path):
   output = tmp_path / "a.csv"
-  predict.predict(trained.from_workdir(run), photos / "3", output)
+  predict.predict(model, photos / "3", output)
   rows = rows_of(output)
   assert list(rows[0]) == [
     "path",
@@ -76,8 +73,7 @@ def test_columns(run, photos, tmp_path):
     assert len({row[f"class_{k}"] for k in range(1, 6)}) == 5
 
 
-def test_probabilities_are_softmax_of_the_logits(run, photos):
-  model = trained.from_workdir(run)
+def test_probabilities_are_softmax_of_the_logits(model, photos):
   path = next((photos / "0").iterdir())
   (found,) = predict.predictions_of(model, [str(path)])
   pixels = np.asarray(Image.open(path).convert("RGB"))[None]
@@ -87,8 +83,7 @@ def test_probabilities_are_softmax_of_the_logits(run, photos):
   np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
 
 
-def test_more_images_than_a_batch_holds_keep_their_order(run, photos):
-  model = trained.from_workdir(run)
+def test_more_images_than_a_batch_holds_keep_their_order(model, photos):
   (path,) = predict.find_images(next((photos / "7").iterdir()))
   others = predict.find_images(photos / "1")
   paths = [*others, path] * 12
@@ -100,7 +95,7 @@ def test_more_images_than_a_batch_holds_keep_their_order(run, photos):
   )
 
 
-def test_any_real_image_format(run, tmp_path):
+def test_any_real_image_format(model, tmp_path):
   photo = Image.fromarray(
     np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
   )
@@ -114,12 +109,14 @@ def test_any_real_image_format(run, tmp_path):
   (folder / "notes.txt").write_text("no image")
   (folder / ".hidden.png").write_bytes(b"")
   output = tmp_path / "a.csv"
-  assert predict.predict(trained.from_workdir(run), folder, output) == 0
+  assert predict.predict(model, folder, output) == 0
   names = [os.path.basename(row["path"]) for row in rows_of(output)]
   assert names == ["a.JPG", "b.png", "c.tiff", "d.gif", "e.webp"]
 
 
-def test_unreadable_files_are_named_and_left_out(run, photos, tmp_path, capsys):
+def test_unreadable_files_are_named_and_left_out(
+  model, photos, tmp_path, capsys
+):
   folder = tmp_path / "photos"
   folder.mkdir()
   pixels = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
@@ -129,12 +126,10 @@ def test_unreadable_files_are_named_and_left_out(run, photos, tmp_path, capsys):
   (folder / "text.jpg").write_text("no image")
   (folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
   output = tmp_path / "a.csv"
-  assert predict.predict(trained.from_workdir(run), folder, output) == 3
+  assert predict.predict(model, folder, output) == 3
   (row,) = rows_of(output)
   assert row["path"] == str(folder / "good.png")
-  (cut,) = predict.predictions_of(
-    trained.from_workdir(run), [str(folder / "cut.png")]
-  )
+  (cut,) = predict.predictions_of(model, [str(folder / "cut.png")])
   assert cut.problem.startswith("damaged")
   assert len(cut.classes) == len(cut.probabilities) == 0
   captured = capsys.readouterr()
@@ -158,8 +153,7 @@ def test_folders_are_searched_as_in_training(tmp_path):
   ]
 
 
-def test_names_that_are_not_utf_8_keep_their_bytes(run, photos, tmp_path):
-  model = trained.from_workdir(run)
+def test_names_that_are_not_utf_8_keep_their_bytes(model, photos, tmp_path):
   folder = tmp_path / "images"
   folder.mkdir()
   photo = next((photos / "7").iterdir())
@@ -169,8 +163,34 @@ def test_names_that_are_not_utf_8_keep_their_bytes(run, photos, tmp_path):
   assert os.fsencode(folder) + b"/caf\xe9.png," in output.read_bytes()
 
 
-def test_an_image_is_not_overwritten(run, photos, tmp_path):
-  model = trained.from_workdir(run)
+@pytest.mark.parametrize("name", ["a\rb", 'a\nb, "c"'])
+def test_names_with_ends_of_lines_stay_one_row(model, photos, tmp_path, name):
+  folder = tmp_path / "images"
+  folder.mkdir()
+  photo = next((photos / "7").iterdir())
+  (folder / f"{name}.png").write_bytes(photo.read_bytes())
+  output = tmp_path / "out.csv"
+  predict.predict(model, folder, output)
+  (row,) = rows_of(output)
+  assert row["path"] == str(folder / f"{name}.png")
+
+
+def test_images_of_any_size_are_prepared_as_files_are(model, photos):
+  paths = predict.find_images(photos / "3")[:70]
+  images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+  images[0] = np.asarray(Image.open(paths[0]).convert("RGB").resize((30, 20)))
+  found = model.predict(images)
+  wanted = [p.classes[0] for p in predict.predictions_of(model, paths)]
+  np.testing.assert_array_equal(found[1:], wanted[1:])
+  logits = model.logits(images)
+  assert logits.shape == (len(images), 10)
+  np.testing.assert_allclose(logits[:1], model.logits(images[:1]), atol=1e-4)
+  assert model.predict([]).shape == (0,)
+  with pytest.raises(ValueError, match=r"image 0 is float64 of shape \(8, 8\)"):
+    model.predict(np.zeros((1, 8, 8)))
+
+
+def test_an_image_is_not_overwritten(model, photos, tmp_path):
   photo = tmp_path / "7.png"
   content = next((photos / "7").iterdir()).read_bytes()
   photo.write_bytes(content)
@@ -181,13 +201,13 @@ def test_an_image_is_not_overwritten(run, photos, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["/dev/null", "."])
-def test_output_has_to_be_a_file(run, photos, place):
+def test_output_has_to_be_a_file(model, photos, place):
   with pytest.raises(ValueError, match="expected a file"):
-    predict.predict(trained.from_workdir(run), photos, pathlib.Path(place))
+    predict.predict(model, photos, pathlib.Path(place))
 
 
 def test_an_interrupted_prediction_leaves_the_old_file(
-  run, photos, tmp_path, monkeypatch
+  model, photos, tmp_path, monkeypatch
 ):
   output = tmp_path / "a.csv"
   output.write_text("old")
@@ -199,37 +219,39 @@ def test_an_interrupted_prediction_leaves_the_old_file(
 
   monkeypatch.setattr(predict, "predictions_of", interrupted)
   with pytest.raises(KeyboardInterrupt):
-    predict.predict(trained.from_workdir(run), photos, output)
+    predict.predict(model, photos, output)
   assert output.read_text() == "old"
   assert list(tmp_path.iterdir()) == [output]
 
 
-def test_posthoc_adjustment_is_part_of_the_logits(run):
+def test_posthoc_adjustment_is_part_of_the_logits(run, model):
   config = directory.read_config(run)
   config.model.posthoc_tau = 1.5
-  classes = {"class_counts": [100, *[10] * 9]}
-  offset = trained._logit_offset(config, classes, step=1)
-  expected = -1.5 * np.log(np.array([100, *[10] * 9]) / 190)
+  counts = (100, *[10] * 9)
+  offset = from_run._logit_offset(config, counts, step=1)
+  expected = -1.5 * np.log(np.array(counts) / 190)
   np.testing.assert_allclose(offset, expected, rtol=1e-5)
-  model = trained.from_workdir(run)
-  assert model.about["logit_offset"] is None
-  adjusted = trained.TrainedModel(
-    {**model.about, "logit_offset": offset}, model.variables
+  assert model.description.logit_offset is None
+  adjusted = dataclasses.replace(
+    model,
+    description=dataclasses.replace(model.description, logit_offset=offset),
   )
   images = np.ones((2, 8, 8, 3), np.float32)
   np.testing.assert_allclose(
-    adjusted.logits(images),
-    np.asarray(model.logits(images)) + expected,
+    adjusted.logits_fn(images),
+    np.asarray(model.logits_fn(images)) + expected,
     rtol=1e-5,
   )
 
 
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
-def test_evaluate_tries_posthoc_taus_without_training(run, checkpoint, capsys):
+def test_evaluate_tries_posthoc_taus_without_training(
+  run, model, checkpoint, capsys
+):
   taus = (0.0, 1.0)
   found = evaluate_run(run, checkpoint=checkpoint, posthoc_taus=taus)
-  own = trained.from_workdir(run, checkpoint=checkpoint)
-  dataset, counts = load_digits_lt(), np.array(own.about["class_counts"])
+  own = from_workdir(run, checkpoint=checkpoint)
+  dataset, counts = load_digits_lt(), np.array(own.description.class_counts)
   for tau, tested in zip(taus, found, strict=True):
     # The digits of 8 pixels are neither resized nor cropped.
     images = dataset.test.images
@@ -238,8 +260,8 @@ def test_evaluate_tries_posthoc_taus_without_training(run, checkpoint, capsys):
     right = predicted == dataset.test.labels
     each = [right[dataset.test.labels == c].mean() for c in range(10)]
     assert tested["overall"] == pytest.approx(100 * np.mean(each), abs=1e-4)
-    model = trained.from_workdir(run, checkpoint=checkpoint, posthoc_tau=tau)
-    assert bool(model.about["accuracy"]) == (tau == 0.0)
+    model = from_workdir(run, checkpoint=checkpoint, posthoc_tau=tau)
+    assert bool(model.description.accuracy) == (tau == 0.0)
     ours = np.argmax(model.logits_of_pixels(images), axis=1)
     np.testing.assert_array_equal(ours, predicted)
   assert found[0] != found[1]
@@ -252,10 +274,10 @@ def test_evaluate_tries_posthoc_taus_without_training(run, checkpoint, capsys):
 
 def test_best_and_last_are_other_weights(run):
   best, last = (
-    trained.from_workdir(run, checkpoint=which) for which in ("best", "last")
+    from_workdir(run, checkpoint=which) for which in ("best", "last")
   )
-  assert best.about["epoch"] != last.about["epoch"]
-  assert best.about["accuracy"]["test"] != last.about["accuracy"]["test"]
+  assert best.description.epoch != last.description.epoch
+  assert best.description.accuracy["test"] != last.description.accuracy["test"]
 
 
 def test_command_line(run, photos, tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from blt_jax.method import hallucinate, losses, train_step
-from blt_jax.models import Network, classifiers, create_model, efficientnet
+from blt_jax.models import classifiers, create_model, efficientnet
+from blt_jax.models.network import Network
 from blt_jax.training.devices import deal
 from blt_jax.training.objective import Objective, build_objective
 from configs import digits_lt

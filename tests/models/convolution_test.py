@@ -108,3 +108,14 @@ def test_kernel_of_the_gradient_lies_as_the_forward_one_inside_a_loop():
     if " convolution(" in line
   ]
   assert labels == ["b01f_01io->b01f"] * 2
+
+
+def test_other_backends_take_the_convolution_of_lax(monkeypatch):
+  images, kernel = _problem(8, 3)
+
+  def program(conv):
+    return str(jax.make_jaxpr(jax.grad(_loss(conv, 2, 1)))(images, kernel))
+
+  assert program(conv_general_dilated) != program(_plain)
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert program(conv_general_dilated) == program(_plain)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from blt_jax.method.perturb import perturb_images
-from blt_jax.models import Network, classifiers, create_backbone, densenet
+from blt_jax.models import classifiers, create_backbone, densenet
+from blt_jax.models.network import Network
 
 # Everything that densenet121 has, only less of it.
 SMALL = densenet.DenseNet(block_sizes=(1, 1, 1, 1), growth=4, filters=8)
@@ -78,12 +79,12 @@ def test_training_with_a_mask_equals_training_on_the_subset(variables):
   )
 
 
-def test_keys_change_nothing(variables):
+def test_keys_change_nothing(network_variables):
   def program(**options):
     return str(
       jax.make_jaxpr(
-        lambda x: SMALL.apply(
-          variables, x, train=True, mutable=["batch_stats"], **options
+        lambda x: NETWORK.apply(
+          network_variables, x, train=True, mutable=["batch_stats"], **options
         )
       )(_images(3, 16))
     )

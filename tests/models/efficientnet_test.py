@@ -9,13 +9,13 @@ import pytest
 
 from blt_jax.method.perturb import perturb_images
 from blt_jax.models import (
-  Network,
   classifiers,
   create_backbone,
   efficientnet,
   layers,
 )
 from blt_jax.models.efficientnet import Stage
+from blt_jax.models.network import Network
 
 # Everything that efficientnet_b0 has, only less of it.
 SMALL = efficientnet.EfficientNet(

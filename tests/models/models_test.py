@@ -1,6 +1,8 @@
 import json
 import math
 import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from blt_jax import models
-from blt_jax.models import torch_weights
+from blt_jax.models import densenet, efficientnet, resnet, torch_weights
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 GOLDEN_NAMES = (
@@ -20,8 +22,8 @@ GOLDEN_NAMES = (
   "densenet121",
   "efficientnet_b0",
 )
-# torchvision defines no backbone of these names; convert_test.py compares the
-# names and shapes of two others with those of their relatives.
+# torchvision defines no backbone of these names; torch_weights_test.py compares
+# the names and shapes of two others with those of their relatives.
 NOT_GOLDEN = ("resnet101", "resnext50_32x4d", "small_resnet10")
 
 # Parameters of whole models with 10 classes (squashing cosine).
@@ -52,6 +54,23 @@ TORCHVISION_TOTALS = {
 
 def read_golden(name):
   return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def test_names_are_those_that_can_be_created():
+  modules = (resnet, densenet, efficientnet)
+  names = [name for module in modules for name in module.CONFIGS]
+  assert list(models.BACKBONES) == names
+
+
+def test_names_need_no_flax():
+  program = (
+    "import sys; from blt_jax import models; "
+    "print(sorted({'jax', 'flax'} & set(sys.modules)))"
+  )
+  finished = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  assert finished.stdout == "[]\n"
 
 
 def frac(x):
@@ -349,12 +368,14 @@ def test_bfloat16_computes_in_bfloat16():
 
 
 def test_unknown_backbone_is_named():
-  with pytest.raises(ValueError, match="'resnet11', allowed: resnet10, res"):
+  with pytest.raises(
+    ValueError, match="'resnet11'; expected one of resnet10, res"
+  ):
     models.create_model("resnet11", 10)
 
 
 def test_unknown_classifier_is_named():
   with pytest.raises(
-    ValueError, match="'cosine', allowed: squashing_cosine, linear"
+    ValueError, match="'cosine'; expected one of squashing_cosine, linear"
   ):
     models.create_model("resnet10", 10, classifier="cosine")

@@ -180,7 +180,7 @@ def test_missing_tensor_is_named(state_dict):
   del (partial := dict(state_dict))["layer2.0.bn1.running_mean"]
   with pytest.raises(
     ValueError,
-    match=r"resnet10, state dict: 'layer2.0.bn1.running_mean' is missing, "
+    match=r"resnet10, state dict: 'layer2.0.bn1.running_mean' is missing; "
     r"expected shape \(128,\)",
   ):
     torch_weights.backbone_from_torchvision("resnet10", partial)
@@ -199,14 +199,14 @@ def test_wrong_shape_is_named(state_dict):
   wrong = state_dict | {"conv1.weight": np.zeros((64, 3, 3, 3))}
   with pytest.raises(
     ValueError,
-    match=r"'conv1.weight' has shape \(64, 3, 3, 3\), "
+    match=r"'conv1.weight' has shape \(64, 3, 3, 3\); "
     r"expected \(64, 3, 7, 7\)",
   ):
     torch_weights.backbone_from_torchvision("resnet10", wrong)
 
 
 def test_unknown_backbone_is_named():
-  with pytest.raises(ValueError, match="'alexnet', allowed: resnet10, "):
+  with pytest.raises(ValueError, match="'alexnet'; expected one of resnet10, "):
     torch_weights.backbone_from_torchvision("alexnet", {})
 
 
@@ -228,6 +228,6 @@ def test_wrong_shape_of_a_variable_is_named():
   variables = zeros("resnet10")
   variables["params"]["bn1"]["scale"] = np.ones(5)
   with pytest.raises(
-    ValueError, match=r"'params/bn1/scale' has shape \(5,\), expected \(64,\)"
+    ValueError, match=r"'params/bn1/scale' has shape \(5,\); expected \(64,\)"
   ):
     torch_weights.backbone_to_torchvision("resnet10", variables)

@@ -4,15 +4,12 @@ Where TensorFlow is installed it decodes JPEG files of three or one components,
 to the same bits (tf_reader.py); everything else comes through here.
 """
 
+import functools
 import io
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
-
-# Pillow warns of large images; `check_pixels` refuses or allows them instead.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 EXTENSIONS = (
   ".bmp",
@@ -104,8 +101,19 @@ def check_pixels(pixels: int, max_pixels: int) -> None:
     raise ImageError(f"{pixels} pixels; expected {max_pixels} or fewer")
 
 
-def _open(data: bytes) -> Image.Image:
-  """Opens without decoding."""
+@functools.cache
+def _pillow() -> Any:
+  """PIL.Image, imported on its first use: the library does without Pillow."""
+  from PIL import Image
+
+  # It warns of large images; `check_pixels` refuses or allows them instead.
+  warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+  return Image
+
+
+def _open(data: bytes) -> Any:
+  """A PIL.Image.Image that is not decoded yet."""
+  Image = _pillow()
   try:
     return Image.open(io.BytesIO(data))
   # The warning is an error where the program has made it one.

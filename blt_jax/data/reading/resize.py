@@ -1,7 +1,6 @@
 """Resizes decoded images with Pillow, as torchvision does."""
 
 import numpy as np
-from PIL import Image
 
 from blt_jax.data.reading import crops
 
@@ -53,6 +52,8 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
   Returns:
     uint8 [height, width, 3].
   """
+  from PIL import Image  # The library does without Pillow.
+
   bilinear = Image.Resampling.BILINEAR
   resized = Image.fromarray(image).resize((width, image.shape[0]), bilinear)
   return np.asarray(resized.resize((width, height), bilinear))

@@ -1,8 +1,8 @@
 """What a trained network can be exported as, a module a format.
 
 Each has `FILES`, the names of what it writes; `write(model, folder)`; and
-`load(folder)`, which gives a function from uint8 [n, s, s, 3] to float32 logits
-[n, C], of what is in the folder alone.
+`load(folder)`, which reads nothing but the folder and gives a function from
+uint8 [n, s, s, 3] to float32 logits [n, C].
 """
 
 import importlib

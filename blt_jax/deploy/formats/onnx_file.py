@@ -1,4 +1,4 @@
-"""An ONNX file, for ONNX Runtime; needs requirements-onnx.txt."""
+"""An ONNX file, for ONNX Runtime; needs the extra `export`."""
 
 import pathlib
 from collections.abc import Callable
@@ -27,8 +27,8 @@ def require() -> None:
     import onnxruntime  # noqa: F401
   except ImportError as error:
     raise ImportError(
-      "--format=onnx needs an environment with requirements-onnx.txt, which "
-      "can't be that of requirements.txt (docs/export.md)."
+      '--format=onnx needs `pip install ".[export]"` in an environment of '
+      "its own, without the extra `train` (docs/export.md)."
     ) from error
 
 

@@ -1,7 +1,7 @@
-"""One file with the weights under torchvision's names and all about them.
+"""One file with the weights under torchvision's names and the description.
 
 torchvision's network loads it (`strict=True`) with its last layer replaced by
-Sequential(Linear, ReLU, the classifier); `convert` reads its backbone.
+Sequential(Linear, ReLU, the classifier); `blt_jax.load` reads all of it.
 """
 
 import json
@@ -11,49 +11,28 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors.numpy import save
 
-from blt_jax.config import SCHEMA
-from blt_jax.config.rules import NUMBER, several
-from blt_jax.deploy.model import VERSION, TrainedModel
+from blt_jax.deploy.description import Description
+from blt_jax.deploy.model import TrainedModel
 from blt_jax.models import torch_weights
-from blt_jax.models.safetensors import Safetensors
 
 FILE = "model.safetensors"
 FILES = (FILE,)
 
-# Key of the file's own metadata, beside PyTorch's "format".
-_ABOUT = "blt_jax"
-
-# Fields of a configuration that the description repeats.
-_RULES = {
-  name: SCHEMA[f"{section}.{name}"].rule
-  for section, names in (
-    ("model", ("backbone", "classifier", "alpha", "beta", "hidden", "dtype")),
-    ("dataset", ("image_size", "resize_size", "mean", "std")),
-  )
-  for name in names
-}
-
-# The rest of it, which nothing is computed from, as JSON's types.
-_KINDS = {
-  "blt_jax": str,
-  "checkpoint": str,
-  "stage": int,
-  "epoch": int,
-  "class_counts": list,
-  "accuracy": dict,
-  "config": dict,
-}
+# Key of the description in the file's own metadata, beside PyTorch's "format".
+_DESCRIPTION = "blt_jax"
 
 
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
   """Writes model.safetensors: float32 tensors, and the description."""
+  from safetensors.numpy import save_file
+
+  description = model.description
   tensors = torch_weights.network_to_torchvision(
-    model.about["backbone"], model.variables
+    description.backbone, model.variables
   )
-  metadata = {"format": "pt", _ABOUT: json.dumps(model.about)}
-  (folder / FILE).write_bytes(save(tensors, metadata=metadata))
+  text = json.dumps(description.to_json())
+  save_file(tensors, folder / FILE, {"format": "pt", _DESCRIPTION: text})
 
 
 def read(path: pathlib.Path) -> TrainedModel:
@@ -67,6 +46,7 @@ def read(path: pathlib.Path) -> TrainedModel:
 
   Raises:
     ValueError: names the file and what is wrong with it.
+    ImportError: safetensors is not installed.
   """
   file = path / FILE if path.is_dir() else path
   if path.is_dir() and not file.exists():
@@ -74,71 +54,28 @@ def read(path: pathlib.Path) -> TrainedModel:
       f"{path} has no {FILE}; expected what --mode=export wrote with "
       "safetensors among its formats. The directory of a run is a --workdir."
     )
-  with Safetensors(file) as opened:
-    about = _check(file, opened.metadata.get(_ABOUT))
-    variables = torch_weights.network_from_safetensors(
-      about["backbone"],
-      opened,
-      hidden=about["hidden"],
-      num_classes=len(about["class_names"]),
-      bias=about["classifier"] == "linear",
-    )
+  with torch_weights.open_safetensors(file) as opened:
+    text = (opened.metadata() or {}).get(_DESCRIPTION)
+  about = Description.from_json(_parsed(text), source=str(file))
+  variables = torch_weights.network_from_safetensors(
+    about.backbone,
+    file,
+    hidden=about.hidden,
+    num_classes=len(about.class_names),
+    bias=about.classifier == "linear",
+  )
   return TrainedModel(about, variables)
 
 
 def load(folder: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
   """See `formats`."""
-  model = read(folder)
-  return lambda images: np.asarray(jax.jit(model.logits_of_pixels)(images))
+  classify = jax.jit(read(folder).logits_of_pixels)
+  return lambda images: np.asarray(classify(images))
 
 
-def _check(file: pathlib.Path, text: str | None) -> dict[str, Any]:
-  """The description in a file's metadata.
-
-  Raises:
-    ValueError: it is missing, or not what `trained.describe` gives.
-  """
+def _parsed(text: str | None) -> Any:
+  """What a text of JSON says, None if it is none."""
   try:
-    about = json.loads(text or "null")
+    return json.loads(text or "null")
   except (ValueError, RecursionError):
-    about = None
-  if not isinstance(about, dict):
-    raise ValueError(
-      f"{file} does not say what network it is of; expected a file that "
-      "--mode=export wrote."
-    )
-  if about.get("format") != VERSION:
-    raise ValueError(
-      f"{file} has format {about.get('format')!r}; this version of blt_jax "
-      f"reads {VERSION}."
-    )
-  for name, rule in _RULES.items():
-    if name not in about or not rule.accepts(about[name]):
-      raise ValueError(
-        f"{file}: {name} is {about.get(name)!r}; expected {rule.allowed}."
-      )
-  if about["resize_size"] < about["image_size"]:
-    raise ValueError(
-      f"{file}: resize_size is {about['resize_size']}; expected at least "
-      f"image_size, {about['image_size']}."
-    )
-  names = about.get("class_names")
-  if not (
-    isinstance(names, list)
-    and names
-    and all(isinstance(name, str) for name in names)
-  ):
-    raise ValueError(f"{file}: class_names is no list of texts.")
-  for name, kind in _KINDS.items():
-    if not isinstance(about.get(name), kind):
-      raise ValueError(
-        f"{file}: {name} is {about.get(name)!r}; expected what --mode=export "
-        "wrote."
-      )
-  offset = about.get("logit_offset")
-  rule = several(NUMBER, length=len(names))
-  if offset is not None and not rule.accepts(offset):
-    raise ValueError(
-      f"{file}: logit_offset is {offset!r}; expected null or {rule.allowed}."
-    )
-  return about
+    return None

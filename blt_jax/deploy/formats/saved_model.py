@@ -1,4 +1,10 @@
-"""A TensorFlow SavedModel, for TensorFlow Serving and the like."""
+"""A TensorFlow SavedModel, for TensorFlow Serving and the like.
+
+Written with TensorFlow's own operator for StableHLO, XlaCallModule, and JAX's
+StableHLO dialect, neither of which is a promised interface. The public way,
+jax.experimental.jax2tf, writes StableHLO of JAX's age, which no TensorFlow
+older than JAX can read. Each export is loaded and compared before it is kept.
+"""
 
 import pathlib
 from collections.abc import Callable
@@ -24,7 +30,6 @@ _STABLEHLO = "1.0.0"
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
   """Writes a SavedModel; its signature takes uint8 "images", gives "logits"."""
   tf = tensorflow()
-  # Not in TensorFlow's public interface; jax2tf calls it, too.
   from tensorflow.compiler.tf2xla.python import xla
 
   size, variables = model.image_size, dict(model.variables)
@@ -67,7 +72,7 @@ def _export(model: TrainedModel, variables: Any) -> jax.export.Exported:
   size = model.image_size
 
   def logits(variables, images):
-    return TrainedModel(model.about, variables).logits_of_pixels(images)
+    return TrainedModel(model.description, variables).logits_of_pixels(images)
 
   return jax.export.export(jax.jit(logits), platforms=PLATFORMS)(
     jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables),

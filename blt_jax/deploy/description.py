@@ -1,0 +1,210 @@
+"""What a trained network is: its description, as model.json has it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+from blt_jax import __version__
+from blt_jax.config import SCHEMA
+from blt_jax.config.rules import NUMBER, TEXT, Rule, one_of, several, whole
+from blt_jax.method.metrics import GROUPS
+
+# Written into each description. A change that would make programs misread a
+# description takes the next number.
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+  """What there is to know about a network without its weights.
+
+  Attributes:
+    backbone: one of models.BACKBONES.
+    classifier: one of models.CLASSIFIERS.
+    alpha: of the squashing cosine.
+    beta: of the squashing cosine.
+    hidden: width of the layer before the classifier.
+    dtype: what the network computes in.
+    image_size: side of the square that the network sees, pixels.
+    resize_size: length of the short side before the square is cut out.
+    mean: of the three channels, subtracted from values of 0..1.
+    std: of the three channels, what the difference is divided by.
+    logit_offset: [C], added to the network's logits, or None.
+    class_names: [C].
+    class_counts: [C], training images of each class.
+    dataset: name of what it was trained on.
+    method: of the training.
+    many_above: training images that a class of the group "many" has more than.
+    few_up_to: training images that a class of the group "few" has at most.
+    checkpoint: "best" (by validation) or "last".
+    stage: of the checkpoint.
+    epoch: of the checkpoint.
+    accuracy: {"validation" and, once it is known, "test": percent by shot group
+      and by "top5"}; empty where nothing was measured.
+    config: of the run.
+    blt_jax: version that trained it.
+    weights: SHA-256 of the variables, in an export.
+  """
+
+  backbone: str
+  classifier: str
+  alpha: float
+  beta: float
+  hidden: int
+  dtype: str
+  image_size: int
+  resize_size: int
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  logit_offset: tuple[float, ...] | None
+  class_names: tuple[str, ...]
+  class_counts: tuple[int, ...]
+  dataset: str
+  method: str
+  many_above: int
+  few_up_to: int
+  checkpoint: str
+  stage: int
+  epoch: int
+  accuracy: Mapping[str, Any]
+  config: Mapping[str, Any]
+  blt_jax: str = __version__
+  weights: str = ""
+
+  def computes_as(self, other: "Description") -> bool:
+    """Whether both are of one network; accuracies, for example, may differ."""
+    return all(
+      getattr(self, name) == getattr(other, name) for name in _FUNCTION
+    )
+
+  def to_json(self) -> dict[str, Any]:
+    """JSON's types only."""
+    return {"format": VERSION, **dataclasses.asdict(self)}
+
+  @classmethod
+  def from_json(cls, content: Any, *, source: str) -> Self:
+    """The description that `to_json` gave, which may come from a stranger.
+
+    Args:
+      content: what JSON held.
+      source: where it was, for messages.
+
+    Raises:
+      ValueError: names the source, the field, its value and what is expected.
+    """
+    if not isinstance(content, dict) or "format" not in content:
+      raise ValueError(
+        f"{source} does not say what network it is of; expected a file that "
+        "--mode=export wrote."
+      )
+    if content["format"] != VERSION:
+      raise ValueError(
+        f"{source} has format {content['format']!r}; this version of blt_jax "
+        f"reads {VERSION}."
+      )
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    values: dict[str, Any]
+    values = {name: content[name] for name in fields if name in content}
+    for name, field in fields.items():
+      if name not in values and field.default is not dataclasses.MISSING:
+        continue
+      if name not in values or not _RULES[name].accepts(values[name]):
+        raise ValueError(
+          f"{source}: {name} is {values.get(name)!r}; expected "
+          f"{_RULES[name].allowed}."
+        )
+    _check_together(values, source)
+    for name, value in values.items():
+      values[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**values)
+
+
+# What a network computes depends on these.
+_FUNCTION = (
+  "weights",
+  "backbone",
+  "classifier",
+  "alpha",
+  "beta",
+  "hidden",
+  "image_size",
+  "resize_size",
+  "mean",
+  "std",
+  "logit_offset",
+  "class_names",
+)
+
+
+def _of_config(name: str) -> Rule:
+  """The rule of a configuration's field."""
+  return SCHEMA[name].rule
+
+
+def _a_class(rule: Rule) -> Rule:
+  """One or more members that follow a rule; `_check_together` counts them."""
+  return Rule(
+    lambda: f"a list with {rule.allowed} for each class",
+    lambda value: several(rule).accepts(value) and len(value) > 0,
+  )
+
+
+def _is_accuracy(value: Any) -> bool:
+  """Whether a value has what `accuracy` has, or nothing."""
+
+  def are_percents(numbers: Any) -> bool:
+    return isinstance(numbers, dict) and all(
+      group in numbers
+      and (numbers[group] is None or NUMBER.accepts(numbers[group]))
+      for group in GROUPS
+    )
+
+  return isinstance(value, dict) and all(
+    are_percents(numbers) and are_percents(numbers.get("top5"))
+    for numbers in value.values()
+  )
+
+
+# Field -> what JSON may say of it.
+_RULES: dict[str, Rule] = {
+  **{
+    name: _of_config(f"{section}.{name}")
+    for section, names in (
+      ("model", ("backbone", "classifier", "alpha", "beta", "hidden", "dtype")),
+      ("dataset", ("image_size", "resize_size", "mean", "std")),
+      ("dataset", ("many_above", "few_up_to")),
+    )
+    for name in names
+  },
+  "logit_offset": Rule(
+    lambda: f"null or {_a_class(NUMBER).allowed}",
+    lambda value: value is None or _a_class(NUMBER).accepts(value),
+  ),
+  "class_names": _a_class(TEXT),
+  "class_counts": _a_class(whole(0)),
+  "dataset": TEXT,
+  "method": TEXT,
+  "checkpoint": one_of("best", "last"),
+  "stage": whole(1),
+  "epoch": whole(1),
+  "accuracy": Rule(lambda: "percent by split and shot group", _is_accuracy),
+  "config": Rule(lambda: "an object", lambda value: isinstance(value, dict)),
+  "blt_jax": TEXT,
+  "weights": TEXT,
+}
+
+
+def _check_together(values: Mapping[str, Any], source: str) -> None:
+  """Raises ValueError where values that are right alone do not go together."""
+  size, short = values["image_size"], values["resize_size"]
+  if short < size:
+    raise ValueError(
+      f"{source}: resize_size is {short}; expected at least image_size, {size}."
+    )
+  classes = len(values["class_names"])
+  for name in ("class_counts", "logit_offset"):
+    if values[name] is not None and len(values[name]) != classes:
+      raise ValueError(
+        f"{source}: {name} is {values[name]!r}; expected {classes} numbers, "
+        "one for each of class_names."
+      )

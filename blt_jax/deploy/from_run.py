@@ -1,0 +1,162 @@
+"""The trained network of a run, from its work directory."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from blt_jax.config import Config
+from blt_jax.deploy.description import Description
+from blt_jax.deploy.model import TrainedModel
+from blt_jax.method.train_step import TrainState
+from blt_jax.training import build, objective, stages
+from blt_jax.workdir import directory, files
+from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
+from blt_jax.workdir.progress import EpochRow
+
+CHECKPOINTS = ("best", "last")
+
+
+def from_workdir(
+  workdir: pathlib.Path,
+  *,
+  checkpoint: str = "best",
+  posthoc_tau: float | None = None,
+) -> TrainedModel:
+  """The network of a run; its images need not be there.
+
+  Args:
+    workdir: of a run with at least one finished epoch.
+    checkpoint: "best" (by validation) or "last" epoch.
+    posthoc_tau: in place of the run's `model.posthoc_tau`, None for that. The
+      description of another one has no accuracies: the run measured its own.
+
+  Returns:
+    The network after that epoch.
+
+  Raises:
+    ValueError: when the directory holds no run or no checkpoint, or the tau
+      does not go with the run's loss.
+    FileNotFoundError: when no checkpoint can be read.
+  """
+  config = directory.read_config(workdir)
+  own_tau = config.model.posthoc_tau
+  if posthoc_tau is not None:
+    config = objective.with_posthoc(config, posthoc_tau)
+  names, counts = _classes(workdir)
+  template = _empty_state(config, len(names))
+  with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:
+    if checkpoints.latest_step() is None:
+      raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
+    state, progress = checkpoints.restore(template)
+    row = progress.rows[-1]
+    if checkpoint == "best":
+      state, row = checkpoints.restore_best(template, progress)
+  accuracy = {}
+  if config.model.posthoc_tau == own_tau:
+    results = directory.read_results(workdir) or {}
+    accuracy = _accuracy(row, results.get(checkpoint))
+  description = _describe(
+    config,
+    class_names=names,
+    class_counts=counts,
+    logit_offset=_logit_offset(config, counts, step=row.step),
+    checkpoint=checkpoint,
+    stage=row.stage,
+    epoch=row.epoch,
+    accuracy=accuracy,
+  )
+  return TrainedModel(description, jax.device_get(state.variables))
+
+
+def _describe(config: Config, **others: Any) -> Description:
+  """The description of a run's network, with fields beside the config's."""
+  model, dataset = config.model, config.dataset
+  return Description(
+    backbone=model.backbone,
+    classifier=model.classifier,
+    alpha=model.alpha,
+    beta=model.beta,
+    hidden=model.hidden,
+    dtype=model.dtype,
+    image_size=dataset.image_size,
+    resize_size=dataset.resize_size,
+    mean=tuple(dataset.mean),
+    std=tuple(dataset.std),
+    dataset=dataset.name,
+    method=config.method,
+    many_above=dataset.many_above,
+    few_up_to=dataset.few_up_to,
+    config=files.finite(dataclasses.asdict(config)),
+    **others,
+  )
+
+
+def _logit_offset(
+  config: Config, class_counts: tuple[int, ...], *, step: int
+) -> tuple[float, ...] | None:
+  """What `model.posthoc_tau` adds to the logits after a step: [C], or None."""
+  counts = np.asarray(class_counts)
+  adjust_fn = objective.build_adjustment(
+    config, counts, gamma=stages.gamma_at(config, counts, step=step)
+  )
+  if adjust_fn is None:
+    return None
+  return tuple(np.asarray(adjust_fn(jnp.zeros((1, len(counts)))))[0].tolist())
+
+
+def _accuracy(
+  row: EpochRow, tested: Mapping[str, Any] | None
+) -> dict[str, Any]:
+  """{"validation", "test"} in percent by shot group; test once it is known."""
+  accuracy = {"validation": row.validation}
+  if tested and (tested["stage"], tested["epoch"]) == (row.stage, row.epoch):
+    accuracy["test"] = tested["test"]
+  return files.finite(accuracy)
+
+
+def _classes(workdir: pathlib.Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
+  """Names and training images of a run's classes.
+
+  Raises:
+    ValueError: when the directory does not tell them.
+  """
+  for name in (directory.CLASSES, directory.RESULTS):
+    content = files.read_object(workdir / name) or {}
+    names, counts = content.get("class_names"), content.get("class_counts")
+    if (
+      isinstance(names, list)
+      and isinstance(counts, list)
+      and len(names) == len(counts) > 0
+    ):
+      return tuple(map(str, names)), tuple(counts)
+  raise ValueError(
+    f"--workdir={workdir} has no {directory.CLASSES} with class_names and "
+    "class_counts; expected a directory that a training run made."
+  )
+
+
+def _empty_state(config: Config, num_classes: int) -> TrainState:
+  """A state of the right shapes, for a checkpoint to fill; compiles nothing."""
+  model = build.build_model(config, num_classes)
+  size = config.dataset.image_size
+
+  def init() -> TrainState:
+    rng, images = jax.random.key(0), jnp.zeros((1, size, size, 3))
+    variables = model.init(rng, images, train=False)
+    return build.state_of(variables, model, num_classes, key=rng)
+
+  shapes = jax.eval_shape(init)
+  arrays = {
+    field.name: jax.tree.map(
+      lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+      getattr(shapes, field.name),
+    )
+    for field in dataclasses.fields(shapes)
+    if field.name in ("step", "params", "batch_stats", "opt_state", "confusion")
+  }
+  return shapes.replace(**arrays)

@@ -1,0 +1,33 @@
+"""A trained network from where it lies: `blt_jax.load`."""
+
+import os
+import pathlib
+
+from blt_jax.deploy.model import TrainedModel
+
+
+def load(directory: str | os.PathLike) -> TrainedModel:
+  """A trained network from an export or from the work directory of a run.
+
+  Args:
+    directory: what --mode=export wrote with safetensors among its formats
+      (needs the package safetensors), its model.safetensors alone, or a
+      --workdir (needs `pip install "blt_jax[train]"`), whose best epoch by
+      validation is taken.
+
+  Returns:
+    The network; see its `predict`, `logits`, `class_names`, `preprocessing`.
+
+  Raises:
+    ValueError: there is no network, or a damaged one; names the file.
+    FileNotFoundError: a run has no checkpoint that can be read.
+    ImportError: a package is missing.
+  """
+  path = pathlib.Path(directory)
+  if (path / "config.json").is_file():
+    from blt_jax.deploy.from_run import from_workdir
+
+    return from_workdir(path)
+  from blt_jax.deploy.formats import safetensors_file
+
+  return safetensors_file.read(path)

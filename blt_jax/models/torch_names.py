@@ -1,0 +1,140 @@
+"""What torchvision and timm call the tensors of our backbones.
+
+timm calls a ResNet's and a DenseNet's tensors as torchvision does, but for
+their last layer; EfficientNet's have names of their own.
+"""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from blt_jax import models
+
+# ("params" or "batch_stats", module, ..., leaf)
+Path = tuple[str, ...]
+
+# Ends of the names of counters that nothing here needs.
+TRACKED = "num_batches_tracked"
+LEAVES = {
+  "kernel": "weight",
+  "scale": "weight",
+  "bias": "bias",
+  "mean": "running_mean",
+  "var": "running_var",
+}
+# What the names of the last layer begin with.
+LAST_LAYER = ("fc.", "classifier.")
+# Axes of a convolution's kernel: HWIO of our [h, w, in, out] as OIHW.
+TO_OIHW = (3, 2, 0, 1)
+
+# The files of DenseNet weights that torchvision publishes write "norm.1".
+_OLD_DENSENET = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
+# timm's "blocks.S.B.": torchvision has "features.S+1.B.block.".
+_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.(.+)")
+# Parts of a block that expands (torchvision's MBConv with 4 of them) and of the
+# first one, which does not (3 of them).
+_EXPANDING = {
+  "conv_pw": "0.0",
+  "bn1": "0.1",
+  "conv_dw": "1.0",
+  "bn2": "1.1",
+  "se.conv_reduce": "2.fc1",
+  "se.conv_expand": "2.fc2",
+  "conv_pwl": "3.0",
+  "bn3": "3.1",
+}
+_FIRST = {
+  "conv_dw": "0.0",
+  "bn1": "0.1",
+  "se.conv_reduce": "1.fc1",
+  "se.conv_expand": "1.fc2",
+  "conv_pw": "2.0",
+  "bn2": "2.1",
+}
+_OUTER = {
+  "conv_stem": "features.0.0",
+  "bn1": "features.0.1",
+  "conv_head": "features.8.0",
+  "bn2": "features.8.1",
+}
+
+
+@functools.cache
+def paths(name: str) -> dict[Path, tuple[int, ...]]:
+  """Shapes of a backbone's variables by path, in torchvision's order.
+
+  Args:
+    name: one of blt_jax.models.BACKBONES.
+
+  Raises:
+    ValueError: for another name.
+  """
+  backbone = models.create_backbone(name)
+  shapes: dict[Path, tuple[int, ...]] = {}
+
+  def init(rng: jax.Array) -> None:
+    # Read while tracing: eval_shape would sort the modules by name, init
+    # returns them as the backbone calls them, which is torchvision's order.
+    images = jnp.zeros((1, 32, 32, 3))
+    variables = backbone.init(rng, images, train=False)
+    for path, value in traverse_util.flatten_dict(variables).items():
+      shapes[path] = value.shape
+
+  jax.eval_shape(init, jax.random.key(0))
+  ordered = []
+  for path in shapes:
+    if path[0] == "params":
+      ordered.append(path)
+      mean = ("batch_stats", *path[1:-1], "mean")
+      if path[-1] == "bias" and mean in shapes:
+        ordered += [mean, (*mean[:-1], "var")]
+  return {path: shapes[path] for path in ordered}
+
+
+def torch_name(path: Path) -> str:
+  """The name that torchvision gives to a variable."""
+  module = ".".join(path[1:-1]).replace("_", ".")
+  return f"{module}.{LEAVES[path[-1]]}"
+
+
+def torch_shapes(name: str) -> dict[str, tuple[int, ...]]:
+  """Shapes of a backbone's tensors by torchvision's names, in its order."""
+  return {
+    torch_name(path): tuple(shape[axis] for axis in TO_OIHW)
+    if len(shape) == 4
+    else shape
+    for path, shape in paths(name).items()
+  }
+
+
+def last_layer(name: str) -> str:
+  """What torchvision calls the last layer of a network."""
+  if name.startswith(("densenet", "efficientnet")):
+    return "classifier"
+  return "fc"
+
+
+def to_torchvision(name: str, key: str) -> str:
+  """The name that torchvision gives to a tensor in a file.
+
+  Args:
+    name: of the backbone, one of blt_jax.models.BACKBONES.
+    key: torchvision's or timm's; others are returned as they are.
+  """
+  key = _OLD_DENSENET.sub(r"\1\2", key)
+  if not name.startswith("efficientnet"):
+    return key
+  module, _, leaf = key.rpartition(".")
+  if module in _OUTER:
+    return f"{_OUTER[module]}.{leaf}"
+  block = _BLOCK.fullmatch(module)
+  if not block:
+    return key
+  stage, number, part = int(block[1]), block[2], block[3]
+  parts = _EXPANDING if stage else _FIRST
+  if part not in parts:
+    return key
+  return f"features.{stage + 1}.{number}.block.{parts[part]}.{leaf}"

@@ -1,0 +1,16 @@
+"""One small run for all tests of what is done with a trained network."""
+
+import pytest
+
+from blt_jax.deploy.from_run import from_workdir
+from tests.small_run import trained_run
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+  return trained_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def model(run):
+  return from_workdir(run)
