@@ -42,14 +42,13 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 model = blt_jax.create_model("small_resnet10", 4)
-images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-variables = model.init(jax.random.key(1), images, train=False)
+images = np.linspace(0, 1, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
+shapes = jax.eval_shape(
+  lambda rng: model.init(rng, images, train=False), jax.random.key(1)
+)
+assert shapes["params"]["classifier"]["kernel"].shape == (512, 4)
 moved = blt_jax.perturb_images(
-  lambda x: model.apply(variables, x, train=False),
-  images,
-  np.array([1, 2]),
-  np.array([0.5, 0.5]),
-  max_steps=2,
+  lambda x: x.mean((1, 2)), images, np.array([1, 2]), np.array([0.5, 0.5])
 )
 assert isinstance(moved, blt_jax.PerturbResult)
 assert moved.images.shape == images.shape
@@ -71,7 +70,11 @@ assert blt_jax.metrics.shot_accuracies(matrix, counts)["overall"] == 100
 assert np.isfinite(blt_jax.losses.cross_entropy(np.eye(3), np.arange(3))).all()
 images = np.zeros((90, 8, 8, 3), np.uint8)
 data = blt_jax.sources.from_arrays(
-  images, np.arange(90) % 3, images, np.arange(90) % 3, validation_per_class=5
+  images,
+  np.arange(90) % 3,
+  test_images=images,
+  test_labels=np.arange(90) % 3,
+  options=blt_jax.sources.SplitOptions(validation_per_class=5),
 )
 assert len(data.train) == 75
 weights = {
