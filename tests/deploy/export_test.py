@@ -372,7 +372,7 @@ def with_metadata(exported, path, change):
     ("std", [0, 0, 0], "std is"),
     ("logit_offset", [0.5], "logit_offset is"),
     ("logit_offset", [0.5] * 10, None),
-    ("resize_size", 7, "resize_size is 7; expected at least image_size, 8"),
+    ("image_size", 9, "resize_size is 8; expected at least image_size, 9"),
     ("accuracy", None, "accuracy is None; expected percent by split"),
     ("accuracy", {"test": {"overall": 5}}, "accuracy is .*; expected percent"),
     ("many_above", -1, "many_above is -1; expected a whole number from 0"),
