@@ -1,6 +1,8 @@
 """Where images come from, which of them a batch holds, and how they are read.
 
-longtail.py: class counts, profiles, shot groups. sources.py: data sets.
-sampling.py: index streams. pipeline.py: batches of pixels. augment.py: on the
-device. Nothing here imports TensorFlow before image files are read.
+dataset: the types of a data set. sources/: one loader a source. longtail: class
+counts, profiles, shot groups. sampling, epoch_plan: which images each batch
+holds. input_pipeline, reading/: batches of pixels. augment, device_resize: what
+runs on the device. checks/: the check of a data set. Nothing here imports
+TensorFlow before image files or TFDS's data are read.
 """

@@ -54,12 +54,12 @@ def augment(
   """
   if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[3] != 3:
     raise ValueError(
-      "images must be uint8 [n, h, w, 3], got "
-      f"{images.dtype} {list(images.shape)}"
+      f"images is {images.dtype} {list(images.shape)}; expected uint8"
+      " [n, h, w, 3]"
     )
   if rngs.shape[:1] != images.shape[:1]:
     raise ValueError(
-      f"rngs must be keys [{len(images)}], one an image, got {list(rngs.shape)}"
+      f"rngs is {list(rngs.shape)}; expected [{len(images)}] keys, one an image"
     )
   draws = jax.vmap(lambda rng: jax.random.uniform(rng, (8,)))(rngs)
   if flip:
@@ -132,7 +132,7 @@ def rotate(images: jax.Array, degrees: jax.Array) -> jax.Array:
   source_y = jnp.floor(sin * x + cos * y + height / 2).astype(jnp.int32)
   inside = (source_x >= 0) & (source_x < width)
   inside &= (source_y >= 0) & (source_y < height)
-  # Past the last pixel is what the gather fills with 0.
+  # The gather fills places past the last pixel with 0.
   source = jnp.where(inside, source_y * width + source_x, height * width)
   pixels = images.reshape(len(images), height * width, -1)
   take = jax.vmap(lambda p, i: p.at[i].get(mode="fill", fill_value=0))
@@ -212,7 +212,7 @@ def color_jitter(
     return _blend(images, reference, factor), None
 
   ordered_factors = jnp.take_along_axis(factors, order, axis=1)
-  # A loop, since XLA would repeat an inlined round inside of each later one.
+  # A loop, because XLA would repeat an inlined round in each later one.
   return jax.lax.scan(adjust, images, (order.T, ordered_factors.T))[0]
 
 

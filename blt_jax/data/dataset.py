@@ -22,7 +22,7 @@ class Records(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Selection:
-  """Records at chosen positions of other records; nothing is read to choose.
+  """Records at chosen positions of other records; reads nothing to choose.
 
   Attributes:
     records: n records.
@@ -133,7 +133,7 @@ class Dataset:
 
 
 def _select(records: Records, indices: np.ndarray) -> Selection:
-  """Positions of positions are looked up at once, so selections never nest."""
+  """Records at positions; a selection of a selection is one of its records."""
   if isinstance(records, Selection):
     return Selection(records.records, records.indices[indices])
   return Selection(records, np.arange(len(records))[indices])

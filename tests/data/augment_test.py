@@ -246,12 +246,12 @@ def test_normalize_uses_each_channels_mean_and_deviation():
   [np.zeros((2, 4, 4, 3), np.float32), np.zeros((2, 4, 4, 1), np.uint8)],
 )
 def test_images_that_are_not_rgb_bytes_are_refused(images):
-  with pytest.raises(ValueError, match=r"images must be uint8 \[n, h, w, 3\]"):
+  with pytest.raises(ValueError, match=r"images is .*; expected uint8 \[n, h"):
     augment.augment(keys(2), images)
 
 
 def test_a_single_key_for_several_images_is_refused(photos):
-  with pytest.raises(ValueError, match=r"rngs must be keys \[4\]"):
+  with pytest.raises(ValueError, match=r"rngs is .* expected \[4\] keys"):
     augment.augment(jax.random.key(0), photos)
 
 

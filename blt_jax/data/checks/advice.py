@@ -1,4 +1,4 @@
-"""Advice about a data set whose classes are too small, or all of one size."""
+"""Advice about a data set: too few images to measure on, no tail, no head."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from blt_jax.data import longtail
 from blt_jax.data.text import printable
 
-# Few-shot images in a split below which its few-shot accuracy is remarked on.
+# A split with fewer few-shot images than this gets a remark.
 _ENOUGH = 100
 _NAMED = 3
 
@@ -21,7 +21,7 @@ def notes(
   hallucinated: np.ndarray | None,
   confusing: bool,
 ) -> list[str]:
-  """Remarks and advice; none for a data set that has what BLT needs.
+  """Remarks and advice; a data set that has what BLT needs gets none.
 
   Args:
     counts: images of each class, int [C], in "training", "validation" and
@@ -78,7 +78,7 @@ def _groups(
   few_up_to: int,
   hallucinated: np.ndarray | None,
 ) -> Iterator[str]:
-  """Whether there are a head and a tail at all."""
+  """Data sets without few-shot classes, or with nothing else."""
   limit = f"up to {few_up_to} training images (config.dataset.few_up_to)"
   smallest, largest = int(np.argmin(counts)), int(np.argmax(counts))
   if hallucinated is not None and not np.any(hallucinated):
@@ -131,7 +131,10 @@ def _unmeasured(
 def _small_tail(
   measured: Mapping[str, np.ndarray], few: np.ndarray
 ) -> Iterator[str]:
-  """Few-shot accuracies that rest on few images; equal ones in one remark."""
+  """Few-shot accuracies that rest on few images.
+
+  Splits with the same numbers of images share a remark.
+  """
   small: dict[tuple[int, ...], list[str]] = {}
   for part, images in measured.items():
     members = images[few & (images > 0)]

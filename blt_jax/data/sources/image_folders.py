@@ -43,17 +43,17 @@ def load_image_folder(
 ) -> Dataset:
   """A data set from folders of images, one folder a class.
 
-  Either root/train/class/image.jpg, with root/validation (or val, or valid) and
-  root/test beside it where there are such (Train, training and testing are
-  understood, too), or root/class/image.jpg; images may lie in folders of a
-  class folder. Classes are numbered in the order of their names. Files other
-  than images (`decode.EXTENSIONS`) are counted, folders beside the
-  splits named in the log, and both ignored; hidden ones are skipped.
+  Images lie in root/train/class/image.jpg, and in root/validation (or val, or
+  valid) and root/test if there are such folders; or in root/class/image.jpg.
+  Splits may also be called Train, training or testing, and a class folder may
+  hold folders of images. Classes are numbered in the order of their names.
+  Files that are no images (see `decode.EXTENSIONS`) and other folders beside
+  the splits are ignored, and the log says so; hidden ones are skipped.
 
-  Which images are held out is decided by the names of class and file, class by
-  class: more images in one class change nothing in another one. Each split
-  takes at most a fourth of a class's images, or half of them where only one is
-  held out; a class with too few for that is only trained on.
+  The names of class and file decide which images are held out, class by class:
+  more images in one class change nothing in another one. Each split takes at
+  most a fourth of a class's images, or half of them if only one split is held
+  out. A class with too few images for that is only trained on.
 
   Args:
     root: folder.

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,13 @@ def read_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
       array holds Python objects, which could run a program.
   """
   try:
-    # np.load would leave a damaged file open.
+    # np.load would leave a damaged file open, and takes what is no archive for
+    # pickled objects.
     with open(path, "rb") as file:
-      arrays = np.load(file, allow_pickle=False)
-      if not isinstance(arrays, np.lib.npyio.NpzFile):
-        raise ValueError("it holds a single array")
-      return dict(arrays)
+      if not zipfile.is_zipfile(file):
+        raise ValueError("not an archive, or cut off")
+      file.seek(0)
+      return dict(np.load(file, allow_pickle=False))
   # NumPy and zipfile raise errors of many types on damaged archives.
   except Exception as error:
     raise ValueError(
