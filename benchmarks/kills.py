@@ -1,6 +1,6 @@
 """Whether a run that is killed again and again ends as one that never was.
 
-    .venv/bin/python -m benchmarks.kills --kills=12 --seed=0 --output=DIR
+    .venv/bin/python -m benchmarks.kills --kills=12 --output=DIR
 
 trains the digits in small (8 pixels, 2 + 3 epochs) once without interruption,
 then again and again with a checkpoint every few steps, and kills each of these
@@ -47,12 +47,8 @@ _MOMENTS = (3.0, 25.0)
 
 # Fields of metrics.csv and results.json, and tags of TensorBoard, that are not
 # the same twice.
-TIMINGS = (
-  "seconds",
-  "data_wait_share",
-  "validation_seconds",
-  "images_per_second",
-)
+TIMINGS = {"seconds", "data_wait_share"}
+TIMINGS |= {"validation_seconds", "images_per_second"}
 # They show timings, so that they only have to be there.
 _SHOWN = (".html", ".png", ".svg")
 _EVENTS = "events.out.tfevents."
@@ -63,14 +59,9 @@ def train(
   arguments: Sequence[str],
   kill_when: Callable[[], bool] = lambda: False,
 ) -> bool:
-  """Runs main.py until it ends or is killed; returns whether it ended.
+  """Runs main.py until it ends or `kill_when`; returns whether it ended.
 
   What it prints is added to printed.txt beside the work directory.
-
-  Args:
-    workdir: of the run.
-    arguments: of main.py.
-    kill_when: asked a hundred times a second.
 
   Raises:
     RuntimeError: when it ended with an error.
@@ -92,40 +83,41 @@ def train(
 
 
 def differences(reference: pathlib.Path, other: pathlib.Path) -> list[str]:
-  """What is different in a finished run from another, timings apart."""
-  there, here = _files(reference), _files(other)
-  found = [f"{name} is missing" for name in sorted(there - here)]
-  found += [f"{name} is left over" for name in sorted(here - there)]
-  found += [
-    f"{name} differs"
-    for name in sorted(there & here)
-    if _content(reference / name) != _content(other / name)
-  ]
-  last, same = (_last_checkpoint(each) for each in (reference, other))
-  found += [
-    f"{name} of the last checkpoint differs"
-    for name in sorted(last.keys() | same.keys())
-    if last.get(name) != same.get(name)
-  ]
-  return found + _doubled_events(reference, other) + _said_twice(other)
+  """What is different in a finished run from another, timings apart.
+
+  A file, an array or a value that only one of them has is different, too.
+  """
+  found = []
+  for where, read in (
+    ("", _files),
+    (" of the last checkpoint", _last_checkpoint),
+    (" of TensorBoard", _events),
+    (" in print", _printed),
+  ):
+    there, here = read(reference), read(other)
+    found += [
+      f"{name}{where} differs"
+      for name in sorted(there.keys() | here.keys())
+      if there.get(name) != here.get(name)
+    ]
+  return found
 
 
-def _files(workdir: pathlib.Path) -> set[str]:
-  """All files but those of checkpoints and events."""
-  names = {
-    str(path.relative_to(workdir))
-    for path in workdir.rglob("*")
-    if path.is_file() or path.name == "midway"
-  }
+def _files(workdir: pathlib.Path) -> dict[str, Any]:
+  """Every file but those of checkpoints and events, by its name."""
+  paths = (path for path in workdir.rglob("*") if path.is_file())
+  found = {str(path.relative_to(workdir)): _content(path) for path in paths}
   return {
-    name for name in names if not name.startswith(("checkpoints/", _EVENTS))
+    name: content
+    for name, content in found.items()
+    if not name.startswith(("checkpoints/", _EVENTS))
   }
 
 
 def _content(path: pathlib.Path) -> Any:
   """What has to be the same in a file."""
   if path.suffix in _SHOWN or path.name == "config.json":
-    return None
+    return "there"
   if path.suffix == ".csv":
     with path.open(newline="") as file:
       return [_untimed(row) for row in csv.DictReader(file)]
@@ -154,19 +146,8 @@ def _last_checkpoint(workdir: pathlib.Path) -> dict[str, Any]:
   }
 
 
-def _doubled_events(reference: pathlib.Path, other: pathlib.Path) -> list[str]:
-  """TensorBoard's values that are missing, doubled or different."""
-  there, here = _events(reference), _events(other)
-  return [
-    f"TensorBoard's {tag} at step {step} is {here.get((step, tag))}, not "
-    f"{there.get((step, tag))}"
-    for step, tag in sorted(there.keys() | here.keys())
-    if there.get((step, tag)) != here.get((step, tag))
-  ]
-
-
-def _events(workdir: pathlib.Path) -> dict[tuple[int, str], list[Any]]:
-  """The values of every (step, tag) in all event files of a run."""
+def _events(workdir: pathlib.Path) -> dict[str, list[Any]]:
+  """The values of every tag at every step in all event files of a run."""
   # Imported here: they take long.
   from tensorboard.backend.event_processing import event_file_loader
   from tensorboard.util import tensor_util
@@ -176,19 +157,16 @@ def _events(workdir: pathlib.Path) -> dict[tuple[int, str], list[Any]]:
     for event in event_file_loader.EventFileLoader(str(path)).Load():
       for value in event.summary.value:
         number = tensor_util.make_ndarray(value.tensor).tobytes()
-        timed = value.tag in TIMINGS
-        found[event.step, value.tag].append("a time" if timed else number)
+        name = f"{value.tag} at step {event.step}"
+        found[name].append("a time" if value.tag in TIMINGS else number)
   return dict(found)
 
 
-def _said_twice(workdir: pathlib.Path) -> list[str]:
+def _printed(workdir: pathlib.Path) -> dict[str, int]:
+  """How often the line of each epoch was printed."""
   printed = (workdir.parent / "printed.txt").read_text()
-  said = re.findall(r"^(stage \d+ epoch +\d+)/", printed, flags=re.MULTILINE)
-  return [
-    f"{epoch} is printed {count} times"
-    for epoch, count in collections.Counter(said).items()
-    if count > 1
-  ]
+  lines = re.findall(r"^(stage \d+ epoch +\d+)/", printed, flags=re.MULTILINE)
+  return collections.Counter(lines)
 
 
 def _killed(
@@ -210,7 +188,6 @@ def main() -> int:
   """Kills as often as it is told; returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--kills", type=int, default=12)
-  parser.add_argument("--seed", type=int, default=0, help="of the moments")
   parser.add_argument("--output", type=pathlib.Path, required=True)
   options = parser.parse_args()
   if options.output.exists():
@@ -220,7 +197,7 @@ def main() -> int:
   os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "cache")
   reference = folder / "reference" / "run"
   train(reference, (*SMALL, *_EPOCHS))
-  rng, killed, number, found = random.Random(options.seed), 0, 0, 0
+  rng, killed, number, found = random.Random(0), 0, 0, 0
   while killed < options.kills:
     number += 1
     most = min(_KILLS_OF_A_RUN, options.kills - killed)

@@ -7,7 +7,7 @@
 
 LISTS holds the very images that `small_cifar10_lt.py` trains, validates and
 tests on. This trains on them with PyTorch and Pillow and nothing of blt_jax, as
-algorithm.md has it (methods neither and blt): what an independent
+the paper has it (methods neither and blt): what an independent
 implementation learns from the same images.
 """
 

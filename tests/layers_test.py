@@ -55,12 +55,10 @@ ALLOWED: dict[str, set[str]] = {
   },
   "experiments": {
     "config",
-    "data",
-    "method",
+    "method.metrics",
     "models",
     "report",
     "system",
-    "training",
     "workdir",
   },
   "cli": ENTRIES,
@@ -69,7 +67,6 @@ ALLOWED: dict[str, set[str]] = {
 # Within a layer that is allowed, what all the same may not be imported.
 FORBIDDEN: dict[str, set[str]] = {
   "deploy": {"training.train", "training.epoch", "training.resume"},
-  "experiments": {"training.train", "training.epoch", "training.resume"},
 }
 
 

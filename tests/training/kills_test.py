@@ -58,6 +58,7 @@ def _events_twice(workdir):
 
 def _leave(workdir, name):
   (workdir / name).mkdir()
+  (workdir / name / "metadata").touch()
 
 
 def _say_twice(workdir):
@@ -68,11 +69,11 @@ def _say_twice(workdir):
 @pytest.mark.parametrize(
   "spoil, found",
   [
-    (functools.partial(_leave, name="midway"), "midway is left over"),
+    (functools.partial(_leave, name="midway"), "midway/metadata differs"),
     (functools.partial(_changed, name="results.json"), "results.json differs"),
     (functools.partial(_changed, name="metrics.csv"), "metrics.csv differs"),
-    (_events_twice, "TensorBoard's loss at step 6 is "),
-    (_say_twice, "stage 1 epoch 1 is printed 2 times"),
+    (_events_twice, "loss at step 6 of TensorBoard differs"),
+    (_say_twice, "stage 1 epoch 1 in print differs"),
   ],
 )
 def test_a_difference_is_found(runs, tmp_path, spoil, found):
