@@ -14,8 +14,6 @@ from blt_jax.experiments.settings import Setting
 from blt_jax.system import installed
 from blt_jax.workdir import directory
 
-# What stage 1 depends on, as blt_jax.resume.check_reuse sees it.
-_STAGE1 = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
 REUSE = "stage1.reuse"
 
 
@@ -148,7 +146,8 @@ def stage1_key(config: Config) -> str | None:
   if not config.stage1.epochs or config.stage1.perturb:
     return None
   flat = _without_reuse(directory.flatten(config))
-  return json.dumps({k: v for k, v in flat.items() if k.startswith(_STAGE1)})
+  shared = directory.STAGE1_FIELDS
+  return json.dumps({k: v for k, v in flat.items() if k.startswith(shared)})
 
 
 def _run(protocol, name, variant, seed, overrides, folder) -> PlannedRun:

@@ -126,11 +126,10 @@ def check_reuse(config: ml_collections.ConfigDict) -> None:
   folder = pathlib.Path(config.stage1.reuse)
   theirs = directory.flatten(directory.read_config(folder))
   ours = directory.flatten(config)
-  shared = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
   different = [
     name
     for name in sorted(ours)
-    if name.startswith(shared)
+    if name.startswith(directory.STAGE1_FIELDS)
     and name != "stage1.reuse"
     and ours[name] != theirs.get(name)
   ]

@@ -22,6 +22,9 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 CONFIG, RESULTS = "config.json", "results.json"
 CLASSES, LOCK = "classes.json", "train.lock"
 
+# Beginnings of the names of the fields that the end of stage 1 depends on.
+STAGE1_FIELDS = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
+
 
 @contextlib.contextmanager
 def lock(workdir: pathlib.Path) -> Iterator[None]:
