@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blt_jax.config import Config
+from blt_jax.config import Config, with_values
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.method.train_step import TrainState
@@ -46,7 +46,7 @@ def from_workdir(
   config = directory.read_config(workdir)
   own_tau = config.model.posthoc_tau
   if posthoc_tau is not None:
-    config = objective.with_posthoc(config, posthoc_tau)
+    config = with_values(config, {"model.posthoc_tau": posthoc_tau})
   names, counts = _classes(workdir)
   template = _empty_state(config, len(names))
   with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:

@@ -8,10 +8,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 
+from blt_jax.config import Config
 from blt_jax.data import augment, device_resize, sources
 from blt_jax.data.dataset import Dataset
 from blt_jax.data.input_pipeline import Crops
@@ -27,7 +27,7 @@ from blt_jax.training.stages import Stage, rate_scale
 _NARROWEST = 4
 
 
-def build_dataset(config: ml_collections.ConfigDict) -> Dataset:
+def build_dataset(config: Config) -> Dataset:
   """Finds the images of a configuration and splits them.
 
   Raises:
@@ -48,9 +48,7 @@ def build_dataset(config: ml_collections.ConfigDict) -> Dataset:
   )
 
 
-def build_model(
-  config: ml_collections.ConfigDict, num_classes: int
-) -> nn.Module:
+def build_model(config: Config, num_classes: int) -> nn.Module:
   """The network of a configuration."""
   model = config.model
   return create_model(
@@ -66,7 +64,7 @@ def build_model(
 
 
 def init_state(
-  config: ml_collections.ConfigDict,
+  config: Config,
   model: nn.Module,
   num_classes: int,
   *,
@@ -121,7 +119,7 @@ def state_of(
 
 
 def build_optimizer(
-  config: ml_collections.ConfigDict, stage: Stage
+  config: Config, stage: Stage
 ) -> optax.GradientTransformation:
   """The optimizer with the learning rates of a stage."""
   scale = rate_scale(config, stage.config)
@@ -139,7 +137,7 @@ def build_optimizer(
 
 
 def build_train_step(
-  config: ml_collections.ConfigDict,
+  config: Config,
   stage: Stage,
   class_counts: np.ndarray,
   *,
@@ -176,7 +174,7 @@ def build_train_step(
   return devices.over_devices(step, config, donate_argnums=(0,))
 
 
-def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
+def build_hallucinate(config: Config) -> Callable:
   """`hallucinate` with the settings of a configuration."""
   perturb = config.perturb
   return functools.partial(
@@ -195,7 +193,7 @@ def build_hallucinate(config: ml_collections.ConfigDict) -> Callable:
 
 
 def build_offline_hallucinate(
-  config: ml_collections.ConfigDict, *, stream: rng.Stream
+  config: Config, *, stream: rng.Stream
 ) -> Callable:
   """Hallucination outside of training: images that no step draws.
 
@@ -220,7 +218,7 @@ def build_offline_hallucinate(
 
 
 def build_eval_step(
-  config: ml_collections.ConfigDict,
+  config: Config,
   adjust_fn: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Callable:
   """`eval_step` mapped over the devices: (state, batch) -> outputs.
@@ -238,7 +236,7 @@ def build_eval_step(
   return devices.over_devices(step, config)
 
 
-def build_preprocess(config: ml_collections.ConfigDict) -> Callable:
+def build_preprocess(config: Config) -> Callable:
   """(rngs [n], images) -> augmented, normalised float32 images.
 
   The images are uint8 of the network's size, or Crops that are resized here.
@@ -265,7 +263,7 @@ def build_preprocess(config: ml_collections.ConfigDict) -> Callable:
   return preprocess
 
 
-def build_normalize(config: ml_collections.ConfigDict) -> Callable:
+def build_normalize(config: Config) -> Callable:
   """uint8 images -> normalised float32 images, for evaluation."""
   dataset = config.dataset
   return lambda images: augment.normalize(

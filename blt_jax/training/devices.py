@@ -4,15 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
+from blt_jax.config import Config
 from blt_jax.method.train_step import Batch, Sources
 
 AXIS = "batch"
 
 
-def over_devices(step: Callable, config, **options: Any) -> Callable:
+def over_devices(step: Callable, config: Config, **options: Any) -> Callable:
   """Maps step(state, batch) over the devices; the state has no device axis."""
   return jax.pmap(
     step,
@@ -49,7 +49,7 @@ def deal(batch: Any, devices: int) -> Any:
   )
 
 
-def place(tree: Any, config: ml_collections.ConfigDict) -> Any:
+def place(tree: Any, config: Config) -> Any:
   """Puts arrays on every device, whole, where the steps leave their results.
 
   Each process on its own devices, from values that are the same in all.
@@ -60,7 +60,7 @@ def place(tree: Any, config: ml_collections.ConfigDict) -> Any:
   return jax.device_put(tree, everywhere)
 
 
-def devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
+def devices_of(config: Config) -> list[jax.Device]:
   """The devices that a run uses, over all processes.
 
   Raises:
@@ -81,7 +81,7 @@ def devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
   return devices[:wanted]
 
 
-def local_devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
+def local_devices_of(config: Config) -> list[jax.Device]:
   """The devices that a run uses in this process."""
   return [
     device
@@ -90,6 +90,6 @@ def local_devices_of(config: ml_collections.ConfigDict) -> list[jax.Device]:
   ]
 
 
-def on_cpu(config: ml_collections.ConfigDict) -> bool:
+def on_cpu(config: Config) -> bool:
   """Whether a run computes on CPUs."""
   return devices_of(config)[0].platform == "cpu"

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from blt_jax.config import Config
 from blt_jax.method.hallucinate import Hallucinations, Sources
 from blt_jax.method.rng import Stream
 from blt_jax.method.train_step import TrainState
@@ -123,7 +124,7 @@ def _usable(targets: str, confusion: jax.Array) -> np.ndarray:
   return np.asarray(confusion.sum(axis=1) > confusion.diagonal())
 
 
-def _examples_step(config) -> Callable:
+def _examples_step(config: Config) -> Callable:
   """(state, (numbers, sources)) -> what the examples are made of.
 
   These are the Hallucinations, their labels, and the softmax probabilities of

@@ -6,9 +6,9 @@ from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 
+from blt_jax.config import Config
 from blt_jax.data import device_resize, input_pipeline, sampling
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.reading import cache
@@ -40,9 +40,7 @@ class Feeder:
   Of each batch a process reads what its own devices work on.
   """
 
-  def __init__(
-    self, config: ml_collections.ConfigDict, dataset: Dataset, *, devices: int
-  ):
+  def __init__(self, config: Config, dataset: Dataset, *, devices: int):
     """Feeds so many devices, over all processes, with the images of a data set.
 
     Raises:
@@ -213,7 +211,7 @@ class Feeder:
     )
 
 
-def canvas(config: ml_collections.ConfigDict) -> int | None:
+def canvas(config: Config) -> int | None:
   """Side of the canvases that crops travel in; None if the host resizes."""
   where = config.dataset.resize_on
   if where == "auto":

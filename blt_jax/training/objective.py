@@ -1,4 +1,4 @@
-"""What a configuration trains for: its loss, and its logits at evaluation."""
+"""The loss that a configuration trains with, and its logits at evaluation."""
 
 import dataclasses
 import functools
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from blt_jax.config import Config, with_values
+from blt_jax.config import Config
 from blt_jax.data import sampling
 from blt_jax.method import losses
 from blt_jax.method.losses import class_balanced_weights, per_class
@@ -15,7 +15,7 @@ from blt_jax.method.losses import class_balanced_weights, per_class
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Objective:
-  """What a training step makes small.
+  """What a training step minimises.
 
   Attributes:
     loss_fn: (logits [n, C], labels [n]) -> float32 [n].
@@ -29,7 +29,7 @@ class Objective:
 
 def build_objective(
   config: Config,
-  class_counts: np.ndarray | None = None,
+  class_counts: np.ndarray,
   *,
   gamma: float | None = None,
   reweighted: bool = False,
@@ -43,29 +43,30 @@ def build_objective(
 
   Args:
     config: the configuration.
-    class_counts: int [C], training images of each class; cross entropy and
-      focal without weights do without.
+    class_counts: int [C], training images of each class.
     gamma: of the stage's balanced sampler, None for natural sampling.
     reweighted: whether the deferred weights are on (`Stage.reweighted`).
 
   Raises:
-    ValueError: when the counts are missing, or a class has none.
+    ValueError: when the loss depends on the counts and a class has no image.
   """
   weights = None
   if reweighted:
-    counts = _needed(config, class_counts)
+    counts = _above_0(config, class_counts)
     weights = class_balanced_weights(counts, config.model.class_balanced_beta)
   return Objective(_loss_fn(config, class_counts, gamma), weights)
 
 
-def _loss_fn(config, class_counts, gamma) -> Callable:
+def _loss_fn(
+  config: Config, class_counts: np.ndarray, gamma: float | None
+) -> Callable:
   """`Objective.loss_fn`."""
   model = config.model
   if model.loss == "cross_entropy":
     return functools.partial(losses.cross_entropy, margin=model.margin)
   if model.loss == "focal":
     return functools.partial(losses.focal, gamma=model.focal_gamma)
-  counts = _needed(config, class_counts)
+  counts = _above_0(config, class_counts)
   if model.loss == "class_balanced":
     return functools.partial(
       losses.class_balanced,
@@ -84,7 +85,7 @@ def _loss_fn(config, class_counts, gamma) -> Callable:
   )
 
 
-def _ldam_fn(config, class_counts) -> Callable:
+def _ldam_fn(config: Config, class_counts: np.ndarray) -> Callable:
   """LDAM of cosines: the squashing-cosine classifier without its scale.
 
   Its logits are alpha times (squashed) cosines. The loss has a scale of its
@@ -105,28 +106,13 @@ def _ldam_fn(config, class_counts) -> Callable:
   return loss_fn
 
 
-def _needed(config, class_counts) -> np.ndarray:
-  """The counts, above 0, that the loss can't do without."""
-  if class_counts is None:
-    raise ValueError(
-      f"config.model.loss is {config.model.loss!r}, for which the training "
-      "images of each class have to be known."
-    )
+def _above_0(config: Config, class_counts: np.ndarray) -> np.ndarray:
+  """The counts, for a loss that divides by them or takes their logarithm."""
   return per_class(
     f"config.model.loss is {config.model.loss!r}, but the number of training "
     "images",
     class_counts,
   )
-
-
-def with_posthoc(config: Config, tau: float) -> Config:
-  """A run's configuration with another `model.posthoc_tau`, checked.
-
-  Raises:
-    ValueError: for a tau below 0 or above 10, or one that the loss of the run
-      does not go with.
-  """
-  return with_values(config, {"model.posthoc_tau": tau})
 
 
 def build_adjustment(

@@ -167,7 +167,7 @@ def begin_stage(
     )
   if begun:
     return devices.place(state, run.config), pool
-  if stage.number == 2 and stage.config.new_classifier:
+  if stage.number == 2 and run.config.stage2.new_classifier:
     fresh = build.init_state(
       run.config, run.model, run.dataset.num_classes, draw=1
     )

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import ml_collections
 import numpy as np
 
+from blt_jax.config import Config, StageConfig
 from blt_jax.data import longtail, sampling
 
 
@@ -33,7 +33,7 @@ class Stage:
   tail: np.ndarray
   capacity: int
   reweight_epoch: int
-  config: ml_collections.ConfigDict
+  config: StageConfig
 
   def reweighted(self, epoch: int) -> bool:
     """Whether an epoch, counted from 1, has the deferred weights."""
@@ -41,7 +41,7 @@ class Stage:
 
 
 def build_stages(
-  config: ml_collections.ConfigDict, class_counts: np.ndarray, *, devices: int
+  config: Config, class_counts: np.ndarray, *, devices: int
 ) -> list[Stage]:
   """Both stages, without those of 0 epochs.
 
@@ -54,7 +54,7 @@ def build_stages(
     ValueError: when a batch can't be dealt to the devices or is larger than the
       training set.
   """
-  sections = {1: config.stage1, 2: config.stage2}
+  sections: dict[int, StageConfig] = {1: config.stage1, 2: config.stage2}
   return [
     _build_stage(config, number, section, class_counts, devices)
     for number, section in sections.items()
@@ -62,7 +62,13 @@ def build_stages(
   ]
 
 
-def _build_stage(config, number, section, class_counts, devices) -> Stage:
+def _build_stage(
+  config: Config,
+  number: int,
+  section: StageConfig,
+  class_counts: np.ndarray,
+  devices: int,
+) -> Stage:
   batch_size, images = section.batch_size, int(class_counts.sum())
   is_last = number == 2 or not config.stage2.epochs
   field = f"config.stage{number}.batch_size"
@@ -101,18 +107,18 @@ def _build_stage(config, number, section, class_counts, devices) -> Stage:
   )
 
 
-def _steps(section: ml_collections.ConfigDict, class_counts: np.ndarray) -> int:
+def _steps(section: StageConfig, class_counts: np.ndarray) -> int:
   """Training steps of an epoch; images that fill no batch are left out."""
   return int(class_counts.sum()) // section.batch_size
 
 
-def sampler_gamma(section: ml_collections.ConfigDict) -> float | None:
+def sampler_gamma(section: StageConfig) -> float | None:
   """Gamma of a stage's sampler, None for natural sampling."""
   return section.gamma if section.balanced else None
 
 
 def gamma_at(
-  config: ml_collections.ConfigDict, class_counts: np.ndarray, *, step: int
+  config: Config, class_counts: np.ndarray, *, step: int
 ) -> float | None:
   """`sampler_gamma` of the stage that a network comes from.
 
@@ -123,12 +129,10 @@ def gamma_at(
   """
   stage1 = config.stage1
   is_stage1 = step <= stage1.epochs * _steps(stage1, class_counts)
-  return sampler_gamma(stage1 if is_stage1 else config.stage2)
+  return sampler_gamma(config.stage1 if is_stage1 else config.stage2)
 
 
-def tail_classes(
-  config: ml_collections.ConfigDict, class_counts: np.ndarray
-) -> np.ndarray:
+def tail_classes(config: Config, class_counts: np.ndarray) -> np.ndarray:
   """Bool [C], the classes to hallucinate for."""
   if config.perturb.classes == "all":
     return np.ones(len(class_counts), bool)
@@ -136,13 +140,13 @@ def tail_classes(
 
 
 def shot_groups(
-  config: ml_collections.ConfigDict, class_counts: np.ndarray
+  config: Config, class_counts: np.ndarray
 ) -> dict[str, np.ndarray]:
   """The shot groups under the configuration's limits."""
   return longtail.shot_groups(class_counts, **shot_limits(config))
 
 
-def shot_limits(config: ml_collections.ConfigDict) -> dict[str, int]:
+def shot_limits(config: Config) -> dict[str, int]:
   """The limits of the shot groups, as keyword arguments."""
   return {
     "many_above": config.dataset.many_above,
@@ -150,9 +154,7 @@ def shot_limits(config: ml_collections.ConfigDict) -> dict[str, int]:
   }
 
 
-def rate_scale(
-  config: ml_collections.ConfigDict, section: ml_collections.ConfigDict
-) -> float:
+def rate_scale(config: Config, section: StageConfig) -> float:
   """What a stage's learning rates are multiplied by.
 
   The linear scaling rule of Goyal et al., Accurate, Large Minibatch SGD (2017),

@@ -9,9 +9,9 @@ import zlib
 from collections.abc import Callable, Sequence
 
 import jax
-import ml_collections
 import numpy as np
 
+from blt_jax.config import Config
 from blt_jax.method.hallucinate import Sources
 from blt_jax.method.rng import Stream
 from blt_jax.method.train_step import TrainState
@@ -87,7 +87,7 @@ def load_or_make(
 
 
 def check_memory(
-  config: ml_collections.ConfigDict,
+  config: Config,
   stages: Sequence[Stage],
   class_counts: np.ndarray,
 ) -> None:
@@ -157,7 +157,7 @@ def _make(feeder: Feeder, state: TrainState, stage: Stage) -> Pool:
   return Pool(images, usable, members, labels[members])
 
 
-def _static_step(config) -> Callable:
+def _static_step(config: Config) -> Callable:
   """(state, (numbers, sources)) -> (images, weights) of all devices."""
   make = build.build_offline_hallucinate(config, stream=Stream.STATIC_IMAGES)
 

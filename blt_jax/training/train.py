@@ -10,7 +10,7 @@ from typing import Any
 
 import ml_collections
 
-from blt_jax.config import Config, check_config
+from blt_jax.config import Config, check_config, with_values
 from blt_jax.method.train_step import TrainState
 from blt_jax.report import command
 from blt_jax.system import console, processes, tensorboard
@@ -21,7 +21,6 @@ from blt_jax.training import (
   devices,
   examples,
   lines,
-  objective,
   static_images,
 )
 from blt_jax.training.epoch import Epoch
@@ -340,7 +339,9 @@ def evaluate_run(
       not go with the run's loss.
   """
   config = directory.read_config(workdir)
-  adjusted = [objective.with_posthoc(config, tau) for tau in posthoc_taus]
+  adjusted = [
+    with_values(config, {"model.posthoc_tau": tau}) for tau in posthoc_taus
+  ]
   run = Run(config)
   template = build.init_state(config, run.model, run.dataset.num_classes)
   with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blt_jax.config import with_values
 from blt_jax.data.sources import load_digits_lt
 from blt_jax.deploy import from_run, predict
 from blt_jax.deploy.from_run import from_workdir
 from blt_jax.report.record import read_run
-from blt_jax.training import objective
 from blt_jax.training.train import evaluate_run
 from blt_jax.workdir import directory
 from tests.small_run import ROOT
@@ -226,7 +226,7 @@ def test_an_interrupted_prediction_leaves_the_old_file(
 
 
 def test_posthoc_adjustment_is_part_of_the_logits(run, model):
-  config = objective.with_posthoc(directory.read_config(run), 1.5)
+  config = with_values(directory.read_config(run), {"model.posthoc_tau": 1.5})
   counts = (100, *[10] * 9)
   offset = from_run._logit_offset(config, counts, step=1)
   expected = -1.5 * np.log(np.array(counts) / 190)
