@@ -30,11 +30,13 @@ class Chart:
     figure: the drawing, in the light colours.
     title: as it stands above it.
     description: what it shows in numbers, for those who do not see it.
+    photos: whether its images are photos, which stay as they are in the dark.
   """
 
   figure: Figure
   title: str
   description: str
+  photos: bool = False
 
   @functools.cached_property
   def svg(self) -> bytes:

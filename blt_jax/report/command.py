@@ -3,12 +3,11 @@
 import pathlib
 from collections.abc import Sequence
 
-from blt_jax.report import figures, validate
+from blt_jax.report import figures
 from blt_jax.report.html import page
-from blt_jax.report.record import read_run
+from blt_jax.report.record import check_finished, read_run
 from blt_jax.system import console
 from blt_jax.workdir import files
-from blt_jax.workdir.directory import RESULTS
 
 FILE = "report.html"
 
@@ -30,8 +29,7 @@ def write_report(
   """
   runs = [read_run(workdir) for workdir in workdirs]
   for run in runs:
-    if run.results is not None:
-      validate.check_results(run.workdir / RESULTS, run.results)
+    check_finished(run)
   drawings = [figures.Drawings(run) for run in runs]
   content = page.render(drawings)
   if folder.exists() and not folder.is_dir():

@@ -30,7 +30,8 @@ def accuracy(run: RunRecord) -> Chart | None:
     if np.isnan(values).all():
       continue  # No class is of this group.
     look = {k: v for k, v in style.GROUP_STYLE[group].items() if k != "hatch"}
-    _lines(axes, run, values, label=group, **look)
+    width = 2.4 if group == "few" else 1.6
+    _lines(axes, run, values, label=group, linewidth=width, **look)
     last = float(values[~np.isnan(values)][-1])
     ends.append((last, f"{group} {last:.1f}", look["color"]))
   chart.percent_axis(

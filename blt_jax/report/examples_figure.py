@@ -1,67 +1,86 @@
-"""Originals, perturbations and results as a figure for print."""
+"""Images before and after the ascent, with what changed between them."""
+
+import textwrap
 
 import numpy as np
 from matplotlib.axes import Axes
+from PIL import Image
 
 from blt_jax.report import style
 from blt_jax.report.chart import Chart
-from blt_jax.report.html.pictures import amplification
 from blt_jax.report.record import RunRecord
 from blt_jax.workdir.records import Examples
 
-_MOST = 8  # Images side by side.
-_SMALL = 64  # Pixels a side up to which each pixel is shown as a square.
-_ROWS = ("original", "perturbation", "result")
+_MOST, _ROWS = 12, 6  # Examples in all, and most one below the other.
+_WIDTH, _ROW = 4.4, 0.94  # Inches of a column and of a row.
+_HEADING, _CAPTION = 0.25, 0.55  # Inches above and below the images.
+_SIDE = 128  # Most pixels a side; more than that is made smaller.
+_FACTORS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 
 
 def perturbed(run: RunRecord) -> Chart | None:
-  """Up to 8 perturbed images of a run, in three rows.
+  """Up to 12 examples: original, amplified change around grey, and result.
 
-  Original, perturbation (amplified, around grey) and result, with the classes,
-  the confidence before and after, the drawn threshold and the updates.
+  Beside each its classes, the target's confidence before and after, the
+  confidence that was drawn as the goal, and the number of updates.
 
   Args:
     run: a run.
 
   Returns:
-    A chart with 3 x n axes, or None for a run that kept no examples.
+    A chart with four axes an example, the last one for its text; None for a
+    run that kept no examples.
   """
   examples = run.examples
   if examples is None or not len(examples):
     return None
   chosen = choose(examples, _MOST)
-  change = examples.perturbed[chosen] - examples.original[chosen]
-  factor = amplification(change) or 1
+  columns = -(-len(chosen) // _ROWS)
+  rows = -(-len(chosen) // columns)
+  height = _HEADING + rows * _ROW + _CAPTION
   figure, axes = style.new_figure(
-    max(4.0, 1.0 + 1.3 * len(chosen)), 5.8, rows=3, columns=len(chosen)
+    _WIDTH * columns,
+    height,
+    rows=rows,
+    columns=4 * columns,
+    gridspec_kw={"width_ratios": [1, 1, 1, 2.1] * columns},
   )
-  figure.set_layout_engine("constrained", h_pad=0.06)
-  for column, number in enumerate(chosen):
-    _show(axes[0, column], examples.original[number])
-    _show(axes[1, column], 0.5 + factor * change[column])
-    _show(axes[2, column], examples.perturbed[number])
-    axes[0, column].set_title(
-      _classes(run, examples, number),
-      loc="center",
-      fontsize=8,
-      fontweight="normal",
-    )
-    axes[2, column].set_xlabel(_numbers(examples, number), fontsize=8)
-  for row, name in enumerate(_ROWS):
-    amplified = f"\n× {factor}" if row == 1 else ""
-    axes[row, 0].set_ylabel(name + amplified, fontsize=9)
-  amplified = f", amplified {factor} times" if factor > 1 else ""
-  style.caption(
-    figure,
-    f"{run.origin}. Above: class → target class. Below: softmax "
-    "probability of the target class before → after, the drawn threshold, and "
-    "updates of the gradient ascent. Perturbations: grey is no "
-    f"change{amplified}.",
+  figure.set_layout_engine(None)
+  figure.subplots_adjust(
+    left=0.005,
+    right=1.0,
+    bottom=_CAPTION / height,
+    top=1 - _HEADING / height,
+    wspace=0.06,
+    hspace=0.06,
   )
+  for each in axes.flat:
+    each.set_axis_off()
+  for place, number in enumerate(chosen):
+    column, row = divmod(place, rows)
+    _example(axes[row, 4 * column : 4 * column + 4], run, examples, number)
+  for column in range(columns):
+    for part, name in enumerate(("original", "change", "result")):
+      axes[0, 4 * column + part].set_title(
+        name, loc="center", fontsize=9, fontweight="normal", color=style.SOFT
+      )
+  caption = (
+    f"{run.origin}. Percent: the network's confidence in the class moved to, "
+    "before → after. Change: amplified, grey where nothing changes."
+  )
+  figure.text(
+    0.005,
+    0.02,
+    textwrap.fill(caption, 62 * columns),
+    fontsize=9,
+    color=style.SOFT,
+  )
+  reached = int(np.sum(examples.reached[chosen]))
   return Chart(
     figure,
     "Perturbed images",
-    f"{len(chosen)} images, amplified {factor} times.",
+    f"{len(chosen)} examples, {reached} of which reached their goal.",
+    photos=True,
   )
 
 
@@ -77,30 +96,56 @@ def choose(examples: Examples, most: int) -> list[int]:
   return sorted(number for _, _, number in sorted(keys)[:most])
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
-  small = max(image.shape[:2]) <= _SMALL
-  axes.imshow(
-    np.clip(image, 0.0, 1.0), interpolation="nearest" if small else "auto"
-  )
-  axes.set_xticks([])
-  axes.set_yticks([])
-  axes.grid(visible=False)
-  axes.spines[:].set_visible(False)
+def amplification(difference: np.ndarray) -> int:
+  """The factor that makes a perturbation fill the range from black to white.
+
+  Args:
+    difference: float [h, w, 3], perturbed minus original, in 0..1 units.
+
+  Returns:
+    The largest factor of 1, 2, 3, 5, 10, ... 1000 that takes 99 % of the values
+    into -0.5..0.5; 1 where none does, and 0 for no difference at all.
+  """
+  if not difference.any():
+    return 0
+  size = float(np.quantile(np.abs(difference), 0.99))
+  fitting = [factor for factor in _FACTORS if factor * size <= 0.5]
+  return fitting[-1] if fitting else _FACTORS[0]
 
 
-def _classes(run: RunRecord, examples: Examples, number: int) -> str:
+def _example(
+  axes: np.ndarray, run: RunRecord, examples: Examples, number: int
+) -> None:
+  """Three images and their text in a row of axes."""
+  original, result = examples.original[number], examples.perturbed[number]
+  factor = amplification(result - original)
+  images = original, 0.5 + factor * (result - original), result
+  for each, image in zip(axes, images, strict=False):
+    _show(each, image)
   label, target = (
-    style.short_name(run.class_names[int(which[number])], 17, lines=2)
+    style.short_name(run.class_names[int(which[number])], 15)
     for which in (examples.label, examples.target)
   )
-  return f"{label}\n→ {target}"
-
-
-def _numbers(examples: Examples, number: int) -> str:
-  before, after = examples.before[number], examples.after[number]
-  updates = int(examples.num_updates[number])
-  missed = "" if examples.reached[number] else "\nnot reached"
-  return (
-    f"{before:.2f} → {after:.2f}\nthreshold {examples.confidence[number]:.2f}\n"
-    f"{updates} update{'' if updates == 1 else 's'}{missed}"
+  before, after, goal = (
+    f"{100 * values[number]:.1f} %"
+    for values in (examples.before, examples.after, examples.confidence)
   )
+  updates = int(examples.num_updates[number])
+  lines = (
+    f"→ {target}",
+    f"{before} → {after}",
+    f"goal {goal} {'reached' if examples.reached[number] else 'missed'}",
+    f"{updates} update{'' if updates == 1 else 's'}"
+    + (f", change × {factor}" if factor > 1 else ""),
+  )
+  axes[3].text(0.04, 0.97, label, va="top", fontweight="bold", fontsize=10)
+  axes[3].text(
+    0.04, 0.78, "\n".join(lines), va="top", fontsize=9.5, linespacing=1.2
+  )
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+  pixels = Image.fromarray(np.uint8(np.rint(255 * np.clip(image, 0, 1))))
+  pixels.thumbnail((_SIDE, _SIDE))
+  # "none" keeps the pixels as they are in an SVG.
+  axes.imshow(np.asarray(pixels), interpolation="none")

@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ import numpy as np
 from blt_jax.config import Config
 from blt_jax.data import longtail
 from blt_jax.method import metrics
-from blt_jax.report import validate
-from blt_jax.workdir import directory, records
+from blt_jax.workdir import directory, files, records
 from blt_jax.workdir.progress import EpochRow
 from blt_jax.workdir.records import Confusion, Examples
 
@@ -53,11 +52,6 @@ class RunRecord:
     """
     return records.read_confusion(self.workdir, name)
 
-  def confusion(self, name: str) -> np.ndarray | None:
-    """A whole confusion matrix: int64 [C, C]; see `entries`."""
-    entries = self.entries(name)
-    return None if entries is None else entries.matrix()
-
   def validation_entries(self, stage: int) -> dict[int, Confusion]:
     """Confusion on validation after each epoch of a stage, as entries."""
     epochs = {}
@@ -66,19 +60,6 @@ class RunRecord:
       assert entries is not None
       epochs[epoch] = entries
     return epochs
-
-  def validation_confusions(self, stage: int) -> dict[int, np.ndarray]:
-    """Confusion on validation after each epoch of a stage.
-
-    Args:
-      stage: 1 or 2.
-
-    Returns:
-      {epoch: int64 [C, C]} in the order of the epochs. For thousands of classes
-      these fill the memory; `validation_entries` does not.
-    """
-    entries = self.validation_entries(stage)
-    return {epoch: found.matrix() for epoch, found in entries.items()}
 
   def class_accuracies(self, name: str = "test-best") -> np.ndarray | None:
     """Accuracy of each class, float64 [C] in percent, or None: `entries`."""
@@ -119,13 +100,8 @@ class RunRecord:
     if self.results is not None:
       return self.results
     path = self.workdir / directory.CLASSES
-    if not path.exists():
-      return {}
-    try:
-      content = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-      raise ValueError(f"{path} is not JSON: {error}.") from None
-    validate.check_classes(path, content)
+    content = files.read_object(path) or {}
+    _check_classes(path, content)
     return content
 
 
@@ -145,5 +121,37 @@ def read_run(workdir: str | pathlib.Path) -> RunRecord:
   config = directory.read_config(folder)
   results = directory.read_results(folder)
   if results is not None:
-    validate.check_classes(folder / directory.RESULTS, results)
+    _check_classes(folder / directory.RESULTS, results)
   return RunRecord(folder, config, results, records.read_metrics(folder))
+
+
+def check_finished(run: RunRecord) -> None:
+  """Raises ValueError unless results.json, if any, has what a report shows."""
+  for which in ("best", "last") if run.results is not None else ():
+    epoch = (run.results or {}).get(which)
+    if not isinstance(epoch, dict) or "epoch" not in epoch:
+      epoch = {}
+    for split in ("validation", "test"):
+      values = epoch.get(split)
+      if not isinstance(values, dict) or not set(metrics.GROUPS) <= set(values):
+        raise ValueError(
+          f"{run.workdir / directory.RESULTS} lacks {which}.{split}; expected "
+          "what a finished run writes."
+        )
+
+
+def _check_classes(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+  """Raises ValueError unless there are counts of classes, and names if any."""
+  counts = content.get("class_counts", [])
+  names = content.get("class_names", [""] * len(counts))
+  if not (
+    isinstance(counts, list)
+    and all(type(n) is int and 0 <= n < 2**31 for n in counts)
+    and isinstance(names, list)
+    and all(isinstance(name, str) for name in names)
+    and len(names) == len(counts)
+  ):
+    raise ValueError(
+      f"{path} has bad class_counts or class_names; expected a whole number "
+      "and a name for each class."
+    )

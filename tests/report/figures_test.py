@@ -12,6 +12,7 @@ from blt_jax.report import (
   class_figures,
   command,
   epoch_figures,
+  examples_figure,
   figures,
   style,
 )
@@ -194,6 +195,33 @@ def test_accuracy_of_runs_has_a_line_a_run_even_of_other_lengths(tmp_path):
   second = [line for line in lines if line.get_label() == "B"]
   assert [len(line.get_ydata()) for line in second] == [2, 1]
   assert drawn.description == "In the end: A 25.0, B 25.0."
+
+
+def test_examples_have_a_row_of_images_and_their_numbers(tmp_path):
+  run = make_run(tmp_path)
+  drawn = examples_figure.perturbed(run)
+  axes = np.array(drawn.figure.axes).reshape(5, 4)
+  assert drawn.description == "5 examples, 4 of which reached their goal."
+  # Brightened by 4 percent of 255 in the last one, amplified 10 times.
+  shown = [int(each.images[0].get_array()[0, 0, 0]) for each in axes[4, :3]]
+  assert shown == [128, 230, 138]
+  assert _texts(axes[4, 3]) == [
+    "dog",
+    "→ ant\n20.0 % → 60.0 %\ngoal 40.0 % missed\n4 updates, change × 10",
+  ]
+  # The one without an update shows plain grey.
+  assert _texts(axes[0, 3])[1].endswith("goal 20.0 % reached\n0 updates")
+  assert int(axes[0, 1].images[0].get_array()[0, 0, 0]) == 128
+  assert examples_figure.perturbed(make_run(tmp_path / "n", examples=0)) is None
+
+
+@pytest.mark.parametrize(
+  "size, factor",
+  [(0.0, 0), (0.04, 10), (0.05, 10), (0.06, 5), (0.3, 1), (7.0, 1)],
+)
+def test_perturbation_is_amplified_to_fill_the_range(size, factor):
+  change = np.full((2, 2, 3), -size)
+  assert examples_figure.amplification(change) == factor
 
 
 @pytest.fixture(scope="module")

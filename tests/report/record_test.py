@@ -63,9 +63,8 @@ def test_classes_and_their_groups(run):
 
 def test_confusion_is_the_whole_matrix(run):
   np.testing.assert_array_equal(
-    run.confusion("test-best"), [[3, 1, 0], [0, 2, 0], [0, 0, 0]]
+    run.entries("test-best").matrix(), [[3, 1, 0], [0, 2, 0], [0, 0, 0]]
   )
-  assert run.confusion("test-best").dtype == np.int64
 
 
 def test_accuracy_of_a_class_without_images_is_nan(run):
@@ -73,13 +72,13 @@ def test_accuracy_of_a_class_without_images_is_nan(run):
 
 
 def test_validation_confusions_come_in_the_order_of_epochs(run):
-  assert list(run.validation_confusions(2)) == [2, 10]
-  assert list(run.validation_confusions(1)) == [1]
-  assert run.validation_confusions(2)[10][2, 2] == 1
+  assert list(run.validation_entries(2)) == [2, 10]
+  assert list(run.validation_entries(1)) == [1]
+  assert run.validation_entries(2)[10].matrix()[2, 2] == 1
 
 
 def test_what_was_not_recorded_is_none(run):
-  assert run.confusion("test-last") is None
+  assert run.entries("test-last") is None
   assert run.class_accuracies("test-last") is None
   assert run.examples is None
 
@@ -136,7 +135,7 @@ def test_folder_without_a_run_is_refused(tmp_path):
     ("metrics.csv", lambda folder: record.read_run(folder), "has no column"),
     (
       "confusion/test-best.npz",
-      lambda folder: record.read_run(folder).confusion("test-best"),
+      lambda folder: record.read_run(folder).entries("test-best"),
       "can't be read",
     ),
     (

@@ -143,14 +143,14 @@ def _recorded(workdir):
 
 def test_confusion_of_every_epoch_and_of_the_test_is_recorded(finished):
   run = read_run(finished[0])
-  assert list(run.validation_confusions(1)) == [1, 2]
-  assert list(run.validation_confusions(2)) == [1, 2, 3]
+  assert list(run.validation_entries(1)) == [1, 2]
+  assert list(run.validation_entries(2)) == [1, 2, 3]
   for which in ("best", "last"):
     tested = run.class_accuracies(f"test-{which}")
     overall = run.results[which]["test"]["overall"]
     assert tested.mean() == pytest.approx(overall)
   last = metrics.shot_accuracies(
-    run.confusion("stage2-epoch003"), run.class_counts
+    run.entries("stage2-epoch003").matrix(), run.class_counts
   )
   assert last["few"] == pytest.approx(run.rows[-1].val_few)
 

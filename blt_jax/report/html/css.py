@@ -102,18 +102,7 @@ summary:focus-visible { outline: 2px solid var(--blue); }
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)); }
 .panels > * { min-width: 0; }
 .several { max-width: 1320px; }
-.wall { display: grid; gap: 16px; margin: 16px 0;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 270px), 1fr)); }
-.example { margin: 0; padding: 10px; background: var(--card);
-  border: 1px solid var(--rule); border-radius: 8px; }
-.triple { display: grid; grid-template-columns: repeat(3, 1fr); gap: 6px; }
-.triple img { display: block; width: 100%; height: auto; border-radius: 3px; }
-.triple small { display: block; color: var(--soft); font-size: .7rem;
-  line-height: 1.3; margin-top: 3px; }
-.coarse { image-rendering: pixelated; }
-.example figcaption p { margin: 6px 0 0; font-size: .85rem; line-height: 1.4;
-  font-variant-numeric: tabular-nums; }
-.example figcaption p + p { color: var(--soft); margin-top: 0; }
+.scroll .chart { min-width: 680px; max-width: none; }
 footer { color: var(--soft); font-size: .85rem; margin-top: 56px; }
 @media (max-width: 640px) {
   main { padding: 24px 16px 48px; }
@@ -126,11 +115,13 @@ footer { color: var(--soft); font-size: .85rem; margin-top: 56px; }
 }
 @media print {
   body { font-size: 11px; }
-  .example, figure, tr { break-inside: avoid; }
+  figure, tr { break-inside: avoid; }
 }
 """
 
-_DARK = f":root {{ {_colors(1)} }} .chart image {{ filter: invert(1); }}"
+_DARK = (
+  f":root {{ {_colors(1)} }} .chart:not(.photos) image {{ filter: invert(1); }}"
+)
 CSS = (
   f":root {{ color-scheme: light dark; {_colors(0)} }}\n"
   f"@media screen and (prefers-color-scheme: dark) {{ {_DARK} }}\n"

@@ -46,7 +46,7 @@ def embed(chart: Chart, prefix: str) -> Markup:
     "viewBox": root.attrib["viewBox"],
     "role": "img",
     "aria-label": f"{chart.title}. {chart.description}",
-    "class": "chart",
+    "class": "chart photos" if chart.photos else "chart",
   }
   return Markup(ET.tostring(root, encoding="unicode"))
 

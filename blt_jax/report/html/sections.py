@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from blt_jax.report import class_figures, epoch_figures, measures
 from blt_jax.report.chart import MOST_BARS
 from blt_jax.report.figures import Drawings
-from blt_jax.report.html import pictures, run_tables
+from blt_jax.report.html import run_tables
 from blt_jax.report.html.markup import Markup, join, tag
 from blt_jax.report.html.side_by_side import Runs, folded, section
 from blt_jax.report.record import RunRecord
 
-# How many are shown of a single run, and of each of several.
-_ALL_EXAMPLES, _SOME_EXAMPLES = 24, 6
+# How many pairs are shown of a single run, and of each of several.
 _ALL_PAIRS, _SOME_PAIRS = 12, 8
 
 
@@ -103,19 +102,16 @@ def confusion(side: Runs) -> Markup | None:
 
 
 def examples(side: Runs) -> Markup | None:
-  """The wall of perturbed images."""
-  limit = _SOME_EXAMPLES if side.several else _ALL_EXAMPLES
+  """Images before and after the ascent."""
   text = (
     "Images of tail classes, moved by the best epoch's network towards a class "
     "that theirs is confused with, until it gives that class the confidence "
-    "aimed at or the most updates are made. In the middle the change, "
-    "amplified, on grey; percentages are the network's confidence in the other "
-    "class before and after."
+    "aimed at or the most updates are made."
   )
   if not any(measures.hallucinates(run) for run in side.runs):
     text += " They were made for this report: training used none."
-  wall = side.each(lambda drawn: pictures.wall(drawn.run, limit=limit))
-  return section("Perturbed images", text, wall)
+  images = side.each(lambda drawn: side.alone(drawn["perturbed"]))
+  return section("Perturbed images", text, images)
 
 
 def hallucination(side: Runs) -> Markup | None:

@@ -62,14 +62,24 @@ class Runs:
 
   def beside(self, *parts: Chart | Markup | None) -> Markup | None:
     """Charts and tables beside one another as far as the width allows."""
-    cells = []
-    for part in parts:
-      if isinstance(part, Chart):
-        self._drawn += 1
-        cells.append(tag("figure", embed(part, f"chart{self._drawn}")))
-      elif part is not None:
-        cells.append(tag("div", part))
+    cells = [
+      tag("figure", self._embed(part))
+      if isinstance(part, Chart)
+      else tag("div", part)
+      for part in parts
+      if part is not None
+    ]
     return tag("div", *cells, class_="beside") if cells else None
+
+  def alone(self, chart: Chart | None) -> Markup | None:
+    """A wide chart, which scrolls by itself on a phone."""
+    if chart is None:
+      return None
+    return tag("figure", self._embed(chart), class_="scroll")
+
+  def _embed(self, chart: Chart) -> Markup:
+    self._drawn += 1
+    return embed(chart, f"chart{self._drawn}")
 
   def each(self, draw: Callable[[Drawings], Markup | None]) -> Markup | None:
     """Something of every run, side by side; None when no run has it."""
