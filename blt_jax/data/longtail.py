@@ -131,8 +131,8 @@ def shot_groups(
   """
   if not 0 <= few_up_to <= many_above:
     raise ValueError(
-      f"few_up_to is {few_up_to}; expected 0 to {many_above}, which many_above"
-      " is"
+      f"few_up_to is {few_up_to}; expected 0 to many_above, which is"
+      f" {many_above}"
     )
   counts = np.asarray(class_counts)
   many, few = counts > many_above, counts <= few_up_to

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from blt_jax.data import longtail, sampling
 
 drawn = settings(
-  deadline=None, derandomize=True, database=None, max_examples=300
+  deadline=None, derandomize=True, database=None, max_examples=100
 )
 
 

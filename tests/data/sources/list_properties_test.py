@@ -10,7 +10,7 @@ from blt_jax.data.sources import image_lists
 from blt_jax.data.sources.file_lookup import leaves_root
 
 drawn = settings(
-  deadline=None, derandomize=True, database=None, max_examples=300
+  deadline=None, derandomize=True, database=None, max_examples=100
 )
 
 
