@@ -7,6 +7,7 @@ size on a phone, where it fills the screen, and beside another on a desk.
 import dataclasses
 import functools
 import io
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -174,6 +175,16 @@ def names_above(axes: Axes, names: Sequence[tuple[float, str, str]]) -> None:
   places = spread([place for place, _, _ in names], gap=width, margin=width / 2)
   for place, (_, text, color) in zip(places, names, strict=True):
     note(axes, text, place, color=color)
+
+
+def round_step(number: int, most: int) -> int:
+  """1, 2, 5, 10, 20, 50, ...: the first that makes at most `most` steps."""
+  return next(
+    factor * 10**power
+    for power in itertools.count()
+    for factor in (1, 2, 5)
+    if number <= most * factor * 10**power
+  )
 
 
 def spread(

@@ -201,12 +201,7 @@ def _number_epochs(axes: Axes, run: RunRecord) -> None:
   rows = run.rows
   starts = measures.stage_starts(rows)
   epochs = measures.column(rows, "epoch").astype(int)
-  step = next(
-    factor * 10**power
-    for power in itertools.count()
-    for factor in (1, 2, 5)
-    if len(rows) <= _NUMBERED * factor * 10**power
-  )
+  step = chart.round_step(len(rows), _NUMBERED)
   places = [
     place
     for start, end in itertools.pairwise([*starts, len(rows)])

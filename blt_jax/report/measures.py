@@ -52,6 +52,8 @@ def confused_pairs(entries: Confusion, limit: int = 12) -> list[Pair]:
   """
   totals = entries.totals()
   wrong = np.flatnonzero(entries.true != entries.predicted)
+  # All that tie with the last one stay until they are sorted.
+  least = np.sort(entries.count[wrong])[-limit:].min(initial=2**31 - 1)
   pairs = [
     Pair(
       int(entries.true[i]),
@@ -59,17 +61,10 @@ def confused_pairs(entries: Confusion, limit: int = 12) -> list[Pair]:
       int(entries.count[i]),
       int(totals[entries.true[i]]),
     )
-    for i in wrong[_largest(entries.count[wrong], limit)]
+    for i in wrong[entries.count[wrong] >= least]
   ]
   pairs.sort(key=lambda p: (-p.count, -p.share, p.true, p.predicted))
   return pairs[:limit]
-
-
-def _largest(counts: np.ndarray, limit: int) -> np.ndarray:
-  """Positions of all counts that are among the `limit` largest or tie."""
-  if len(counts) <= limit:
-    return np.arange(len(counts))
-  return np.flatnonzero(counts >= np.partition(counts, -limit)[-limit])
 
 
 def group_flow(

@@ -212,10 +212,10 @@ def caption(figure: Figure, text: str) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Any], *, columns: int = 0) -> None:
-  """A legend above the axes of a figure, outside of the data."""
+  """A legend above the axes of a figure, an inch or more for each entry."""
   figure.legend(
     handles=list(handles),
     loc="outside upper center",
-    ncols=columns or len(handles),
+    ncols=columns or min(len(handles), int(figure.get_figwidth())),
     handlelength=3.0,
   )

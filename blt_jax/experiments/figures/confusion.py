@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from blt_jax.experiments.figures import parts
-from blt_jax.report import style
+from blt_jax.report import chart, style
 from blt_jax.report.record import RunRecord
 from blt_jax.workdir.records import Confusion
 
@@ -339,9 +339,7 @@ def _boundary(epochs: Epochs) -> float | None:
 
 def _epoch_ticks(set_ticks: Any, epochs: Epochs, *, most: int) -> None:
   """Numbers the epochs, about `most` of them, from 1 in each stage."""
-  step = next(
-    s for s in (1, 2, 5, 10, 20, 50, 100, 1000) if len(epochs) <= s * most
-  )
+  step = chart.round_step(len(epochs), most)
   places = [
     place
     for place, (_, epoch) in enumerate(epochs)

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 from blt_jax.experiments.figures import parts
 from blt_jax.method import metrics
 from blt_jax.report import style
-from blt_jax.report.measures import SHOT_GROUPS
+from blt_jax.report.measures import SHOT_GROUPS, by_size
 from blt_jax.report.record import RunRecord
 
 _NAMED = 30  # Classes up to which each is named and has whiskers.
@@ -37,7 +37,7 @@ def per_class_gain(results: parts.Results, paper: parts.Paper) -> Figure:
   record = results[better][0]
   counts = parts.needed(record.class_counts, record, "class counts")
   gains = _gains(results[better], results[base])
-  order = np.argsort(-counts, kind="stable")
+  order = by_size(counts)
   mean, deviation = parts.spread(gains[:, order], axis=0)
   figure, axes = style.new_figure(8.2, 4.2)
   handles = []
