@@ -1,0 +1,119 @@
+"""A run on image folders with a very long tail and everything left open."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import math
+import pathlib
+import re
+
+import ml_collections
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from blt_jax.training import train
+from configs import image_folder
+
+
+def _write_digits(root):
+  """Digits as PNG files: 40 ... 1 a class, the last two never measured."""
+  digits = load_digits()
+  for label, count in enumerate((40, 24, 12, 8, 3, 1)):
+    folder = root / f"digit {label}"
+    folder.mkdir(parents=True)
+    grey = digits.images[digits.target == label][:count] * 16 - 1
+    for i, pixels in enumerate(np.clip(grey, 0, 255).astype(np.uint8)):
+      Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+  config: ml_collections.ConfigDict
+  workdir: pathlib.Path
+  said: str
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """A run on them, 0 + 2 epochs, with everything left open."""
+  folder = tmp_path_factory.mktemp("trained")
+  _write_digits(folder / "images")
+  config = image_folder.get_config()
+  config.dataset.root = str(folder / "images")
+  config.num_devices = 1
+  config.stage1.epochs, config.stage2.epochs = 0, 2
+  with contextlib.redirect_stdout(io.StringIO()) as said:
+    train.train(config, folder / "run")
+  return _Trained(config, folder / "run", said.getvalue())
+
+
+def test_run_says_what_it_found_and_picked(trained):
+  lines = trained.said.splitlines()
+  assert lines[0] == (
+    "image_folder: 58 training images in 6 classes, 30 ... 1 a class (many 0,"
+    " medium 1, few 5); 15 validation and 15 test images"
+  )
+  assert lines[2].split() == ["digit", "0", "30", "5", "5", "medium"]
+  assert lines[7].split() == ["digit", "5", "1", "0", "0", "few"]
+  assert lines[8:12] == [
+    "picked image size 16: the short sides of the images have a median of 8"
+    " pixels (58 looked at)",
+    "picked backbone small_resnet10: 58 training images of 16 pixels",
+    "picked batch size 8: 7 steps an epoch",
+    "learning rates times 0.03125 for batches of 8: they are given for 256",
+  ]
+  assert lines[12].startswith(
+    "note: 2 of 6 classes have no validation and no test image (digit 4, digit"
+  )
+
+
+def test_run_measures_without_the_classes_that_have_no_image(trained):
+  stored = json.loads((trained.workdir / "results.json").read_text())
+  assert stored["class_counts"] == [30, 14, 6, 4, 3, 1]
+  for which in ("best", "last"):
+    for split in ("validation", "test"):
+      values = stored[which][split]
+      assert values["many"] is None  # There are none.
+      assert None not in (values["overall"], values["medium"], values["few"])
+
+
+def test_metrics_have_no_number_only_for_groups_without_classes(trained):
+  with (trained.workdir / "metrics.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == 2
+  for row in rows:
+    values = {name: float(value) for name, value in row.items()}
+    bad = {name for name, value in values.items() if not math.isfinite(value)}
+    assert bad == {"val_many", "val_top5_many"}
+
+
+def test_report_shows_the_class_of_one_image(trained):
+  report = (trained.workdir / "report.html").read_text()
+  assert "digit 5" in report
+  assert not re.findall(r"\bnan\b", report)
+  assert "left out" not in trained.said
+
+
+def test_config_of_a_run_has_what_was_picked(trained):
+  stored = json.loads((trained.workdir / "config.json").read_text())
+  assert stored["dataset"]["image_size"] == 16
+  assert stored["dataset"]["resize_size"] == 18
+  assert stored["model"]["backbone"] == "small_resnet10"
+  assert stored["stage1"]["batch_size"] == stored["stage2"]["batch_size"] == 8
+  assert trained.config.dataset.image_size == 0
+
+
+def test_same_command_again_finds_the_run_finished(trained, capsys):
+  train.train(trained.config, trained.workdir)
+  assert f"{trained.workdir} is finished" in capsys.readouterr().out
+
+
+def test_other_size_than_what_was_picked_is_another_run(trained):
+  config = trained.config.copy_and_resolve_references()
+  config.dataset.image_size = 8
+  with pytest.raises(ValueError, match=r"dataset.image_size \(16 there, 8 her"):
+    train.train(config, trained.workdir)
