@@ -13,16 +13,18 @@ reads the JPEG files below DIR (meant for ImageNet's sizes: 500 x 400 pixels,
   pillow    the chain that PyTorch's users run on the CPU: decode, random
             resized crop, flip, rotation, colour jitter, normalise, as
             torchvision does with Pillow images
-  host      blt_jax.data.pipeline with dataset.resize_on=host: flip, rotation,
-            jitter and normalisation are the device's work
+  threads   this library's input pipeline without TensorFlow, where Pillow
+            decodes on a pool of threads; flip, rotation, jitter and
+            normalisation are the device's work
+  host      the same with TensorFlow and dataset.resize_on=host
   device    the same with resize_on=device, as on a GPU: so is the resizing
 
 and prints two tables, medians over the rounds and their range: images per
 second, and milliseconds of processor time an image, which other programs on the
-same cores disturb less. `ratio` is `host` and `device` against `pillow`, the
-median of each round's own; `decoding` is the share of `crop` in `device`. Every
-measurement is a process of its own, so that the threads start on the cores they
-are given.
+same cores disturb less. `ratio` is `threads`, `host` and `device` against
+`pillow`, the median of each round's own; `decoding` is the share of `crop` in
+`device`. Every measurement is a process of its own, so that the threads start
+on the cores they are given.
 """
 
 import functools
@@ -50,7 +52,7 @@ _MEASURE = flags.DEFINE_string("measure", None, "Used by the program itself.")
 
 SIZE = 224
 BATCH = 64
-OURS = ("host", "device")
+OURS = ("threads", "host", "device")
 KINDS = ("decode", "crop", "floor", "pillow", *OURS)
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -98,8 +100,8 @@ def _device_cost(files: list[pathlib.Path]) -> str:
     jax.ShapeDtypeStruct((1, side, side, 3), np.uint8),
     jax.ShapeDtypeStruct((1, 2), np.int32),
   )
-  batches = _our_batches(files, 1, resized=False)
-  extents = np.concatenate([batch["image_extent"] for batch in batches])
+  batches = _our_batches(files, 1, kind="device")
+  extents = np.concatenate([batch.image.extents for batch in batches])
   # A crop that is too large comes with the very size it is to have.
   large = np.mean((extents == SIZE).all(axis=1))
   return (
@@ -122,7 +124,7 @@ def _row(values: dict[str, list[float]], *, inverse: bool) -> str:
     ratio = statistics.median((ours / other) ** power for ours, other in pairs)
     ratios.append(f"{ratio:.2f}")
   crop, ours = (statistics.median(values[kind]) for kind in ("crop", "device"))
-  cells += [" and ".join(ratios), f"{100 * (ours / crop) ** power:.0f} %"]
+  cells += [", ".join(ratios), f"{100 * (ours / crop) ** power:.0f} %"]
   return " | ".join(cells)
 
 
@@ -154,7 +156,7 @@ def _in_process(kind: str, cores: str) -> Result:
 def _measure(kind: str, files: list[pathlib.Path], cores: int) -> Result:
   """What is measured after a warm-up of two batches."""
   if kind in OURS:
-    batches = _our_batches(files, cores, resized=kind == "host")
+    batches = _our_batches(files, cores, kind=kind)
     return _rate(batches, time.process_time)
   count = _IMAGES.value + 2 * BATCH
   wanted = [(str(files[i % len(files)]), i) for i in range(count)]
@@ -203,9 +205,10 @@ def _grouped(items):
       yield group
 
 
-def _our_batches(files: list[pathlib.Path], cores: int, *, resized: bool):
+def _our_batches(files: list[pathlib.Path], cores: int, *, kind: str):
   from blt_jax.data import device_resize, input_pipeline, sampling
   from blt_jax.data.dataset import Split, path_array
+  from blt_jax.data.reading.pillow_reader import PillowReader
 
   labels = np.zeros(len(files), int)
   split = Split(labels, paths=path_array(str(path) for path in files))
@@ -216,7 +219,8 @@ def _our_batches(files: list[pathlib.Path], cores: int, *, resized: bool):
     split,
     plan,
     image_size=SIZE,
-    canvas=None if resized else device_resize.CANVAS_SCALE * SIZE,
+    canvas=device_resize.CANVAS_SCALE * SIZE if kind == "device" else None,
+    reader=PillowReader if kind == "threads" else None,
     num_threads=cores,
   )
 
@@ -228,9 +232,10 @@ def _decode(wanted: tuple[str, int]) -> None:
 
 def _tensorflow_crop(*, resized: bool):
   """A function that decodes a crop, and resizes it or not."""
+  from blt_jax.data.lazy_tensorflow import tensorflow
   from blt_jax.data.reading import resize, tf_reader
 
-  tf = tf_reader.tensorflow()
+  tf = tensorflow()
   tf_reader.keep_freed_memory()
 
   def work(wanted: tuple[str, int]) -> None:

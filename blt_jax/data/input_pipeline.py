@@ -36,7 +36,10 @@ from blt_jax.data.threads import cores
 
 _log = logging.getLogger(__name__)
 
+ReaderType = type[TfReader] | type[PillowReader]
 T = TypeVar("T")
+# Batches made ahead of the one in use.
+_AHEAD = 2
 _END = object()
 
 
@@ -102,9 +105,8 @@ def train_batches(
   substitutes: Substitutes | None = None,
   max_pixels: int = MAX_PIXELS,
   canvas: int | None = None,
-  reader: type[PillowReader] | type[TfReader] | None = None,
+  reader: ReaderType | None = None,
   num_threads: int | None = None,
-  prefetch_depth: int = 2,
 ) -> Generator[TrainBatch]:
   """Random resized crops of the images that a plan names.
 
@@ -125,7 +127,6 @@ def train_batches(
       resize; None resizes them here.
     reader: of files and records; by default `default_reader()`.
     num_threads: threads that decode files; None for one a core.
-    prefetch_depth: batches made ahead, >= 1.
 
   Returns:
     A generator of TrainBatch. Close it (or use it up) to stop its threads.
@@ -181,7 +182,7 @@ def train_batches(
           replaced=replaced,
         )
 
-  return prefetch(batches(), prefetch_depth)
+  return prefetch(batches(), _AHEAD)
 
 
 def eval_batches(
@@ -194,9 +195,8 @@ def eval_batches(
   process_count: int = 1,
   substitutes: Substitutes | None = None,
   max_pixels: int = MAX_PIXELS,
-  reader: type[PillowReader] | type[TfReader] | None = None,
+  reader: ReaderType | None = None,
   num_threads: int | None = None,
-  prefetch_depth: int = 2,
 ) -> Generator[EvalBatch]:
   """Every image once, in order: short side resized, centre cropped.
 
@@ -215,7 +215,6 @@ def eval_batches(
     max_pixels: a larger image counts as unreadable.
     reader: of files and records; by default `default_reader()`.
     num_threads: threads that decode files; None for one a core.
-    prefetch_depth: batches made ahead, >= 1.
 
   Returns:
     A generator of ceil(n / B) EvalBatch, b = B / process_count images. The
@@ -258,7 +257,7 @@ def eval_batches(
           pixels[i], mask[i] = image, True
         yield EvalBatch(pixels, label, mask)
 
-  return prefetch(batches(), prefetch_depth)
+  return prefetch(batches(), _AHEAD)
 
 
 def prefetch(items: Generator[T], depth: int) -> Generator[T]:
@@ -288,7 +287,7 @@ def prefetch(items: Generator[T], depth: int) -> Generator[T]:
 
 
 @functools.cache
-def default_reader() -> type[TfReader] | type[PillowReader]:
+def default_reader() -> ReaderType:
   """TfReader where TensorFlow is installed, else PillowReader; says so once."""
   if importlib.util.find_spec("tensorflow"):
     return TfReader
@@ -299,7 +298,7 @@ def default_reader() -> type[TfReader] | type[PillowReader]:
 def _open(
   split: Split,
   rule: Rule,
-  reader: type[TfReader] | type[PillowReader] | None,
+  reader: ReaderType | None,
   *,
   max_pixels: int,
   num_threads: int | None,

@@ -6,7 +6,7 @@ by Pillow on a pool of threads (pillow_reader.py). Both give the same pixels.
 
 import dataclasses
 from collections.abc import Generator, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -41,23 +41,74 @@ Image = np.ndarray | Unreadable
 """uint8 [h, w, 3], of the size that the rule gives, or the reason why not."""
 
 
-class Rule(Protocol):
-  """What to cut out of an image, and what to make of that."""
+@dataclasses.dataclass(frozen=True)
+class RandomCrop:
+  """Makes random resized crops of images, as in training.
+
+  Attributes:
+    size: s, side of the result in pixels.
+    ratio: range of width / height, for images in which no try fits.
+    canvas: m >= s: a crop that fits into m pixels in both directions is not
+      resized; None resizes all of them.
+  """
+
+  size: int
+  ratio: tuple[float, float]
+  canvas: int | None = None
 
   @property
   def side(self) -> int:
     """Pixels that neither side of a finished image exceeds."""
+    return self.canvas or self.size
 
   def window(
     self, height: int, width: int, draws: np.ndarray
   ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of what is cut out."""
-
-  def fits(self, height: int, width: int) -> bool:
-    """Whether `finish` would give what is cut out as it is."""
+    """Top, left, height and width of what to cut out of an image."""
+    return crops.place_crop(height, width, draws, ratio=self.ratio)
 
   def finish(self, cut: np.ndarray) -> np.ndarray:
-    """uint8 [h, w, 3] that was cut out -> the finished image."""
+    """Resizes what was cut out, uint8 [h, w, 3]."""
+    if self.canvas is not None and max(cut.shape[:2]) <= self.canvas:
+      return cut
+    return resize(cut, self.size, self.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class CentreCrop:
+  """Resizes the short side and crops the centre, as in evaluation.
+
+  Attributes:
+    side: s, of the result in pixels, <= resize_size.
+    resize_size: length of the short side before the crop.
+  """
+
+  side: int
+  resize_size: int
+  canvas: ClassVar[None] = None
+
+  def window(
+    self, height: int, width: int, draws: np.ndarray
+  ) -> tuple[int, int, int, int]:
+    """The whole image, because it is resized before it is cropped."""
+    del draws
+    return 0, 0, height, width
+
+  def finish(self, cut: np.ndarray) -> np.ndarray:
+    """Resizes and crops the whole image, uint8 [h, w, 3]."""
+    return resize_and_crop(
+      cut, image_size=self.side, resize_size=self.resize_size
+    )
+
+
+Rule = RandomCrop | CentreCrop
+
+
+def crop(image: np.ndarray, draws: np.ndarray, *, rule: Rule) -> np.ndarray:
+  """Applies a rule to a decoded image, uint8 [h, w, 3]."""
+  height, width = image.shape[:2]
+  y, x, h, w = rule.window(height, width, draws)
+  return rule.finish(image[y : y + h, x : x + w])
 
 
 class Reader(Protocol):
@@ -76,86 +127,6 @@ class Reader(Protocol):
 
   def read_one(self, request: Request) -> Image:
     """Reads a single image in the caller's thread."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomCrop:
-  """A random resized crop, as in training.
-
-  Attributes:
-    size: s, side of the result in pixels.
-    ratio: range of width / height, for images in which no try fits.
-    canvas: m >= s: a crop that fits into m pixels in both directions is not
-      resized; None resizes all of them.
-  """
-
-  size: int
-  ratio: tuple[float, float]
-  canvas: int | None = None
-
-  @property
-  def side(self) -> int:
-    """See Rule."""
-    return self.canvas or self.size
-
-  def window(
-    self, height: int, width: int, draws: np.ndarray
-  ) -> tuple[int, int, int, int]:
-    """See Rule."""
-    return crops.place_crop(height, width, draws, ratio=self.ratio)
-
-  def fits(self, height: int, width: int) -> bool:
-    """See Rule."""
-    return self.canvas is not None and max(height, width) <= self.canvas
-
-  def finish(self, cut: np.ndarray) -> np.ndarray:
-    """See Rule."""
-    if self.fits(*cut.shape[:2]):
-      return cut
-    return resize(cut, self.size, self.size)
-
-
-@dataclasses.dataclass(frozen=True)
-class CentreCrop:
-  """The short side resized and the centre cropped, as in evaluation.
-
-  Attributes:
-    size: s, side of the result in pixels, <= resize_size.
-    resize_size: length of the short side before the crop.
-  """
-
-  size: int
-  resize_size: int
-
-  @property
-  def side(self) -> int:
-    """See Rule."""
-    return self.size
-
-  def window(
-    self, height: int, width: int, draws: np.ndarray
-  ) -> tuple[int, int, int, int]:
-    """See Rule."""
-    del draws
-    return 0, 0, height, width
-
-  def fits(self, height: int, width: int) -> bool:
-    """See Rule."""
-    del height, width
-    return False
-
-  def finish(self, cut: np.ndarray) -> np.ndarray:
-    """See Rule."""
-    return resize_and_crop(
-      cut, image_size=self.size, resize_size=self.resize_size
-    )
-
-
-def crop(image: np.ndarray, draws: np.ndarray, *, rule: Rule) -> np.ndarray:
-  """Applies a rule to a decoded image, uint8 [h, w, 3]."""
-  height, width = image.shape[:2]
-  y, x, h, w = rule.window(height, width, draws)
-  return rule.finish(image[y : y + h, x : x + w])
 
 
 class ArrayReader:
