@@ -2,12 +2,13 @@
 
     python -m tests.image_fuzz --cases=20000 --seed=1 [--images=FILE.tar]
 
-Bytes of good images are flipped, cut, inserted, moved and set; of a tar file
-with --images, else of small ones in every format. The damaged files lie
-between sound ones in class folders. Training and evaluation batches of them
-must come whole, in time and in bounded memory, and the sound images in them
-must keep their pixels. A crash or a hang ends the program, whose last line is
-otherwise a JSON object with what happened; --keep=DIR keeps the latest files.
+Bytes of good images are flipped, cut, inserted, moved and set: of small ones in
+every format and of those of a tar file. The damaged files lie between sound
+ones in class folders. Both readers, in turn, must give training and evaluation
+batches of them whole, in time and in bounded memory, and the sound images in
+them must have the pixels that the other reader gives. A crash or a hang ends
+the program, whose last line is otherwise a JSON object with what happened;
+--keep=DIR keeps the latest files.
 """
 
 import argparse
@@ -26,10 +27,13 @@ from PIL import Image
 
 from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Split
+from blt_jax.data.reading.pillow_reader import PillowReader
 from blt_jax.data.reading.substitutes import Substitutes
+from blt_jax.data.reading.tf_reader import TfReader
 
 _SIZE, _MAX_PIXELS = 24, 1_000_000
 _DAMAGED, _BATCH = 60, 16
+_READERS = TfReader, PillowReader
 # Seconds that a round of so many damaged images may take.
 _LONGEST_ROUND = 120
 
@@ -72,7 +76,7 @@ def images_of(archive: str, most: int = 12) -> dict[str, bytes]:
     for member in tar:
       content = tar.extractfile(member) if member.size < 300_000 else None
       if content and member.name.lower().endswith((".jpeg", ".jpg", ".png")):
-        images[f"{len(images):02d}.jpeg"] = content.read()
+        images[f"photograph{len(images):02d}.jpeg"] = content.read()
       if len(images) == most:
         break
   return images
@@ -143,6 +147,7 @@ def read_round(split: Split, sound: np.ndarray, seed: int) -> dict[str, int]:
       image_size=_SIZE,
       substitutes=watch,
       max_pixels=_MAX_PIXELS,
+      reader=_READERS[seed % 2],
       num_threads=2,
     )
   )
@@ -150,12 +155,13 @@ def read_round(split: Split, sound: np.ndarray, seed: int) -> dict[str, int]:
   for rows, batch in zip(plan.indices, batches, strict=True):
     assert batch.image.shape == (_BATCH, _SIZE, _SIZE, 3)
     np.testing.assert_array_equal(batch.label, split.labels[rows])
-  evaluated = evaluate(split)
+  evaluated = evaluate(split, _READERS[seed % 2])
   assert sum(len(mask) for _, mask in evaluated) >= len(split)
   pixels, mask = map(np.concatenate, zip(*evaluated, strict=True))
   assert mask[: len(split)][sound].all()
   assert not mask[len(split) :].any()
-  alone = evaluate(split.take(np.flatnonzero(sound)))
+  other = _READERS[1 - seed % 2]
+  alone = evaluate(split.take(np.flatnonzero(sound)), other)
   expected = np.concatenate([block for block, _ in alone])[: sound.sum()]
   np.testing.assert_array_equal(pixels[: len(split)][sound], expected)
   unreadable = int((~mask[: len(split)]).sum())
@@ -165,7 +171,7 @@ def read_round(split: Split, sound: np.ndarray, seed: int) -> dict[str, int]:
   }
 
 
-def evaluate(split: Split) -> list[tuple[np.ndarray, np.ndarray]]:
+def evaluate(split: Split, reader) -> list[tuple[np.ndarray, np.ndarray]]:
   """(images, masks) of evaluation batches."""
   batches = input_pipeline.eval_batches(
     split,
@@ -174,6 +180,7 @@ def evaluate(split: Split) -> list[tuple[np.ndarray, np.ndarray]]:
     resize_size=_SIZE,
     substitutes=Substitutes(split, name="evaluation", most_failures=1.0),
     max_pixels=_MAX_PIXELS,
+    reader=reader,
     num_threads=2,
   )
   return [(batch.image, batch.mask) for batch in batches]
@@ -181,7 +188,7 @@ def evaluate(split: Split) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def rounds(cases: int, seed: int, archive: str, keep: str) -> Iterator[dict]:
   """Reads rounds of damaged images until there were so many."""
-  good = images_of(archive) if archive else good_images()
+  good = good_images() | (images_of(archive) if archive else {})
   rng = np.random.default_rng(seed)
   for number in range(-(-cases // _DAMAGED)):
     with tempfile.TemporaryDirectory() as temporary:

@@ -424,25 +424,33 @@ def test_undecodable_file_is_named(files, tmp_path, content, reader):
     _train(broken, plan, crop_scale=(1.0, 1.0))
 
 
-def test_arrays_need_no_tensorflow():
+def test_nothing_needs_tensorflow(files):
+  """Without it Pillow reads the files, and the program says so once."""
   script = """
 import sys
-import numpy as np
 sys.modules["tensorflow"] = None  # Importing it raises.
+import numpy as np
 from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Split
-split = Split(np.zeros(4, int), np.zeros((4, 8, 8, 3), np.uint8))
-plan = sampling.epoch_plan(split.labels, seed=0, stage=1, epoch=0, batch_size=4)
-(batch,) = input_pipeline.train_batches(split, plan, image_size=8)
-print(batch.image.shape)
+images = Split(np.zeros(4, int), np.zeros((4, 8, 8, 3), np.uint8))
+files = Split(np.zeros(4, int), paths=sys.argv[1:])
+labels = images.labels
+plan = sampling.epoch_plan(labels, seed=0, stage=1, epoch=0, batch_size=4)
+for split in (images, files, files):
+  (batch,) = input_pipeline.train_batches(split, plan, image_size=8)
+  print(batch.image.shape, batch.image.any())
 """
   done = subprocess.run(
-    [sys.executable, "-c", script],
+    [sys.executable, "-c", script, *files.paths[:4]],
     capture_output=True,
     text=True,
     cwd=pathlib.Path(__file__).parents[2],
   )
-  assert done.stdout == "(4, 8, 8, 3)\n", done.stderr
+  lines = [f"(4, 8, 8, 3) {some}" for some in (False, True, True)]
+  assert done.stdout.splitlines() == lines, done.stderr
+  assert done.stderr.splitlines() == [
+    "TensorFlow is not installed: Pillow reads images, more slowly"
+  ]
 
 
 # Prefetching

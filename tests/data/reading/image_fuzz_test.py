@@ -1,7 +1,7 @@
 """Damaged images never crash, hang or spoil a batch: see image_fuzz.py.
 
-BLT_FUZZ_CASES sets how many damaged images each of the tests reads; more and
-other ones come from `python -m tests.image_fuzz --cases=20000 --seed=1`.
+BLT_FUZZ_CASES sets how many damaged images the test reads; more and other ones
+come from `python -m tests.image_fuzz --cases=20000 --seed=1`.
 """
 
 import json
@@ -16,7 +16,7 @@ import pytest
 from tests import image_fuzz
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-CASES = int(os.environ.get("BLT_FUZZ_CASES", "150"))
+CASES = int(os.environ.get("BLT_FUZZ_CASES", "120"))
 
 
 def fuzz(*arguments: str, cases: int) -> dict[str, int]:
@@ -33,21 +33,14 @@ def fuzz(*arguments: str, cases: int) -> dict[str, int]:
   return json.loads(finished.stdout.splitlines()[-1])
 
 
-def test_batches_of_damaged_images_are_whole():
-  found = fuzz(cases=CASES)
+def test_batches_of_damaged_images_are_whole(shared):
+  archive = shared / "data/imagenet_samples.tar"
+  photographs = [f"--images={archive}"] if archive.exists() else []
+  found = fuzz(*photographs, cases=CASES)
   assert found["cases"] >= CASES
   # Some damage shows and some does not.
   assert found["cases"] / 4 < found["unreadable"] < found["cases"]
   assert found["replaced"] > 0
-  assert found["grown_mb"] < 200
-
-
-def test_batches_of_damaged_photographs_are_whole(shared):
-  archive = shared / "data/imagenet_samples.tar"
-  if not archive.exists():
-    pytest.skip("no imagenet_samples.tar")
-  found = fuzz(f"--images={archive}", cases=CASES // 5)
-  assert 0 < found["unreadable"] < found["cases"]
   assert found["grown_mb"] < 400
 
 

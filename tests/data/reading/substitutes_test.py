@@ -261,3 +261,37 @@ def test_damaged_record_is_named_and_replaced(paths, caplog):
   batches = _train(split, _plan(), **WHOLE)
   _assert_same(batches, _train(_split(repaired), _plan(), **WHOLE))
   assert "record 4: can't be read" in caplog.text
+
+
+def test_a_file_that_was_missing_for_a_moment_is_no_damage(
+  paths, monkeypatch, caplog
+):
+  """As on a network share: what can be read again is what is trained on."""
+  expected = _train(_split(paths), _plan())
+  hidden = paths[4].rename(paths[4].with_suffix(".away"))
+
+  def read_one(self, request, really=TfReader.read_one):
+    if hidden.exists():
+      hidden.rename(paths[4])
+    return really(self, request)
+
+  monkeypatch.setattr(TfReader, "read_one", read_one)
+  batches = _train(_split(paths), _plan(), reader=TfReader)
+  _assert_same(batches, expected)
+  assert _replaced(batches) == 0
+  assert not caplog.records
+
+
+def test_an_error_of_the_records_themselves_is_raised(paths):
+  class Broken(_Records):
+    def read(self, indices):
+      if len(self.reads) >= 6:
+        raise OSError("the archive is gone")
+      return super().read(indices)
+
+  records = Broken([path.read_bytes() for path in paths])
+  batches = input_pipeline.train_batches(
+    Split(LABELS, records=records), _plan(), image_size=16
+  )
+  with pytest.raises(OSError, match="the archive is gone"):
+    list(batches)
