@@ -163,10 +163,14 @@ def _events(workdir: pathlib.Path) -> dict[str, list[Any]]:
 
 
 def _printed(workdir: pathlib.Path) -> dict[str, int]:
-  """How often the line of each epoch was printed."""
+  """Epochs whose line was printed more than once.
+
+  A kill between the checkpoint of an epoch and its line leaves the line out.
+  """
   printed = (workdir.parent / "printed.txt").read_text()
   lines = re.findall(r"^(stage \d+ epoch +\d+)/", printed, flags=re.MULTILINE)
-  return collections.Counter(lines)
+  counts = collections.Counter(lines)
+  return {line: count for line, count in counts.items() if count > 1}
 
 
 def _killed(

@@ -39,8 +39,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -49,8 +49,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from benchmarks import noise_images
-from blt_jax.config import check_config, with_values
-from blt_jax.method.train_step import TrainState
+from blt_jax.config import Config, check_config, with_values
+from blt_jax.method.train_step import Batch, TrainState
 from blt_jax.training import build, devices
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage
@@ -59,6 +59,7 @@ from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 
 NAMES = ("plain", "unchanged", "BLT")
 Report = dict[str, Any]
+_Item = TypeVar("_Item")
 
 # A made-up confusion matrix takes each class for so many others.
 _CONFUSED_WITH = 3
@@ -168,19 +169,20 @@ def _programs(
   epoch = run.config.perturb.start_epoch
   kept = with_values(run.config, {"perturb.max_steps": 0})
   slotless = dataclasses.replace(stage, capacity=0)
-  slots, reading = _read(run, stage, most)
-  plain, _ = _read(run, slotless, most)
+  slots, reading = read(run, stage, most)
+  plain, _ = read(run, slotless, most)
   kinds = {
     "plain": (run.train_fn(slotless, epoch), plain),
     "unchanged": (Run(kept, dataset=run.dataset).train_fn(stage, epoch), slots),
     "BLT": (run.train_fn(stage, epoch), slots),
   }
   report: Report = {"reading_seconds": reading}
-  programs, batches = {}, {}
+  programs: dict[str, Callable] = {}
+  batches: dict[str, list] = {}
   for name, (step, its) in kinds.items():
     programs[name], report[name] = _compile(step, state, its[0])
     batches[name] = its
-  evaluated = _first(run.feeder.evaluation("validation"), 1)
+  evaluated = list(itertools.islice(run.feeder.evaluation("validation"), 1))
   eval_fn = build.build_eval_step(run.config)
   programs["evaluate"] = lambda state, batch: (state, eval_fn(state, batch))
   batches["evaluate"], report["evaluate"] = evaluated, {}
@@ -204,23 +206,23 @@ def _compile(step, state: TrainState, batch) -> tuple[Callable, Report]:
   return program, {"compile_seconds": seconds, "bytes": held, "flops": flops}
 
 
-def _read(run: Run, stage: Stage, most: int) -> tuple[list, float]:
+def read(run: Run, stage: Stage, most: int) -> tuple[list[Batch], float]:
   """(the first batches of an epoch, seconds to read each)."""
   plan = run.feeder.plan(stage, run.config.perturb.start_epoch)
   _first(run.feeder.training(plan), 1)  # Small images are decoded here, once.
   start = time.perf_counter()
   batches = _first(run.feeder.training(plan), min(most, len(plan)))
   seconds = (time.perf_counter() - start) / len(batches)
-  return [_on_devices(batch, run.config) for batch in batches], seconds
+  return [_on_devices(each.batch, run.config) for each in batches], seconds
 
 
-def _first(batches, count: int) -> list:
+def _first(batches: Generator[_Item], count: int) -> list[_Item]:
   """The first so many of what a generator yields, which is closed then."""
   with contextlib.closing(batches):
     return list(itertools.islice(batches, count))
 
 
-def _on_devices(batch, config):
+def _on_devices(batch: Batch, config: Config) -> Batch:
   """A batch dealt to the devices, there before the clock starts."""
   mesh = jax.sharding.Mesh(
     np.array(devices.local_devices_of(config)), (devices.AXIS,)

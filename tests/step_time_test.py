@@ -19,7 +19,7 @@ from blt_jax.training.run import Run
 from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import Checkpoints
 from blt_jax.workdir.progress import Progress
-from configs import digits_lt, imagenet_lt
+from configs import cifar10_lt, digits_lt, imagenet_lt
 from tests.marks import long_test
 from tests.rows import make_row
 
@@ -115,6 +115,26 @@ def test_noise_has_the_size_that_its_network_reads(tmp_path):
   with Image.open(large.train.paths[-1]) as image:
     assert image.size == (500, 375)
   assert large.num_classes == 1000
+
+
+@pytest.mark.parametrize("resize_on", ["host", "device"])
+def test_batches_lie_on_the_devices_as_training_has_them(tmp_path, resize_on):
+  config = check_config(cifar10_lt.get_config("batch=16"))
+  fields = {"image_size": 8, "resize_size": 8, "resize_on": resize_on}
+  config = with_values(
+    config, {f"dataset.{name}": value for name, value in fields.items()}
+  )
+  run = Run(config, dataset=noise_images.long_tailed(config, tmp_path))
+  stage, count = run.stages[-1], len(run.devices)
+  (batch,), seconds = step_time.read(run, stage, 1)
+  shape = (count, 16 // count)
+  assert batch.label.shape == shape
+  assert batch.sources.used.shape == (count, stage.capacity // count)
+  images = batch.image if resize_on == "host" else batch.image.pixels
+  side = 8 if resize_on == "host" else images.shape[2]
+  assert images.shape == (*shape, side, side, 3)
+  assert len(images.addressable_shards) == count
+  assert seconds > 0
 
 
 @long_test("initialises a network twice")
