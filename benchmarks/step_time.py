@@ -33,6 +33,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import pathlib
 import platform
 import statistics
@@ -56,6 +57,10 @@ from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage
 from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
+
+# TensorFlow, where it reads images, is not to say how it computes.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 NAMES = ("plain", "unchanged", "BLT")
 Report = dict[str, Any]
