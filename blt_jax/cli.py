@@ -330,8 +330,9 @@ def run() -> None:
     except KeyboardInterrupt:
       sys.exit("interrupted")
   except BaseException as error:
-    from blt_jax.system import processes
+    if "jax" in sys.modules:  # Without it there is one process only.
+      from blt_jax.system import processes
 
-    if processes.count() > 1:
-      processes.leave(error)
+      if processes.count() > 1:
+        processes.leave(error)
     raise

@@ -155,6 +155,22 @@ def test_help_with_a_configuration_lists_every_field(command_lines):
   assert "--config.perturb.p=0.7\n    Share of a batch" in finished.stdout
 
 
+def test_help_and_flag_errors_do_not_wait_for_jax():
+  program = (
+    "import sys, main\n"
+    "try:\n  main.run()\n"
+    "finally:\n  print('jax' in sys.modules)\n"
+  )
+  for flags in (["--help"], [DIGITS, "--config.stage2.epoch=3"]):
+    finished = subprocess.run(
+      [sys.executable, "-c", program, *flags],
+      cwd=ROOT,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    assert finished.stdout.endswith("False\n")
+
+
 def test_package_that_is_missing_is_named_with_its_extra():
   program = "import sys; sys.modules['absl'] = None; import main"
   finished = subprocess.run(
