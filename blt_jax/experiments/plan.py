@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blt_jax.config import Config
+from blt_jax.config import Config, flatten
 from blt_jax.experiments import variants
 from blt_jax.experiments.catalog import Experiment
 from blt_jax.experiments.protocols import Protocol, settings_on
@@ -41,7 +41,7 @@ class PlannedRun:
 
   def fields(self) -> dict[str, Any]:
     """Its fields but for `stage1.reuse`, which changes no bit of the result."""
-    return _without_reuse(directory.flatten(self.config))
+    return _without_reuse(flatten(self.config))
 
   def stage1_key(self) -> str | None:
     """Equal for runs with the same stage 1, None if it can't be shared."""
@@ -145,7 +145,7 @@ def stage1_key(config: Config) -> str | None:
   """Everything that stage 1 depends on, None for one that can't be shared."""
   if not config.stage1.epochs or config.stage1.perturb:
     return None
-  flat = _without_reuse(directory.flatten(config))
+  flat = _without_reuse(flatten(config))
   shared = directory.STAGE1_FIELDS
   return json.dumps({k: v for k, v in flat.items() if k.startswith(shared)})
 

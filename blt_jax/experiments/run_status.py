@@ -5,6 +5,7 @@ import fcntl
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
+from blt_jax.config import flatten
 from blt_jax.experiments.plan import REUSE, PlannedRun, stage1_key
 from blt_jax.workdir import directory
 
@@ -19,7 +20,7 @@ def is_finished(run: PlannedRun) -> bool:
   """
   if not (run.workdir / directory.CONFIG).exists():
     return False
-  theirs = directory.flatten(directory.read_config(run.workdir))
+  theirs = flatten(directory.read_config(run.workdir))
   theirs.pop(REUSE, None)
   ours = run.fields()
   different = [

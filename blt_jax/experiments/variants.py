@@ -6,10 +6,9 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from blt_jax.config import Config, check_config, with_values
+from blt_jax.config import Config, check_config, flatten, with_values
 from blt_jax.experiments.protocols import Protocol
 from blt_jax.system import installed
-from blt_jax.workdir import directory
 
 # These pairs come first in a run's name and command, in this order.
 _ORDER = ("method", "backbone", "batch", "lr")
@@ -54,11 +53,11 @@ def needed_pairs(
   """
   known = [key for key in _ORDER if key in variant]
   needed = {key: variant[key] for key in [*known, *sorted(variant)]}
-  wanted = directory.flatten(configure(protocol, needed, overrides=overrides))
+  wanted = flatten(configure(protocol, needed, overrides=overrides))
   for key in variant.keys() - {"method"}:
     fewer = {other: v for other, v in needed.items() if other != key}
     config = configure(protocol, fewer, overrides=overrides)
-    if directory.flatten(config) == wanted:
+    if flatten(config) == wanted:
       needed = fewer
   return needed
 
@@ -94,9 +93,9 @@ def check_overrides(
   Raises:
     ValueError: naming the field.
   """
-  plain = directory.flatten(configure(protocol, {}, overrides={}))
+  plain = flatten(configure(protocol, {}, overrides={}))
   for variant in variants:
-    varied = directory.flatten(configure(protocol, variant, overrides={}))
+    varied = flatten(configure(protocol, variant, overrides={}))
     for field in overrides:
       if field in _OURS or varied.get(field) != plain.get(field):
         raise ValueError(

@@ -4,8 +4,8 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 
+from blt_jax.config import Config, flatten
 from blt_jax.method import optimizer
 from blt_jax.method.train_step import TrainState
 from blt_jax.models import torch_weights
@@ -43,7 +43,7 @@ def begin_or_resume(
 
 
 def _lengthen(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path, progress: Progress
+  config: Config, workdir: pathlib.Path, progress: Progress
 ) -> None:
   """Takes over that a run is to have more epochs than it began with.
 
@@ -61,7 +61,7 @@ def _lengthen(
   directory.lengthen(workdir, config)
 
 
-def check_pretrained(config: ml_collections.ConfigDict) -> None:
+def check_pretrained(config: Config) -> None:
   """Refuses weights to begin with that are not of the backbone.
 
   Raises:
@@ -75,9 +75,7 @@ def check_pretrained(config: ml_collections.ConfigDict) -> None:
       raise ValueError(f"config.model.init_from: {error}") from None
 
 
-def with_pretrained(
-  config: ml_collections.ConfigDict, state: TrainState
-) -> TrainState:
+def with_pretrained(config: Config, state: TrainState) -> TrainState:
   """A fresh state with the backbone's weights of `model.init_from`, if any."""
   model = config.model
   if not model.init_from:
@@ -115,7 +113,7 @@ def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
   return state, progress
 
 
-def check_reuse(config: ml_collections.ConfigDict) -> None:
+def check_reuse(config: Config) -> None:
   """Refuses a `stage1.reuse` whose stage 1 this run would not train itself.
 
   Raises:
@@ -124,8 +122,8 @@ def check_reuse(config: ml_collections.ConfigDict) -> None:
   if not config.stage1.reuse:
     return
   folder = pathlib.Path(config.stage1.reuse)
-  theirs = directory.flatten(directory.read_config(folder))
-  ours = directory.flatten(config)
+  theirs = flatten(directory.read_config(folder))
+  ours = flatten(config)
   different = [
     name
     for name in sorted(ours)

@@ -5,8 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import ml_collections
-
+from blt_jax.config import Config
 from blt_jax.data.checks import advice
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
@@ -30,9 +29,7 @@ from blt_jax.workdir.progress import Progress
 class Run:
   """What a configuration amounts to: data, model and compiled steps."""
 
-  def __init__(
-    self, config: ml_collections.ConfigDict, *, dataset: Dataset | None = None
-  ):
+  def __init__(self, config: Config, *, dataset: Dataset | None = None):
     """Reads the data set's lists; raises ValueError for what can't work.
 
     Args:

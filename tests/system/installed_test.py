@@ -1,8 +1,14 @@
+import importlib.metadata
+import pathlib
+import re
 import sys
+import tomllib
 
 import pytest
 
 from blt_jax.system import installed
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -45,3 +51,31 @@ def test_checkout_keeps_its_configs():
 
   installed.provide_configs()
   assert sys.modules["configs"] is configs
+
+
+def test_packages_of_the_extras_are_known_by_their_imports():
+  names = importlib.metadata.packages_distributions()
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  for requirement in project["optional-dependencies"]["train"]:
+    wanted = re.match(r"[\w-]+", requirement)[0].replace("_", "-").lower()
+    imports = {
+      name
+      for name, distributions in names.items()
+      if wanted in (d.replace("_", "-").lower() for d in distributions)
+    }
+    assert not imports or imports & set(installed._EXTRAS["train"]), wanted
+
+
+def test_other_import_errors_stay_as_they_are():
+  missing = ModuleNotFoundError("No module named 'mine'", name="mine")
+  assert installed.import_message(missing) == "No module named 'mine'"
+  broken = ImportError("cannot import name 'app' from 'absl'", name="absl")
+  assert installed.import_message(broken) == str(broken)
+
+
+def test_missing_package_of_an_export_is_in_another_extra():
+  missing = ModuleNotFoundError("No module named 'jax2onnx'", name="jax2onnx.x")
+  assert installed.import_message(missing) == (
+    "the package jax2onnx is not installed; expected what "
+    '`pip install ".[export]"` installs.'
+  )

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from blt_jax.config import flatten
 from blt_jax.experiments.figures import parts
 from blt_jax.report import style
-from blt_jax.workdir import directory
 
 # What one field of the configuration means as an axis.
 _FIELDS = {
@@ -252,7 +252,7 @@ def _name_axis(
 
 def _varied_field(results: parts.Results) -> str:
   """The one field in which the settings differ, in words; or "setting"."""
-  configs = [directory.flatten(r[0].config) for r in results.values()]
+  configs = [flatten(r[0].config) for r in results.values()]
   differing = [
     field
     for field in configs[0]
