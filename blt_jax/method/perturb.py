@@ -104,13 +104,14 @@ def perturb_images(
   `vmap`, `pmap` and `shard_map(..., check_vma=False)`; arrays that are sharded
   with explicit axes need the last, as the images are gathered and sorted.
 
-  Only the gradient with respect to the images is computed, and only for images
-  that are not done: `widths[0]` images ascend at a time, in lanes; one that is
-  done makes room for the next. When none is waiting and the lanes are emptying,
-  the rest moves to `widths[1]` lanes, and so on. Each width is a
-  `lax.while_loop`; the loops can't be differentiated in reverse mode. Widths
-  change the cost, not the result: without them all images ascend together, for
-  max(num_updates) + 1 forward and max(num_updates) backward passes of all.
+  This is `perturb_image` for each image, made fast. The images wait in a queue.
+  `widths[0]` of them ascend at a time, in lanes; one that is done makes room
+  for the next. When none is waiting and the lanes become empty, the rest moves
+  to `widths[1]` lanes, and so on. Each width is a `lax.while_loop`, which can't
+  be differentiated in reverse mode. Widths change the cost and not the result:
+  without them all images ascend together, which takes max(num_updates) + 1
+  forward and max(num_updates) backward passes of all of them. Gradients are
+  computed with respect to the images only.
 
   `momentum=0` is the paper's text (supplement section 1.3 and Algorithm 1);
   `momentum=1` is the authors' release, which never resets the image gradient.
@@ -187,9 +188,10 @@ def perturb_images(
 def halving_widths(num_images: int, *, narrowest: int = 1) -> tuple[int, ...]:
   """Widths for `perturb_images`: half the images, a quarter, an eighth, ...
 
-  About half of all slots are used and their updates differ widely, so that
-  half the lanes are kept busy by all images until the last few, for which
-  fewer lanes do. No more than four widths: each is compiled for itself.
+  About half of all slots are used, and the numbers of their updates differ
+  widely. So half as many lanes as slots are kept busy until few images are
+  left, for which fewer lanes are enough. There are at most four widths, because
+  each is compiled for itself.
 
   Args:
     num_images: n, 1 or more.
@@ -248,7 +250,14 @@ class _Ascent(NamedTuple):
   taken: jax.Array
 
 
-def _check(images, targets, confidences, max_steps, widths) -> None:
+def _check(
+  images: jax.Array,
+  targets: jax.Array,
+  confidences: jax.Array,
+  max_steps: int,
+  widths: Sequence[int],
+) -> None:
+  """Raises the ValueErrors of `perturb_images`."""
   if not images.ndim or not jnp.issubdtype(images.dtype, jnp.floating):
     raise ValueError(
       f"images are {images.dtype}{list(images.shape)}; expected normalised "
@@ -260,8 +269,8 @@ def _check(images, targets, confidences, max_steps, widths) -> None:
   for name, array in (("targets", targets), ("confidences", confidences)):
     if jnp.shape(array) != (num_images,):
       raise ValueError(
-        f"{name} has shape {jnp.shape(array)}; expected "
-        f"({num_images},), one for each image."
+        f"{name} has shape {jnp.shape(array)}; expected ({num_images},), one "
+        "for each image."
       )
   if max_steps < 0:
     raise ValueError(f"max_steps is {max_steps}; expected 0 or more.")

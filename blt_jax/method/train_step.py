@@ -1,9 +1,10 @@
 """One step of training and one of evaluation, as pure functions.
 
-Both run on one device's share of a batch and know the other devices only by the
-name of an axis, so that `jax.pmap` (or any other mapping with named axes)
-spreads them over all devices. Random numbers are keyed by an image's place in
-the global batch: the number of devices changes nothing but rounding.
+Both work on one device's share of a batch. They know the other devices only by
+the name of an axis, so `jax.pmap` (or any other mapping with named axes)
+spreads them over all devices. The random numbers of an image depend on its
+place in the global batch (`rng`), so the number of devices changes nothing but
+rounding.
 """
 
 from collections.abc import Callable
@@ -96,9 +97,9 @@ def train_step(
   """Hallucinates where the batch has slots for it, then makes one update.
 
   Batch statistics, loss and gradients are those of the whole batch over all
-  devices; unused slots have no part in them. What the network drops at random
-  (EfficientNet: blocks and features) is drawn for each image anew in the update
-  alone: perturbation sees the network in inference mode.
+  devices; unused slots have no part in them. A network that drops something at
+  random (EfficientNet drops blocks and features) draws it for each image in the
+  update. The gradient ascent sees the network in inference mode.
 
   Args:
     state: the state before the step.
@@ -109,10 +110,10 @@ def train_step(
     hallucinate_fn: `hallucinate.hallucinate` with its settings, or
       `hallucinate.reuse`; called for a batch with sources only.
     loss_fn: (logits [n, C], labels [n]) -> float32 [n], the training loss. The
-      gradient ascent knows nothing of it.
-    class_weights: float [C], above 0, of an image in the mean of the losses by
-      its class: sum_i w_i loss_i / sum_i w_i over the whole batch. None for the
-      plain mean.
+      gradient ascent does not use it.
+    class_weights: float [C], above 0, the weight w of an image by its class:
+      the loss is sum_i w_i loss_i / sum_i w_i over the whole batch. None for
+      the plain mean.
     axis_name: axis over which devices are mapped.
 
   Returns:
@@ -143,14 +144,7 @@ def train_step(
     images = jnp.concatenate([images, extra.images])
     labels = jnp.concatenate([labels, batch.sources.label])
     weights = jnp.concatenate([weights, extra.weight])
-    used = extra.weight[:, None, None, None] > 0
-    pixels = jnp.where(jnp.isnan(extra.images), jnp.inf, extra.images)
-    largest = jnp.where(used, jnp.abs(pixels), 0).max(initial=0)
-    counts = {
-      "hallucinated": extra.weight.sum(),
-      "updates": (extra.num_updates * extra.weight).sum(),
-      "reached": (extra.reached * extra.weight).sum(),
-    }
+    counts, largest = _counts(extra), _largest_pixel(extra)
   state, loss, norm = _update(
     state,
     images,
@@ -168,6 +162,22 @@ def train_step(
     "gradient_norm": norm,
     "largest_pixel": jax.lax.pmax(largest, axis_name),
   }
+
+
+def _counts(extra: Hallucinations) -> Metrics:
+  """Sums over the hallucinated images that count."""
+  return {
+    "hallucinated": extra.weight.sum(),
+    "updates": (extra.num_updates * extra.weight).sum(),
+    "reached": (extra.reached * extra.weight).sum(),
+  }
+
+
+def _largest_pixel(extra: Hallucinations) -> jax.Array:
+  """Greatest absolute value in the images that count, infinite for NaN."""
+  used = extra.weight[:, None, None, None] > 0
+  pixels = jnp.where(jnp.isnan(extra.images), jnp.inf, extra.images)
+  return jnp.where(used, jnp.abs(pixels), 0).max(initial=0)
 
 
 def _update(
@@ -235,8 +245,8 @@ def eval_step(
     state: the state; its parameters and running statistics are used.
     batch: this device's share.
     normalize_fn: images -> float32 [n, h, w, 3].
-    adjust_fn: float32 [n, C] -> float32 [n, C], what becomes of the logits
-      before the classes are chosen; None leaves them as they are.
+    adjust_fn: float32 [n, C] -> float32 [n, C], applied to the logits before
+      classes are chosen; None leaves them as they are.
     axis_name: axis over which devices are mapped.
 
   Returns:

@@ -1,4 +1,7 @@
-"""From a configuration to the parts of a run, which take plain arguments."""
+"""Builds the parts of a run from a configuration.
+
+The parts themselves take plain arguments.
+"""
 
 import dataclasses
 import functools
@@ -22,8 +25,8 @@ from blt_jax.training import devices
 from blt_jax.training.objective import build_objective
 from blt_jax.training.stages import Stage, rate_scale
 
-# Fewest images that ascend at a time on an accelerator: for fewer, starting the
-# kernels takes the time and not the images.
+# Fewest images that ascend at a time on an accelerator. With fewer, the time
+# goes into starting the kernels.
 _NARROWEST = 4
 
 
@@ -83,7 +86,7 @@ def init_state(
   """
   size = config.dataset.image_size
   images = jnp.zeros((1, size, size, 3), jnp.float32)
-  # The same bits as with full optimisation, which takes three times as long.
+  # Full optimisation gives the same bits and takes three times as long.
   options = {"xla_backend_optimization_level": 1}
   variables = jax.jit(
     functools.partial(model.init, train=False),
@@ -155,7 +158,7 @@ def build_train_step(
     (state, batch) -> (state, metrics); the state is donated.
 
   Raises:
-    ValueError: when the loss can't do with the class counts.
+    ValueError: when the loss needs images of a class that has none.
   """
   objective = build_objective(
     config, class_counts, gamma=stage.gamma, reweighted=reweighted

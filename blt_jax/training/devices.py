@@ -50,10 +50,10 @@ def deal(batch: Any, devices: int) -> Any:
 
 
 def place(tree: Any, config: Config) -> Any:
-  """Puts arrays on every device, whole, where the steps leave their results.
+  """Puts whole arrays on every device, as the steps leave their results.
 
-  Each process on its own devices, from values that are the same in all.
-  A step compiles anew for arguments that lie elsewhere.
+  Each process puts them on its own devices; the values are the same in all
+  processes. A step would compile anew for arguments that lie elsewhere.
   """
   mesh = jax.sharding.Mesh(np.array(local_devices_of(config)), (AXIS,))
   everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())

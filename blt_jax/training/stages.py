@@ -155,10 +155,10 @@ def shot_limits(config: Config) -> dict[str, int]:
 
 
 def rate_scale(config: Config, section: StageConfig) -> float:
-  """What a stage's learning rates are multiplied by.
+  """The factor of a stage's learning rates.
 
-  The linear scaling rule of Goyal et al., Accurate, Large Minibatch SGD (2017),
-  from `optimizer.rate_batch_size` to the stage's batch size.
+  It follows the linear scaling rule of Goyal et al., Accurate, Large Minibatch
+  SGD (2017), from `optimizer.rate_batch_size` to the stage's batch size.
   """
   made_for = config.optimizer.rate_batch_size
   return section.batch_size / made_for if made_for else 1.0
