@@ -77,16 +77,7 @@ def load(
   Raises:
     ValueError: names what is missing or malformed.
   """
-  if source not in _NEEDED:
-    raise ValueError(
-      f"source is {source!r}; expected one of {', '.join(_NEEDED)}"
-    )
-  for field in _NEEDED[source]:
-    if not getattr(files, field):
-      raise ValueError(
-        f"config.dataset.{field} is ''; expected a path, as the source"
-        f" {source} needs it"
-      )
+  _check_given(source, files)
   match source:
     case "digits":
       return load_digits_lt(options)
@@ -121,3 +112,17 @@ def load(
     flat_folders=files.flat_folders,
     options=options,
   )
+
+
+def _check_given(source: str, files: SourceFiles) -> None:
+  """Raises ValueError for an unknown source or a field that it lacks."""
+  if source not in _NEEDED:
+    raise ValueError(
+      f"source is {source!r}; expected one of {', '.join(_NEEDED)}"
+    )
+  for field in _NEEDED[source]:
+    if not getattr(files, field):
+      raise ValueError(
+        f"config.dataset.{field} is ''; expected a path, as the source"
+        f" {source} needs it"
+      )

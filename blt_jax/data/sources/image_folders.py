@@ -79,37 +79,33 @@ def load_image_folder(
       f"{folders['train']}: there are {len(class_names)} class folders;"
       f" expected 2 or more{hint if class_names else ''}"
     )
-  train = _read_classes(folders["train"], class_names)
-  validation, test = (
-    _read_classes(folders[part], class_names) if part in folders else None
-    for part in ("validation", "test")
-  )
-  check_every_class(train.labels, class_names)
-  wanted = {
-    part: per_class
-    for part, split, per_class in (
-      ("test", test, options.test_per_class),
-      ("validation", validation, options.validation_per_class),
-    )
-    if split is None and per_class
+  splits = {
+    part: _read_classes(folder, class_names) for part, folder in folders.items()
   }
-  held = {"validation": validation, "test": test}
+  check_every_class(splits["train"].labels, class_names)
+  per_class = {
+    "test": options.test_per_class,
+    "validation": options.validation_per_class,
+  }
+  wanted = {
+    part: n for part, n in per_class.items() if n and part not in splits
+  }
   if wanted:
+    pool = splits["train"]
     rows = hold_out(
-      train,
+      pool,
       class_names,
       folder=folders["train"],
       wanted=wanted,
       seed=options.split_seed,
     )
-    held.update({part: train.take(rows[part]) for part in wanted})
-    train = train.take(rows["train"])
+    splits.update({part: pool.take(rows[part]) for part in rows})
   return assemble(
     name,
     [as_text(class_name) for class_name in class_names],
-    train=train,
-    validation=held["validation"],
-    test=held["test"],
+    train=splits["train"],
+    validation=splits.get("validation"),
+    test=splits.get("test"),
     options=options,
   )
 
