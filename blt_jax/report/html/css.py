@@ -78,7 +78,7 @@ th > span, th > span > span, td.name > span { display: inline-block; }
 th > span > .badge { min-width: 1.6em; }
 .numbers td.name, .pairs thead th:nth-child(2) { text-align: left !important; }
 .share { white-space: nowrap; }
-.beside .bar, .panels .bar { display: none; }
+.panels .bar { display: none; }
 .panels .numbers td, .panels .numbers thead th:not(:first-child) {
   padding-left: 8px; }
 .bar { display: inline-block; width: 56px; margin-left: 8px;
