@@ -54,7 +54,7 @@ from blt_jax.config import Config, check_config, with_values
 from blt_jax.method.train_step import Batch, TrainState
 from blt_jax.training import build, devices
 from blt_jax.training.run import Run
-from blt_jax.training.stages import Stage
+from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 
@@ -213,7 +213,8 @@ def _compile(step, state: TrainState, batch) -> tuple[Callable, Report]:
 
 def read(run: Run, stage: Stage, most: int) -> tuple[list[Batch], float]:
   """(the first batches of an epoch, seconds to read each)."""
-  plan = run.feeder.plan(stage, run.config.perturb.start_epoch)
+  epoch, labels = run.config.perturb.start_epoch, run.dataset.train.labels
+  plan = plan_epoch(run.config, stage, epoch, labels=labels)
   _first(run.feeder.training(plan), 1)  # Small images are decoded here, once.
   start = time.perf_counter()
   batches = _first(run.feeder.training(plan), min(most, len(plan)))

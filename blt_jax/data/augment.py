@@ -1,9 +1,9 @@
 """Augmentation on the device: flip, rotation, colour jitter, normalisation.
 
 Each operation means what it means in torchvision on Pillow images, the
-reference of this field, but for one thing: results are not rounded to 1/255
-between operations. Everything is pure and has static shapes, so it compiles
-into the train step. Each image has a key of its own, so what happens to it
+reference of this field, except that results are not rounded to 1/255 between
+operations. Everything is pure and has static shapes, so it compiles into the
+train step. Each image has a key of its own, so what happens to it
 does not depend on its batch or device.
 """
 

@@ -135,7 +135,7 @@ def train_batches(
     ValueError: an argument is not allowed; while iterating: names an image that
       can't be read.
   """
-  _check_size("image_size", image_size)
+  _check_positive("image_size", image_size)
   if canvas is not None and canvas < image_size:
     raise ValueError(
       f"canvas is {canvas}; expected image_size, {image_size}, or more"
@@ -224,7 +224,7 @@ def eval_batches(
     ValueError: an argument is not allowed; while iterating: names an image that
       can't be read.
   """
-  _check_size("image_size", image_size)
+  _check_positive("image_size", image_size)
   if resize_size < image_size:
     raise ValueError(
       f"resize_size is {resize_size}; expected image_size, {image_size},"
@@ -304,13 +304,15 @@ def _open(
   num_threads: int | None,
 ) -> Reader:
   """The reader of a split."""
+  if num_threads is not None:
+    _check_positive("num_threads", num_threads)
   if split.images is not None:
     return ArrayReader(rule)
   return (reader or default_reader())(
     rule,
     encoded=split.paths is None,
     max_pixels=max_pixels,
-    num_threads=_threads(num_threads),
+    num_threads=cores() if num_threads is None else num_threads,
   )
 
 
@@ -368,14 +370,6 @@ def _eval_positions(
   ]
 
 
-def _check_size(name: str, size: int) -> None:
-  if size < 1:
-    raise ValueError(f"{name} is {size}; expected 1 or more")
-
-
-def _threads(num_threads: int | None) -> int:
-  if num_threads is None:
-    return cores()
-  if num_threads < 1:
-    raise ValueError(f"num_threads is {num_threads}; expected 1 or more")
-  return num_threads
+def _check_positive(name: str, number: int) -> None:
+  if number < 1:
+    raise ValueError(f"{name} is {number}; expected 1 or more")

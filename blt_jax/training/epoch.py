@@ -17,7 +17,7 @@ from blt_jax.system.interrupt import NOTHING, STOP, Watch
 from blt_jax.training import nonfinite, static_images
 from blt_jax.training.feeder import Fed
 from blt_jax.training.run import Run
-from blt_jax.training.stages import Stage
+from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.workdir.progress import Midway
 
 # Steps that the host runs ahead of the devices. They never idle, the progress
@@ -48,7 +48,10 @@ class Epoch:
     midway: Midway | None = None,
   ):
     """An epoch from its beginning, or from where `midway` says it is."""
-    self._run, self._plan = run, run.feeder.plan(stage, number)
+    self._run = run
+    self._plan = plan_epoch(
+      run.config, stage, number, labels=run.dataset.train.labels
+    )
     self.stage, self.number = stage, number
     self.steps = midway.steps if midway else 0
     self.sums: dict[str, float] = dict(midway.sums) if midway else {}

@@ -16,7 +16,6 @@ from blt_jax.data.reading.substitutes import Substitutes
 from blt_jax.method.train_step import Batch, EvalBatch, Sources
 from blt_jax.system import processes
 from blt_jax.training import devices as mapping
-from blt_jax.training.stages import Stage
 
 # Fills the slots of a step: (training images int64 [H], used bool [H]).
 FillFn = Callable[[np.ndarray, np.ndarray], Sources]
@@ -67,32 +66,13 @@ class Feeder:
       for role, split in dataset.splits.items()
     }
 
-  def plan(self, stage: Stage, epoch: int) -> sampling.EpochPlan:
-    """Which images the batches and slots of an epoch hold."""
-    perturb = self.config.perturb
-    slots = sampling.HallucinationPlan(
-      tail=stage.tail,
-      p=perturb.p if epoch >= perturb.start_epoch else 0.0,
-      capacity=stage.capacity,
-      rounding=perturb.rounding,
-    )
-    return sampling.epoch_plan(
-      self.dataset.train.labels,
-      seed=self.config.seed,
-      stage=stage.number,
-      epoch=epoch,
-      batch_size=stage.batch_size,
-      gamma=stage.gamma,
-      hallucinate=slots if stage.capacity else None,
-    )
-
   def training(
     self, plan: sampling.EpochPlan, *, fill: FillFn | None = None
   ) -> Generator[Fed]:
     """The batches of a plan.
 
     Args:
-      plan: from `plan`.
+      plan: an epoch, of `stages.plan_epoch`, or what is left of one.
       fill: fills the slots, in place of fresh crops of their images.
     """
     crop_scale = self.config.dataset.crop_scale

@@ -132,6 +132,35 @@ def gamma_at(
   return sampler_gamma(config.stage1 if is_stage1 else config.stage2)
 
 
+def plan_epoch(
+  config: Config, stage: Stage, epoch: int, *, labels: np.ndarray
+) -> sampling.EpochPlan:
+  """Which images the batches and slots of an epoch hold.
+
+  Args:
+    config: the configuration.
+    stage: stage of the epoch.
+    epoch: its number in the stage, from 1.
+    labels: of the training images, int [N].
+  """
+  perturb = config.perturb
+  slots = sampling.HallucinationPlan(
+    tail=stage.tail,
+    p=perturb.p if epoch >= perturb.start_epoch else 0.0,
+    capacity=stage.capacity,
+    rounding=perturb.rounding,
+  )
+  return sampling.epoch_plan(
+    labels,
+    seed=config.seed,
+    stage=stage.number,
+    epoch=epoch,
+    batch_size=stage.batch_size,
+    gamma=stage.gamma,
+    hallucinate=slots if stage.capacity else None,
+  )
+
+
 def tail_classes(config: Config, class_counts: np.ndarray) -> np.ndarray:
   """Bool [C], the classes to hallucinate for."""
   if config.perturb.classes == "all":

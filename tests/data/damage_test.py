@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from blt_jax.data.input_pipeline import Crops
 from blt_jax.training import build, devices, train
 from blt_jax.training.feeder import Feeder
-from blt_jax.training.stages import build_stages
+from blt_jax.training.stages import build_stages, plan_epoch
 from configs import image_folder
 
 
@@ -69,7 +69,9 @@ def test_steps_see_the_same_crops_wherever_they_are_resized(config):
     dataset = build.build_dataset(config)
     stages = build_stages(config, dataset.class_counts, devices=2)
     feeder = Feeder(config, dataset, devices=2)
-    batch, _ = next(feeder.training(feeder.plan(stages[1], 2)))
+    labels = dataset.train.labels
+    plan = plan_epoch(config, stages[1], 2, labels=labels)
+    batch, _ = next(feeder.training(plan))
     for images in (batch.image, batch.sources.image):
       assert isinstance(images, Crops) == (where == "device")
     preprocess_fn = build.build_preprocess(config)

@@ -3,7 +3,7 @@ import pytest
 
 from blt_jax.training import build
 from blt_jax.training.feeder import Feeder
-from blt_jax.training.stages import build_stages
+from blt_jax.training.stages import build_stages, plan_epoch
 from configs import digits_lt
 
 
@@ -12,6 +12,11 @@ def _feeder(devices):
   dataset = build.build_dataset(config)
   stages = build_stages(config, dataset.class_counts, devices=devices)
   return Feeder(config, dataset, devices=devices), stages
+
+
+def _plan(feeder, stage, epoch):
+  labels = feeder.dataset.train.labels
+  return plan_epoch(feeder.config, stage, epoch, labels=labels)
 
 
 def _undeal(array):
@@ -26,8 +31,8 @@ def _undeal_slots(array):
 
 def test_devices_share_the_very_batch_of_one():
   (one, stages), (four, stages4) = _feeder(1), _feeder(4)
-  batch = next(one.training(one.plan(stages[1], 2))).batch
-  shared = next(four.training(four.plan(stages4[1], 2))).batch
+  batch = next(one.training(_plan(one, stages[1], 2))).batch
+  shared = next(four.training(_plan(four, stages4[1], 2))).batch
   slots = batch.sources.used.size
   assert stages4[1].capacity >= slots
   for name in ("image", "label"):
@@ -43,21 +48,21 @@ def test_devices_share_the_very_batch_of_one():
 
 def test_used_slots_are_spread_over_the_devices():
   feeder, stages = _feeder(4)
-  for batch, _ in feeder.training(feeder.plan(stages[1], 2)):
+  for batch, _ in feeder.training(_plan(feeder, stages[1], 2)):
     used = batch.sources.used.sum(axis=1)
     assert used.max() - used.min() <= 1
 
 
 def test_no_slot_is_used_before_the_start_epoch():
   feeder, stages = _feeder(1)
-  assert not feeder.plan(stages[1], 1).used.any()
-  assert feeder.plan(stages[1], 2).used.any()
+  assert not _plan(feeder, stages[1], 1).used.any()
+  assert _plan(feeder, stages[1], 2).used.any()
 
 
 def test_stage_without_perturbation_has_no_slots():
   feeder, stages = _feeder(1)
   assert stages[0].capacity == 0
-  (batch, _), *_ = feeder.training(feeder.plan(stages[0], 1))
+  (batch, _), *_ = feeder.training(_plan(feeder, stages[0], 1))
   assert batch.sources is None
 
 

@@ -4,7 +4,7 @@ These are the small images of training, decoded but not cropped, and the batches
 of evaluation.
 """
 
-import concurrent.futures
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -13,8 +13,9 @@ import numpy as np
 
 from blt_jax.data.dataset import Split
 from blt_jax.data.reading.pillow_reader import decode_source
-from blt_jax.data.reading.reader import Image, Unreadable
+from blt_jax.data.reading.reader import Unreadable
 from blt_jax.data.reading.substitutes import sources
+from blt_jax.data.threads import cores, in_order
 
 MOST_BYTES = 512 * 2**20
 """What a split may take; a larger one is read anew in every epoch."""
@@ -22,9 +23,6 @@ MOST_BYTES = 512 * 2**20
 MOST_PIXELS = 96 * 96
 """Largest image that is decoded for good: of a larger one it is faster to
 decode a crop than to hold all of it."""
-
-# Images that are decoded before their shapes are looked at.
-_AT_ONCE = 256
 
 T = TypeVar("T")
 
@@ -71,24 +69,28 @@ def in_memory(split: Split, *, max_pixels: int = MOST_PIXELS) -> Split:
   """
   if split.images is not None or not len(split):
     return split
-  most = min(max_pixels, MOST_PIXELS)
-  first = _decode(split, np.arange(1), most)[0]
-  if isinstance(first, Unreadable) or len(split) * first.nbytes > MOST_BYTES:
-    return split
-  images = np.empty((len(split), *first.shape), np.uint8)
-  for start in range(0, len(split), _AT_ONCE):
-    rows = np.arange(start, min(start + _AT_ONCE, len(split)))
-    for row, image in zip(rows, _decode(split, rows, most), strict=True):
-      if isinstance(image, Unreadable) or image.shape != first.shape:
-        return split  # A reader says which image is unreadable, and goes on.
+  decode = functools.partial(
+    decode_source,
+    encoded=split.paths is None,
+    max_pixels=min(max_pixels, MOST_PIXELS),
+  )
+  decoded = in_order(decode, _all_sources(split), num_threads=cores())
+  images = None
+  with contextlib.closing(decoded):
+    for row, image in enumerate(decoded):
+      if isinstance(image, Unreadable):
+        return split  # A reader says which image it is, and goes on.
+      if images is None:
+        if len(split) * image.nbytes > MOST_BYTES:
+          return split
+        images = np.empty((len(split), *image.shape), np.uint8)
+      if image.shape != images.shape[1:]:
+        return split
       images[row] = image
   return Split(split.labels, images=images)
 
 
-def _decode(split: Split, rows: np.ndarray, max_pixels: int) -> list[Image]:
-  """Whole images of some rows."""
-  decode = functools.partial(
-    decode_source, encoded=split.paths is None, max_pixels=max_pixels
-  )
-  with concurrent.futures.ThreadPoolExecutor() as pool:
-    return list(pool.map(decode, sources(split, rows)))
+def _all_sources(split: Split) -> Iterator[bytes]:
+  """Paths or contents of all images; records are read some at a time."""
+  for rows in np.array_split(np.arange(len(split)), -(-len(split) // 256)):
+    yield from sources(split, rows)

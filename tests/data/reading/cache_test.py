@@ -9,7 +9,7 @@ from blt_jax.data.dataset import Split
 from blt_jax.data.reading import cache
 from blt_jax.training import build
 from blt_jax.training.feeder import Feeder
-from blt_jax.training.stages import build_stages
+from blt_jax.training.stages import build_stages, plan_epoch
 from configs import image_list
 
 
@@ -100,7 +100,7 @@ def test_batches_are_the_same_from_files_and_from_memory(
   stage = build_stages(config, dataset.class_counts, devices=1)[1]
   assert cache.in_memory(dataset.train).images is not None
   feeder = Feeder(config, dataset, devices=1)
-  plan = feeder.plan(stage, 2)
+  plan = plan_epoch(config, stage, 2, labels=dataset.train.labels)
   kept = list(feeder.training(plan))
   monkeypatch.setattr(cache, "MOST_BYTES", 0)
   assert cache.in_memory(dataset.train) is dataset.train
