@@ -56,7 +56,7 @@ from blt_jax.training import build, devices
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.workdir import directory
-from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
+from blt_jax.workdir.checkpoint import read_epoch
 
 # TensorFlow, where it reads images, is not to say how it computes.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -155,9 +155,8 @@ def starting_state(run: Run, workdir: pathlib.Path | None) -> TrainState:
   classes = run.dataset.num_classes
   state = build.init_state(run.config, run.model, classes)
   if workdir:
-    with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:
-      state, progress = checkpoints.restore(state)
-      state, _ = checkpoints.restore_best(state, progress)
+    arrays, _ = read_epoch(workdir, state.arrays(), checkpoint="best")
+    state = state.with_arrays(arrays)
   else:
     each = np.arange(classes)
     confusion = np.zeros((classes, classes), np.int32)

@@ -138,7 +138,7 @@ def _evaluate() -> int:
   """Tests an epoch of a run again."""
   _check_needed("workdir", "DIR of a training run")
   from blt_jax.system import compile_cache
-  from blt_jax.training.train import evaluate_run
+  from blt_jax.training.evaluate import evaluate_run
 
   compile_cache.enable()
   evaluate_run(

@@ -147,7 +147,7 @@ def test_run_gives_its_weights_and_confusion(tmp_path):
   state = build.init_state(config, run.model, 10, draw=5)
   state = state.replace(confusion=state.confusion.at[9, 3].set(17))
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-    checkpoints.save(state, Progress((make_row(2, 1, 0),)))
+    checkpoints.save(state.arrays(), Progress((make_row(2, 1, 0),)))
   found = step_time.starting_state(run, tmp_path)
   assert found.confusion[9, 3] == 17
   jax.tree.map(np.testing.assert_array_equal, found.params, state.params)

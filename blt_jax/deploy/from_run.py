@@ -5,17 +5,15 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from blt_jax.config import Config, with_values
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.model import TrainedModel
-from blt_jax.method.train_step import TrainState
 from blt_jax.training import build, objective, stages
 from blt_jax.workdir import directory, files
-from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
+from blt_jax.workdir.checkpoint import read_epoch
 from blt_jax.workdir.progress import EpochRow
 
 CHECKPOINTS = ("best", "last")
@@ -48,14 +46,9 @@ def from_workdir(
   if posthoc_tau is not None:
     config = with_values(config, {"model.posthoc_tau": posthoc_tau})
   names, counts = _classes(workdir)
-  template = _empty_state(config, len(names))
-  with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:
-    if checkpoints.latest_step() is None:
-      raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
-    state, progress = checkpoints.restore(template)
-    row = progress.rows[-1]
-    if checkpoint == "best":
-      state, row = checkpoints.restore_best(template, progress)
+  model = build.build_model(config, len(names))
+  template = build.state_shapes(config, model, len(names))
+  arrays, row = read_epoch(workdir, template.arrays(), checkpoint=checkpoint)
   accuracy = {}
   if config.model.posthoc_tau == own_tau:
     results = directory.read_results(workdir) or {}
@@ -70,7 +63,8 @@ def from_workdir(
     epoch=row.epoch,
     accuracy=accuracy,
   )
-  return TrainedModel(description, jax.device_get(state.variables))
+  variables = {name: arrays[name] for name in ("params", "batch_stats")}
+  return TrainedModel(description, variables)
 
 
 def _describe(config: Config, **others: Any) -> Description:
@@ -138,25 +132,3 @@ def _classes(workdir: pathlib.Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
     f"--workdir={workdir} has no {directory.CLASSES} with class_names and "
     "class_counts; expected a directory that a training run made."
   )
-
-
-def _empty_state(config: Config, num_classes: int) -> TrainState:
-  """A state of the right shapes, for a checkpoint to fill; compiles nothing."""
-  model = build.build_model(config, num_classes)
-  size = config.dataset.image_size
-
-  def init() -> TrainState:
-    rng, images = jax.random.key(0), jnp.zeros((1, size, size, 3))
-    variables = model.init(rng, images, train=False)
-    return build.state_of(variables, model, num_classes, key=rng)
-
-  shapes = jax.eval_shape(init)
-  arrays = {
-    field.name: jax.tree.map(
-      lambda leaf: np.zeros(leaf.shape, leaf.dtype),
-      getattr(shapes, field.name),
-    )
-    for field in dataclasses.fields(shapes)
-    if field.name in ("step", "params", "batch_stats", "opt_state", "confusion")
-  }
-  return shapes.replace(**arrays)

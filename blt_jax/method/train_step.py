@@ -7,7 +7,7 @@ place in the global batch (`rng`), so the number of devices changes nothing but
 rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -49,6 +49,15 @@ class TrainState(flax.struct.PyTreeNode):
   def variables(self) -> dict[str, Any]:
     """Parameters and running statistics, as `apply_fn` takes them."""
     return {"params": self.params, "batch_stats": self.batch_stats}
+
+  def arrays(self) -> dict[str, Any]:
+    """What a checkpoint holds: all that training changes, by name."""
+    names = ("step", "params", "batch_stats", "opt_state", "confusion")
+    return {name: getattr(self, name) for name in names}
+
+  def with_arrays(self, arrays: Mapping[str, Any]) -> "TrainState":
+    """The state with what `arrays` gave of another one."""
+    return self.replace(**jax.tree.map(jnp.asarray, dict(arrays)))
 
   def logits(self, images: jax.Array) -> jax.Array:
     """The network in inference mode: float [n, h, w, c] -> float32 [n, C]."""
@@ -236,31 +245,35 @@ def eval_step(
   batch: EvalBatch,
   *,
   normalize_fn: Callable[[Any], jax.Array],
-  adjust_fn: Callable[[jax.Array], jax.Array] | None = None,
+  adjust_fns: Sequence[Callable[[jax.Array], jax.Array] | None] = (None,),
   axis_name: str = "batch",
-) -> Metrics:
+) -> Mapping[str, Any]:
   """Classifies a batch in inference mode.
 
   Args:
     state: the state; its parameters and running statistics are used.
     batch: this device's share.
     normalize_fn: images -> float32 [n, h, w, 3].
-    adjust_fn: float32 [n, C] -> float32 [n, C], applied to the logits before
-      classes are chosen; None leaves them as they are.
+    adjust_fns: float32 [n, C] -> float32 [n, C], what becomes of the logits
+      before the classes are chosen, in one or several ways; None leaves them
+      as they are.
     axis_name: axis over which devices are mapped.
 
   Returns:
-    For the whole batch of n images: "label" int32 [n], "mask" bool [n],
-    "prediction" int32 [n], and "in_top5" bool [n].
+    For the whole batch of n images: "label" int32 [n], "mask" bool [n], and
+    for each of `adjust_fns` "prediction" int32 [n] and "in_top5" bool [n].
   """
   logits = state.logits(normalize_fn(batch.image))
-  if adjust_fn is not None:
-    logits = adjust_fn(logits)
-  _, best = jax.lax.top_k(logits, min(5, logits.shape[1]))
+  adjusted = [logits if fn is None else fn(logits) for fn in adjust_fns]
+  likeliest = [
+    jax.lax.top_k(each, min(5, logits.shape[1]))[1] for each in adjusted
+  ]
   outputs = {
     "label": batch.label,
     "mask": batch.mask,
-    "prediction": best[:, 0],
-    "in_top5": jnp.any(best == batch.label[:, None], axis=1),
+    "prediction": [best[:, 0] for best in likeliest],
+    "in_top5": [
+      jnp.any(best == batch.label[:, None], axis=1) for best in likeliest
+    ],
   }
   return jax.lax.all_gather(outputs, axis_name, tiled=True)

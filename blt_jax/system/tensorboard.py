@@ -20,18 +20,18 @@ class Events:
   """
 
   def __init__(self, workdir: pathlib.Path):
-    """Begins an event file in the place of those that are there.
+    """An event file in a folder, which begins with the first `write`.
 
-    A process that was killed may have written an epoch that is trained again.
-    So that no value is there twice, the old files are removed, and the caller
-    writes the finished epochs again.
-
-    Args:
-      workdir: the folder of the file.
+    It takes the place of those that are there: a process that was killed may
+    have written an epoch that is trained again. So that no value is there
+    twice, the caller writes the finished epochs again.
     """
+    self._workdir = workdir
     self._writer = None
-    if not processes.is_first():
-      return
+    self._begun = False
+
+  def _begin(self) -> None:
+    """Opens the file; TensorFlow takes seconds to import."""
     try:
       _hide_accelerators()  # Before clu imports TensorFlow, which takes them.
       from clu import metric_writers
@@ -41,9 +41,9 @@ class Events:
       )
       return
     logging.set_verbosity(logging.WARNING)  # clu tells of each value.
-    for path in workdir.glob("events.out.tfevents.*"):
+    for path in self._workdir.glob("events.out.tfevents.*"):
       path.unlink()
-    self._writer = metric_writers.SummaryWriter(str(workdir))
+    self._writer = metric_writers.SummaryWriter(str(self._workdir))
 
   def __enter__(self) -> Self:
     return self
@@ -54,6 +54,9 @@ class Events:
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Writes the finite ones of several values at a step."""
+    if not self._begun and processes.is_first():
+      self._begin()
+    self._begun = True
     if not self._writer:
       return
     known = {name: v for name, v in values.items() if math.isfinite(v)}

@@ -5,7 +5,7 @@ The parts themselves take plain arguments.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -93,6 +93,24 @@ def init_state(
     compiler_options=options if devices.on_cpu(config) else None,
   )(rng.init_key(config.seed, draw=draw), images)
   return state_of(variables, model, num_classes, key=rng.run_key(config.seed))
+
+
+def state_shapes(
+  config: Config, model: nn.Module, num_classes: int
+) -> TrainState:
+  """A state of shapes and types alone, for a checkpoint to fill.
+
+  Nothing is computed or compiled for it; its key is a real one.
+  """
+  size = config.dataset.image_size
+
+  def init(key: jax.Array) -> TrainState:
+    images = jnp.zeros((1, size, size, 3), jnp.float32)
+    variables = model.init(key, images, train=False)
+    return state_of(variables, model, num_classes, key=key)
+
+  key = rng.run_key(config.seed)
+  return jax.eval_shape(init, key).replace(rng=key)
 
 
 def state_of(
@@ -222,18 +240,18 @@ def build_offline_hallucinate(
 
 def build_eval_step(
   config: Config,
-  adjust_fn: Callable[[jax.Array], jax.Array] | None = None,
+  adjust_fns: Sequence[Callable[[jax.Array], jax.Array] | None] = (None,),
 ) -> Callable:
   """`eval_step` mapped over the devices: (state, batch) -> outputs.
 
   Args:
     config: the configuration.
-    adjust_fn: from `objective.build_adjustment`.
+    adjust_fns: from `objective.build_adjustment`.
   """
   step = functools.partial(
     train_step.eval_step,
     normalize_fn=build_normalize(config),
-    adjust_fn=adjust_fn,
+    adjust_fns=adjust_fns,
     axis_name=devices.AXIS,
   )
   return devices.over_devices(step, config)

@@ -1,71 +1,72 @@
-"""A pass over a split in inference mode, and what it says about the model."""
+"""--mode=evaluate: tests an epoch of a run."""
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+import pathlib
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
-from blt_jax.method import metrics
-from blt_jax.method.confusion import confusion_matrix
-from blt_jax.method.train_step import EvalBatch, Metrics, TrainState
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-  """Counts of an evaluation pass.
-
-  Attributes:
-    confusion: int32 [C, C], [true, predicted].
-    in_top5: int64 [C], images of each class with it among the five likeliest.
-  """
-
-  confusion: np.ndarray
-  in_top5: np.ndarray
-
-  def summary(
-    self, class_counts: np.ndarray, *, many_above: int, few_up_to: int
-  ) -> dict[str, Any]:
-    """Top-1 by shot group, and top-5 under "top5", in percent."""
-    limits = {"many_above": many_above, "few_up_to": few_up_to}
-    top5 = metrics.class_accuracies(self.in_top5, self.confusion.sum(axis=1))
-    return {
-      **metrics.shot_accuracies(self.confusion, class_counts, **limits),
-      "top5": metrics.group_means(top5, class_counts, **limits),
-    }
+from blt_jax.config import with_values
+from blt_jax.method.train_step import TrainState
+from blt_jax.system import console
+from blt_jax.training import build, lines
+from blt_jax.training.run import Run
+from blt_jax.workdir import checkpoint as checkpoints
+from blt_jax.workdir import directory
 
 
-def evaluate(
-  state: TrainState,
-  batches: Iterable[EvalBatch],
-  eval_fn: Callable[[TrainState, EvalBatch], Metrics],
-) -> Evaluation:
-  """Evaluates every image of a split once.
+def evaluate_run(
+  workdir: pathlib.Path,
+  *,
+  checkpoint: str = "best",
+  posthoc_taus: Sequence[float] = (),
+) -> list[dict[str, Any]]:
+  """Tests an epoch of a run and prints its accuracies.
 
   Args:
-    state: parameters and running statistics; its confusion matrix gives the
-      number of classes.
-    batches: device batches.
-    eval_fn: `train_step.eval_step`, mapped over devices.
+    workdir: work directory of a run with at least one finished epoch.
+    checkpoint: "best" (by validation) or "last" epoch.
+    posthoc_taus: values of `model.posthoc_tau` to evaluate with instead of the
+      run's own; the accuracies on validation, which are to choose one by, are
+      printed beside those on test.
 
   Returns:
-    The counts over all images whose mask is True.
+    {"overall", "many", "medium", "few", "top5"} on the test images, percent,
+    for each tau, or once.
+
+  Raises:
+    ValueError: when the directory holds no run or no checkpoint, or a tau does
+      not go with the run's loss.
+    FileNotFoundError: when none of the run's checkpoints can be read.
   """
-  results = []
-  for batch in batches:
-    results.append(eval_fn(state, batch))
-    # The host runs at most two batches ahead of the devices.
-    if len(results) > 2:
-      jax.block_until_ready(results[-3])
-  outputs = jax.device_get(results)
-  merged: Mapping[str, np.ndarray] = {
-    name: np.concatenate([output[name] for output in outputs])
-    for name in outputs[0]
-  }
-  num_classes = state.confusion.shape[0]
-  mask = merged["mask"]
-  labels, predictions = merged["label"][mask], merged["prediction"][mask]
-  confusion = np.asarray(confusion_matrix(labels, predictions, num_classes))
-  in_top5 = np.bincount(labels[merged["in_top5"][mask]], minlength=num_classes)
-  return Evaluation(confusion, in_top5)
+  config = directory.read_config(workdir)
+  for tau in posthoc_taus:  # Before the images are looked for.
+    with_values(config, {"model.posthoc_tau": tau})
+  run = Run(config)
+  template = build.state_shapes(config, run.model, run.dataset.num_classes)
+  arrays, row = checkpoints.read_epoch(
+    workdir, template.arrays(), checkpoint=checkpoint
+  )
+  state = template.with_arrays(arrays)
+  split = "" if posthoc_taus else ", test"
+  console.say(
+    f"stage {row.stage} epoch {row.epoch}, the {checkpoint} so far{split}:"
+  )
+  if posthoc_taus:
+    return _evaluate_taus(run, state, posthoc_taus)
+  tested = run.summary(run.evaluate(state, "test"))
+  for title, values in (("top-1", tested), ("top-5", tested["top5"])):
+    console.say(f"{title}  {lines.accuracies(values)}")
+  return [tested]
+
+
+def _evaluate_taus(
+  run: Run, state: TrainState, taus: Sequence[float]
+) -> list[dict[str, Any]]:
+  """Prints validation and test accuracies of each tau; returns the latter."""
+  validated, tested = (
+    [run.summary(found) for found in run.evaluate_each(state, role, taus)]
+    for role in ("validation", "test")
+  )
+  for tau, first, second in zip(taus, validated, tested, strict=True):
+    console.say(f"tau {tau:<4g} validation  {lines.accuracies(first)}")
+    console.say(f"         test        {lines.accuracies(second)}")
+  return tested

@@ -29,8 +29,9 @@ def begin_or_resume(
       records.take_over_confusions(workdir, other)
       return reuse_stage1(run, state)
     return with_pretrained(run.config, state), Progress()
-  state, progress = checkpoints.restore(state)
-  checkpoints.tidy(state, progress)
+  arrays, progress = checkpoints.restore(state.arrays())
+  state = state.with_arrays(arrays)
+  checkpoints.remove_old(progress, step=int(state.step))
   _lengthen(run.config, workdir, progress)
   records.write_metrics(workdir, progress.rows)
   place = f"after stage {progress.stage} epoch {progress.epoch}"
@@ -101,8 +102,8 @@ def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
   first = run.stages[0]
   with Checkpoints(folder / FOLDER, read_only=True) as checkpoints:
     try:
-      state, progress = checkpoints.restore(
-        state, step=first.epochs * first.steps
+      arrays, progress = checkpoints.restore(
+        state.arrays(), step=first.epochs * first.steps
       )
     except FileNotFoundError:
       raise ValueError(
@@ -110,7 +111,7 @@ def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
         "stage 1; expected a run that trained stage 1 itself, to its end."
       ) from None
   console.say(f"stage 1 is taken over from {folder}")
-  return state, progress
+  return state.with_arrays(arrays), progress
 
 
 def check_reuse(config: Config) -> None:
@@ -158,7 +159,10 @@ def begin_stage(
       if not begun:
         return state
       first = run.stages[0]
-      return checkpoints.restore(state, step=first.epochs * first.steps)[0]
+      arrays, _ = checkpoints.restore(
+        state.arrays(), step=first.epochs * first.steps
+      )
+      return state.with_arrays(arrays)
 
     pool = static_images.load_or_make(
       workdir / static_images.FILE, run.feeder, end_of_stage1, stage

@@ -5,13 +5,13 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from blt_jax.config import Config
+from blt_jax.config import Config, with_values
 from blt_jax.data.checks import advice
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console
 from blt_jax.training import build, devices, lines, objective
-from blt_jax.training.evaluate import Evaluation, evaluate
+from blt_jax.training.evaluation import Evaluation, evaluate
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import (
   Stage,
@@ -44,7 +44,7 @@ class Run:
     self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
     # By what they depend on: each is compiled once.
     self._train_fns: dict[tuple[int, bool], Callable] = {}
-    self._eval_fns: dict[float | None, Callable] = {}
+    self._eval_fns: dict[tuple, Callable] = {}
 
   @functools.cached_property
   def stages(self) -> list[Stage]:
@@ -68,17 +68,23 @@ class Run:
       )
     return self._train_fns[key]
 
-  def _eval_fn(self, step: int) -> Callable:
+  def _eval_fn(self, step: int, taus: Sequence[float]) -> Callable:
     """`eval_step` of a network that has been trained for so many steps."""
     gamma = None
-    if self.config.model.posthoc_tau:
+    if any(taus):
       gamma = gamma_at(self.config, self.class_counts, step=step)
-    if gamma not in self._eval_fns:
-      adjust_fn = objective.build_adjustment(
-        self.config, self.class_counts, gamma=gamma
-      )
-      self._eval_fns[gamma] = build.build_eval_step(self.config, adjust_fn)
-    return self._eval_fns[gamma]
+    key = (gamma, *taus)
+    if key not in self._eval_fns:
+      adjust_fns = [
+        objective.build_adjustment(
+          with_values(self.config, {"model.posthoc_tau": tau}),
+          self.class_counts,
+          gamma=gamma,
+        )
+        for tau in taus
+      ]
+      self._eval_fns[key] = build.build_eval_step(self.config, adjust_fns)
+    return self._eval_fns[key]
 
   def announce(self, picked: Sequence[str] = ()) -> None:
     """Says what is going to be trained on what, and what to know about it.
@@ -158,9 +164,19 @@ class Run:
     Its batches pass through `guard`. Logits are adjusted as
     `model.posthoc_tau` says.
     """
-    eval_fn = self._eval_fn(int(state.step))
-    batches = guard(self.feeder.evaluation(role))
-    return evaluate(state, batches, eval_fn)
+    eval_fn = self._eval_fn(int(state.step), [self.config.model.posthoc_tau])
+    (found,) = evaluate(state, guard(self.feeder.evaluation(role)), eval_fn)
+    return found
+
+  def evaluate_each(
+    self, state: TrainState, role: str, taus: Sequence[float]
+  ) -> list[Evaluation]:
+    """Evaluates the state with each of several values of `model.posthoc_tau`.
+
+    Each image is read and passes through the network once.
+    """
+    eval_fn = self._eval_fn(int(state.step), taus)
+    return evaluate(state, self.feeder.evaluation(role), eval_fn)
 
   def summary(self, evaluation: Evaluation) -> dict[str, Any]:
     """Accuracies of an evaluation under the data set's shot groups."""

@@ -5,26 +5,19 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import ml_collections
 
-from blt_jax.config import Config, check_config, with_values
+from blt_jax.config import Config, check_config
 from blt_jax.method.train_step import TrainState
-from blt_jax.report import command
 from blt_jax.system import console, processes, tensorboard
 from blt_jax.system.interrupt import Interrupted, Watch
-from blt_jax.training import (
-  build,
-  choose,
-  devices,
-  examples,
-  lines,
-  static_images,
-)
+from blt_jax.training import choose, devices, examples, lines, static_images
 from blt_jax.training.epoch import Epoch
-from blt_jax.training.evaluate import Evaluation
+from blt_jax.training.evaluation import Evaluation
 from blt_jax.training.resume import (
   begin_or_resume,
   begin_stage,
@@ -33,14 +26,42 @@ from blt_jax.training.resume import (
 )
 from blt_jax.training.run import Run
 from blt_jax.workdir import directory, files, records
-from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
+from blt_jax.workdir.checkpoint import Checkpoints
 from blt_jax.workdir.progress import EpochRow, Midway, Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+  """A run that is under way, and what it writes to.
+
+  Attributes:
+    run: data, model and compiled steps.
+    workdir: its work directory, which it holds.
+    checkpoints: of the work directory.
+    events: TensorBoard's.
+    watch: says when to save and when to stop.
+  """
+
+  run: Run
+  workdir: pathlib.Path
+  checkpoints: Checkpoints
+  events: tensorboard.Events
+  watch: Watch
+
+  def evaluate(self, state: TrainState, role: str, place: str) -> Evaluation:
+    """Evaluates on the "validation" or "test" split.
+
+    Raises:
+      Interrupted: when a stop is asked for at this place; nothing is saved.
+    """
+    guard = functools.partial(self.watch.between, place=place)
+    return self.run.evaluate(state, role, guard=guard)
 
 
 def train(
   config: ml_collections.ConfigDict | Config, workdir: pathlib.Path
 ) -> dict[str, Any]:
-  """Trains both stages, or what is left of them, tests and reports the result.
+  """Trains both stages, or what is left of them, and tests the result.
 
   Every epoch ends with a validation pass and a checkpoint; long ones have more
   (`checkpoint.every_minutes`). The same call again continues where the last one
@@ -63,21 +84,34 @@ def train(
     Interrupted: a KeyboardInterrupt, after a signal.
   """
   chosen = choose.complete(check_config(config), workdir=workdir)
-  config = chosen.config
-  results = directory.finished_results(workdir, config)
+  results = directory.finished_results(workdir, chosen.config)
   if results:
     console.say(f"{workdir} is finished.")
-    console.say(lines.results_table(results))
-    if not (workdir / command.FILE).exists():
-      _write_report(workdir)
     directory.remove_stale_lock(workdir)
-    return results
+  else:
+    with _begin(chosen, workdir) as session:
+      state, progress = begin_or_resume(
+        session.run, session.checkpoints, workdir
+      )
+      for row in progress.rows:
+        _write_events(session.events, row)
+      state, progress = train_stages(session, state, progress)
+      results = test_best_and_last(session, state, progress)
+      if processes.is_first():
+        files.write_json(workdir / directory.RESULTS, results)
+  console.say(lines.results_table(results))
+  return results
+
+
+@contextlib.contextmanager
+def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
+  """Checks what a run needs, says what it will do and takes its directory."""
+  config = chosen.config
   check_reuse(config)
   if not (workdir / directory.CONFIG).exists():
     check_pretrained(config)
-  watch = Watch(every_minutes=config.checkpoint.every_minutes)
   with (
-    watch,
+    Watch(every_minutes=config.checkpoint.every_minutes) as watch,
     directory.explain_write_errors(workdir),
     contextlib.ExitStack() as held,
   ):
@@ -91,31 +125,8 @@ def train(
     _check_shared(workdir, config)
     directory.check_classes(workdir, run.class_counts, run.dataset.class_names)
     checkpoints = held.enter_context(run.open_checkpoints(workdir))
-    state, progress = begin_or_resume(run, checkpoints, workdir)
-    with tensorboard.Events(workdir) as events:
-      for row in progress.rows:
-        _write_events(events, row)
-      state, progress = train_stages(
-        run, state, progress, checkpoints, workdir, events, watch
-      )
-    results = test_best_and_last(
-      run, state, progress, checkpoints, workdir, watch
-    )
-    if processes.is_first():
-      files.write_json(workdir / directory.RESULTS, results)
-    console.say(lines.results_table(results))
-    _write_report(workdir)
-  return results
-
-
-def _write_report(workdir: pathlib.Path) -> None:
-  if processes.is_first():
-    attempt(
-      lambda: console.say(
-        f"report: {command.write_report([workdir], workdir)}"
-      ),
-      command.FILE,
-    )
+    events = held.enter_context(tensorboard.Events(workdir))
+    yield Session(run, workdir, checkpoints, events, watch)
 
 
 def _check_shared(workdir: pathlib.Path, config: Config) -> None:
@@ -134,15 +145,10 @@ def _check_shared(workdir: pathlib.Path, config: Config) -> None:
 
 
 def train_stages(
-  run: Run,
-  state: TrainState,
-  progress: Progress,
-  checkpoints: Checkpoints,
-  workdir: pathlib.Path,
-  events: tensorboard.Events,
-  watch: Watch,
+  session: Session, state: TrainState, progress: Progress
 ) -> tuple[TrainState, Progress]:
   """Trains every epoch that is not finished yet."""
+  run = session.run
   clock = console.Clock(run.images_left(progress))
   for stage in run.stages:
     done = progress.epochs_done(stage.number)
@@ -150,43 +156,30 @@ def train_stages(
     if done == stage.epochs:
       continue
     state, pool = begin_stage(
-      run, state, stage, workdir, checkpoints, begun=bool(done or midway)
+      run,
+      state,
+      stage,
+      session.workdir,
+      session.checkpoints,
+      begun=bool(done or midway),
     )
     for number in range(done + 1, stage.epochs + 1):
       epoch = Epoch(run, stage, number, midway=midway)
       before, midway = epoch.steps, None
-      save = functools.partial(_save_midway, checkpoints, progress)
+      save = functools.partial(_save_midway, session.checkpoints, progress)
       state = epoch.train(
-        state, pool=pool, watch=watch, save=save, workdir=workdir
+        state,
+        pool=pool,
+        watch=session.watch,
+        save=save,
+        workdir=session.workdir,
       )
-      try:
-        evaluation, seconds = validate(run, state, watch, epoch.place)
-      except Interrupted:
-        save(state, epoch.midway)
-        raise
-      # Before the checkpoint: an epoch with one is not trained again.
-      name = records.epoch_name(stage.number, number)
-      records.write_confusion(workdir, name, evaluation.confusion)
-      state = state.replace(
-        confusion=devices.place(evaluation.confusion, run.config)
-      )
-      row = epoch_row(epoch, state, run.summary(evaluation), seconds)
+      state, row = validate(session, state, epoch, save=save)
       progress = progress.after(row)
-      checkpoints.save(state, progress)
-      watch.saved()
-      # After it: what is shown once is not done again.
-      records.write_metrics(workdir, progress.rows)
-      _write_events(events, row)
+      _finish_epoch(session, state, progress)
       left = clock.after((stage.steps - before) * stage.batch_size)
       console.say(lines.epoch_line(row, epochs=stage.epochs, left=left))
   return state, progress
-
-
-def _write_events(events: tensorboard.Events, row: EpochRow) -> None:
-  values = dataclasses.asdict(row)
-  for name in ("stage", "epoch", "step"):
-    del values[name]
-  events.write(row.step, values)
 
 
 def _save_midway(
@@ -195,30 +188,68 @@ def _save_midway(
   state: TrainState,
   midway: Midway,
 ) -> None:
-  checkpoints.save_midway(state, dataclasses.replace(progress, midway=midway))
+  progress = dataclasses.replace(progress, midway=midway)
+  checkpoints.save_midway(state.arrays(), progress)
 
 
 def validate(
-  run: Run, state: TrainState, watch: Watch, place: str
-) -> tuple[Evaluation, float]:
-  """The validation pass of an epoch, and the seconds that it took.
+  session: Session,
+  state: TrainState,
+  epoch: Epoch,
+  *,
+  save: Callable[[TrainState, Midway], None],
+) -> tuple[TrainState, EpochRow]:
+  """The validation pass of an epoch.
 
   Args:
-    run: the run.
-    state: after the epoch.
-    watch: says when to stop.
-    place: where the run is, for the message.
+    session: of the run.
+    state: after the steps of the epoch.
+    epoch: these steps.
+    save: writes a checkpoint from within the epoch.
+
+  Returns:
+    (the state with the confusion on the validation images, the epoch's row).
 
   Raises:
-    Interrupted: when a stop is asked for; nothing is saved yet.
+    Interrupted: when it was asked to stop, after `save`.
   """
   start = time.monotonic()
-  evaluation = run.evaluate(
-    state,
-    "validation",
-    guard=lambda batches: watch.between(batches, place),
-  )
-  return evaluation, time.monotonic() - start
+  try:
+    evaluation = session.evaluate(state, "validation", epoch.place)
+  except Interrupted:
+    save(state, epoch.midway)
+    raise
+  seconds = time.monotonic() - start
+  confusion = devices.place(evaluation.confusion, session.run.config)
+  row = epoch_row(epoch, state, session.run.summary(evaluation), seconds)
+  return state.replace(confusion=confusion), row
+
+
+def _finish_epoch(
+  session: Session, state: TrainState, progress: Progress
+) -> None:
+  """Records a finished epoch.
+
+  The confusion matrix comes before the checkpoint: an epoch that has a
+  checkpoint is not trained again, so it would be missing for good. What shows
+  the epoch comes after it, so that an epoch that was shown is never trained
+  again.
+  """
+  row = progress.rows[-1]
+  name = records.epoch_name(row.stage, row.epoch)
+  confusion = jax.device_get(state.confusion)
+  records.write_confusion(session.workdir, name, confusion)
+  session.checkpoints.save(state.arrays(), progress)
+  session.watch.saved()
+  records.write_metrics(session.workdir, progress.rows)
+  _write_events(session.events, row)
+
+
+def _write_events(events: tensorboard.Events, row: EpochRow) -> None:
+  values = dataclasses.asdict(row)
+  for name in ("stage", "epoch", "step"):
+    del values[name]
+  events.write(row.step, values)
 
 
 def epoch_row(
@@ -253,57 +284,52 @@ def epoch_row(
 
 
 def test_best_and_last(
-  run: Run,
-  state: TrainState,
-  progress: Progress,
-  checkpoints: Checkpoints,
-  workdir: pathlib.Path,
-  watch: Watch,
+  session: Session, state: TrainState, progress: Progress
 ) -> dict[str, Any]:
-  """Evaluates the best and the last epoch on validation and test images.
+  """Evaluates the best and the last epoch on the test images.
 
   What they confused, and examples of hallucination with the best epoch, are
   left in the work directory.
+
+  Returns:
+    What results.json is to hold.
   """
-  results = {
-    "method": run.config.method,
-    "dataset": run.config.dataset.name,
-    "seed": run.config.seed,
-    "device": f"{len(run.devices)} x {run.devices[0].device_kind}",
-    "class_counts": [int(count) for count in run.class_counts],
-    "class_names": list(run.dataset.class_names),
-  }
-
-  def evaluated(state: TrainState, role: str) -> Evaluation:
-    place = "after the last epoch, before its test"
-    return run.evaluate(
-      state, role, guard=lambda batches: watch.between(batches, place)
-    )
-
-  best_state, best = state, progress.best
-  assert best is not None
-  if best.step != int(state.step):
-    best_state, best = checkpoints.restore_best(state, progress)
-    best_state = devices.place(best_state, run.config)
-  for which, epoch, tested in (
-    ("best", best.epoch, best_state),
-    ("last", progress.epoch, state),
-  ):
-    evaluation = evaluated(tested, "test")
+  run, workdir = session.run, session.workdir
+  last, best = progress.rows[-1], progress.best
+  best_state = state
+  if best != last:
+    arrays, best = session.checkpoints.restore_best(state.arrays(), progress)
+    best_state = devices.place(state.with_arrays(arrays), run.config)
+  place = "after the last epoch, before its test"
+  evaluation = session.evaluate(best_state, "test", place)
+  found = {"best": (best, evaluation), "last": (last, evaluation)}
+  if best != last:
+    found["last"] = last, session.evaluate(state, "test", place)
+  for which, (_, evaluation) in found.items():
     records.write_confusion(workdir, f"test-{which}", evaluation.confusion)
-    results[which] = {
-      "stage": progress.stage,
-      "epoch": epoch,
-      "validation": run.summary(evaluated(tested, "validation")),
-      "test": run.summary(evaluation),
-    }
   attempt(
     lambda: records.write_examples(
       workdir, examples.make_examples(run.feeder, best_state)
     ),
     "examples of perturbed images",
   )
-  return results
+  return {
+    "method": run.config.method,
+    "dataset": run.config.dataset.name,
+    "seed": run.config.seed,
+    "device": f"{len(run.devices)} x {run.devices[0].device_kind}",
+    "class_counts": [int(count) for count in run.class_counts],
+    "class_names": list(run.dataset.class_names),
+    **{
+      which: {
+        "stage": row.stage,
+        "epoch": row.epoch,
+        "validation": row.validation,
+        "test": run.summary(evaluation),
+      }
+      for which, (row, evaluation) in found.items()
+    },
+  }
 
 
 def attempt(write: Callable[[], object], what: str) -> None:
@@ -313,65 +339,3 @@ def attempt(write: Callable[[], object], what: str) -> None:
   except Exception as error:
     reason = " ".join(str(error).split()) or type(error).__name__
     console.say(f"left out: {what}: {reason}")
-
-
-def evaluate_run(
-  workdir: pathlib.Path,
-  *,
-  checkpoint: str = "best",
-  posthoc_taus: Sequence[float] = (),
-) -> list[dict[str, Any]]:
-  """Tests an epoch of a run and prints its accuracies.
-
-  Args:
-    workdir: work directory of a run with at least one finished epoch.
-    checkpoint: "best" (by validation) or "last" epoch.
-    posthoc_taus: values of `model.posthoc_tau` to evaluate with instead of the
-      run's own; the accuracies on validation, which are to choose one by, are
-      printed beside those on test.
-
-  Returns:
-    {"overall", "many", "medium", "few", "top5"} on the test images, percent,
-    for each tau, or once.
-
-  Raises:
-    ValueError: when the directory holds no run or no checkpoint, or a tau does
-      not go with the run's loss.
-  """
-  config = directory.read_config(workdir)
-  adjusted = [
-    with_values(config, {"model.posthoc_tau": tau}) for tau in posthoc_taus
-  ]
-  run = Run(config)
-  template = build.init_state(config, run.model, run.dataset.num_classes)
-  with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:
-    if checkpoints.latest_step() is None:
-      raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
-    state, progress = checkpoints.restore(template)
-    row = progress.rows[-1]
-    if checkpoint == "best":
-      state, row = checkpoints.restore_best(template, progress)
-  split = "" if adjusted else ", test"
-  console.say(
-    f"stage {row.stage} epoch {row.epoch}, the {checkpoint} so far{split}:"
-  )
-  if adjusted:
-    return [
-      _evaluate_adjusted(Run(each, dataset=run.dataset), state)
-      for each in adjusted
-    ]
-  tested = run.summary(run.evaluate(state, "test"))
-  for title, values in (("top-1", tested), ("top-5", tested["top5"])):
-    console.say(f"{title}  {lines.accuracies(values)}")
-  return [tested]
-
-
-def _evaluate_adjusted(run: Run, state: TrainState) -> dict[str, Any]:
-  """Prints validation and test accuracies of a post-hoc tau; returns these."""
-  tau = run.config.model.posthoc_tau
-  validation, tested = (
-    run.summary(run.evaluate(state, role)) for role in ("validation", "test")
-  )
-  console.say(f"tau {tau:<4g} validation  {lines.accuracies(validation)}")
-  console.say(f"         test        {lines.accuracies(tested)}")
-  return tested

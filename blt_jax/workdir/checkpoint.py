@@ -1,26 +1,31 @@
 """Checkpoints of a run: the latest two, the best, and the end of stage 1.
 
-Orbax behind a small interface. A checkpoint holds the arrays of the TrainState
-and, as JSON, where the run stands (`Progress`), written together or not at all,
-with checksums of both: Orbax has none, and gives flipped bits back as they are.
+Orbax behind a small interface. A checkpoint holds named trees of arrays and, as
+JSON, where the run stands (`Progress`), written together or not at all. Orbax
+gives flipped bits back as they are and prints pages about damaged files, so the
+checksums of all files are compared before it reads them.
 """
 
 import dataclasses
+import hashlib
 import logging
 import os
 import pathlib
 import shutil
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from blt_jax.method.train_step import TrainState
 from blt_jax.system import console, processes
-from blt_jax.workdir import checksums
+from blt_jax.workdir import files
 from blt_jax.workdir.progress import EpochRow, Progress, best_first
+from blt_jax.workdir.records import Confusion
+
+# Named trees of arrays: what `TrainState.arrays` gives. "step" is one of them.
+Arrays = Mapping[str, Any]
 
 # Where the checkpoints are in a work directory.
 FOLDER = "checkpoints"
@@ -28,14 +33,23 @@ FOLDER = "checkpoints"
 # Beside the folder of finished epochs: checkpoints from within an epoch.
 _MIDWAY = "midway"
 
-# What Orbax warns of is either said in better words here, or no trouble.
-logging.getLogger("absl").addFilter(
-  lambda record: (
-    record.levelno > logging.WARNING or "orbax" not in record.pathname
-  )
-)
+# In the folder of each checkpoint.
+_CHECKSUMS = "checksums.json"
 
-_ARRAYS = ("step", "params", "batch_stats", "opt_state", "confusion")
+# Of thousands of classes, the whole matrix would be most of a checkpoint.
+_SPARSE = "confusion"
+
+
+class _Found(NamedTuple):
+  """A checkpoint; the end of an epoch is newer than its last step."""
+
+  step: int
+  ends_epoch: bool
+  manager: ocp.CheckpointManager
+
+  @property
+  def path(self) -> pathlib.Path:
+    return pathlib.Path(self.manager.directory) / str(self.step)
 
 
 class Checkpoints:
@@ -56,17 +70,18 @@ class Checkpoints:
       read_only: nothing is written, leftovers of killed saves are left alone,
         and checkpoints from within an epoch don't count.
     """
+    # What Orbax warns of is either said in better words here, or no trouble.
+    logging.getLogger("absl").addFilter(_no_warning_of_orbax)
     self._keep_steps = keep_steps
     self._read_only = read_only
     self._folder = folder.absolute()
     self._midway_folder = self._folder.parent / _MIDWAY
-    self._keep = _Keep()
-    self._epochs = self._open(self._folder, self._keep)
+    self._epochs = self._open(self._folder)
     self._midway: ocp.CheckpointManager | None = None
     if not read_only and self._midway_folder.exists():
-      self._midway = self._open(self._midway_folder, _Keep())
+      self._midway = self._open(self._midway_folder)
 
-  def _open(self, folder: pathlib.Path, keep: "_Keep") -> ocp.CheckpointManager:
+  def _open(self, folder: pathlib.Path) -> ocp.CheckpointManager:
     if folder.exists() and not folder.is_dir():
       raise ValueError(
         f"{folder} is a file; expected the checkpoints of a run. Choose "
@@ -76,7 +91,6 @@ class Checkpoints:
       folder,
       item_names=("state", "progress"),
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=keep,
         create=not self._read_only,
         read_only=self._read_only,
         cleanup_tmp_directories=not self._read_only,
@@ -94,101 +108,88 @@ class Checkpoints:
 
   def latest_step(self) -> int | None:
     """Step of the newest checkpoint, None without any."""
-    return max((step for step, _ in self._all()), default=None)
+    return max((found.step for found in self._newest_first()), default=None)
 
-  def save(self, state: TrainState, progress: Progress) -> None:
+  def save(self, arrays: Arrays, progress: Progress) -> None:
     """Writes the checkpoint of a finished epoch, which is there on return.
 
     The two latest, the best and `keep_steps` stay, and none from within an
     epoch.
 
     Args:
-      state: after the epoch.
+      arrays: after the epoch.
       progress: where the run stands.
 
     Raises:
       OSError: when it can't be written; those before it are intact.
     """
-    self._keep.steps = self._kept(int(state.step), progress)
-    _write(self._epochs, state, progress)
-    self._remove_midway()
+    self._write(self._epochs, arrays, progress)
+    self.remove_old(progress, step=int(arrays["step"]))
 
-  def tidy(self, state: TrainState, progress: Progress) -> None:
-    """Ends a clean-up after `save` in which the program ended.
+  def remove_old(self, progress: Progress, *, step: int) -> None:
+    """Removes the checkpoints that the newest one makes superfluous.
+
+    A run does it again at its start: it may have ended in the middle of it.
 
     Args:
-      state: of the checkpoint that a run goes on from.
-      progress: of it.
+      progress: of the newest checkpoint.
+      step: of the newest checkpoint.
     """
     if progress.midway is not None:
       return
-    step = int(state.step)
-    kept = self._kept(step, progress)
-    for other in self._epochs.all_steps():
-      if other < step and other not in kept:
-        self._epochs.delete(other)
-    midway = self._midway.all_steps() if self._midway else []
-    if max(midway, default=0) <= step:
-      self._remove_midway()
-
-  def _kept(self, step: int, progress: Progress) -> set[int]:
-    """Steps whose checkpoints stay with a newest one."""
-    before = [other for other in self._epochs.all_steps() if other < step]
+    older = sorted(s for s in self._epochs.all_steps() if s < step)
     best = [] if progress.best is None else [progress.best.step]
-    return {step, *sorted(before)[-1:], *best, *self._keep_steps}
-
-  def _remove_midway(self) -> None:
-    if self._midway:
+    kept = {*older[-1:], *best, *self._keep_steps}
+    _delete(self._epochs, [s for s in older if s not in kept])
+    if self._midway and max(self._midway.all_steps(), default=0) <= step:
       self._midway.close()
       self._midway = None
       if processes.is_first():
         shutil.rmtree(self._midway_folder, ignore_errors=True)
 
-  def save_midway(self, state: TrainState, progress: Progress) -> None:
+  def save_midway(self, arrays: Arrays, progress: Progress) -> None:
     """Writes a checkpoint from within an epoch; the one before it stays.
 
     Args:
-      state: between two steps.
+      arrays: between two steps.
       progress: with `midway`.
 
     Raises:
       OSError: when it can't be written; those before it are intact.
     """
     if self._midway is None:
-      self._midway = self._open(self._midway_folder, _Keep())
-    _write(self._midway, state, progress)
+      self._midway = self._open(self._midway_folder)
+    self._write(self._midway, arrays, progress)
+    _delete(self._midway, sorted(self._midway.all_steps())[:-2])
 
   def restore(
-    self, template: TrainState, *, step: int | None = None
-  ) -> tuple[TrainState, Progress]:
+    self, template: Arrays, *, step: int | None = None
+  ) -> tuple[dict[str, Any], Progress]:
     """Reads a checkpoint.
 
     Args:
-      template: a state of the same shapes; its values are replaced.
+      template: arrays, or their shapes and types (`jax.ShapeDtypeStruct`).
       step: of the end of an epoch; by default the newest of all that are
         sound. Damaged ones are reported and passed over.
 
     Returns:
-      (state, progress).
+      (arrays like the template's, in host memory; progress).
 
     Raises:
       FileNotFoundError: when there is no sound checkpoint (of that step).
       ValueError: when it is of another network.
     """
-    found = self._all()
-    if step is not None:
-      found = [(s, m) for s, m in found if s == step and m is self._epochs]
-    for candidate, manager in found:
+    for found in self._newest_first():
+      if step is not None and (found.step != step or not found.ends_epoch):
+        continue
       try:
-        restored = _read(manager, candidate, template)
-      # Orbax raises errors of many types for what is damaged or missing.
-      except Exception as error:
-        path = manager.directory / str(candidate)
+        _check_files(found.path)
+      except (OSError, ValueError) as error:
         console.say(
-          f"checkpoint {path} is damaged, passed over: {_short(error)}"
+          f"checkpoint {found.path} is damaged, passed over: {_short(error)}"
         )
         continue
-      return _fill(template, restored, manager.directory / str(candidate))
+      return _read(found, template)
     wanted = "" if step is None else f"of step {step} "
     raise FileNotFoundError(
       f"no readable checkpoint {wanted}in {self._folder}. Begin anew with "
@@ -196,16 +197,16 @@ class Checkpoints:
     )
 
   def restore_best(
-    self, template: TrainState, progress: Progress
-  ) -> tuple[TrainState, EpochRow]:
+    self, template: Arrays, progress: Progress
+  ) -> tuple[dict[str, Any], EpochRow]:
     """The best epoch of the stage whose checkpoint is sound.
 
     Args:
-      template: a state of the same shapes; its values are replaced.
+      template: see `restore`.
       progress: of the run.
 
     Returns:
-      (state, its row of metrics.csv).
+      (arrays, the epoch's row).
 
     Raises:
       FileNotFoundError: when no epoch of the stage has a sound checkpoint.
@@ -216,81 +217,97 @@ class Checkpoints:
       if row.step not in there:
         continue
       try:
-        state, _ = self.restore(template, step=row.step)
+        arrays, _ = self.restore(template, step=row.step)
       except FileNotFoundError:
         damaged = True
         continue
       if damaged:
         console.say(f"stage {row.stage} epoch {row.epoch} takes its place")
-      return state, row
+      return arrays, row
     raise FileNotFoundError(
       f"no readable checkpoint of stage {progress.stage} in {self._folder}."
     )
 
-  def _all(self) -> list[tuple[int, ocp.CheckpointManager]]:
-    """(step, where) of every checkpoint, the newest first.
-
-    The end of an epoch is newer than its last step.
-    """
-    found = [(step, 1, self._epochs) for step in self._epochs.all_steps()]
+  def _newest_first(self) -> list[_Found]:
+    found = [_Found(s, True, self._epochs) for s in self._epochs.all_steps()]
     if self._midway:
-      found += [(step, 0, self._midway) for step in self._midway.all_steps()]
-    found.sort(key=lambda item: item[:2], reverse=True)
-    return [(step, manager) for step, _, manager in found]
+      found += [
+        _Found(s, False, self._midway) for s in self._midway.all_steps()
+      ]
+    return sorted(found, key=lambda one: one[:2], reverse=True)
+
+  def _write(
+    self, manager: ocp.CheckpointManager, arrays: Arrays, progress: Progress
+  ) -> None:
+    """Writes a checkpoint in place of what may stand there, damaged."""
+    step, folder = int(arrays["step"]), pathlib.Path(manager.directory)
+    copied = jax.tree.map(_host_copy, dict(arrays))
+    copied[_SPARSE] = _packed(copied[_SPARSE])
+    try:
+      if not folder.exists():
+        raise FileNotFoundError("the folder has vanished")
+      _delete(manager, [s for s in manager.all_steps() if s == step])
+      saved = manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(copied),
+          progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
+        ),
+        force=True,
+      )
+      if not saved:
+        raise RuntimeError("Orbax did not take it")
+      if processes.is_first():
+        path = folder / str(step)
+        files.write_json(path / _CHECKSUMS, _checksums(path))
+      processes.barrier(f"checkpoint of step {step}")
+    # Orbax raises errors of many types.
+    except Exception as error:
+      reason = _lack_of_room(folder, copied) or _short(error)
+      raise OSError(
+        f"checkpoint {folder / str(step)} can't be written: {reason}. "
+        "Those before it are intact: with the trouble mended, the same command "
+        "goes on from the last one."
+      ) from error
 
 
-class _Keep:
-  """Orbax's policy of what stays: certain steps, or else the latest two."""
+def read_epoch(
+  workdir: pathlib.Path, template: Arrays, *, checkpoint: str
+) -> tuple[dict[str, Any], EpochRow]:
+  """The arrays of a run's best or last epoch.
 
-  def __init__(self) -> None:
-    self.steps: set[int] | None = None
+  Args:
+    workdir: of the run; nothing is written there.
+    template: see `Checkpoints.restore`.
+    checkpoint: "best" (by validation) or "last". Where its checkpoint is
+      damaged, the next best or the one before it takes its place, which is
+      said.
 
-  def should_preserve(
-    self, checkpoints: Sequence[Any], *, context: Any
-  ) -> list[bool]:
-    """Whether each of the checkpoints stays."""
-    del context
-    steps = [checkpoint.step for checkpoint in checkpoints]
-    keep = set(sorted(steps)[-2:]) if self.steps is None else self.steps
-    return [step in keep for step in steps]
+  Returns:
+    (arrays, the epoch's row).
+
+  Raises:
+    ValueError: when the directory has no checkpoint, or those of another
+      network.
+    FileNotFoundError: when none of its checkpoints can be read.
+  """
+  with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:
+    if checkpoints.latest_step() is None:
+      raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
+    arrays, progress = checkpoints.restore(template)
+    last = progress.rows[-1]
+    if checkpoint == "last" or progress.best == last:
+      return arrays, last
+    return checkpoints.restore_best(template, progress)
 
 
-def _write(
-  manager: ocp.CheckpointManager, state: TrainState, progress: Progress
-) -> None:
-  """Writes a checkpoint in place of what may stand there, damaged."""
-  step, folder = int(state.step), pathlib.Path(manager.directory)
-  arrays = jax.tree.map(
-    _host_copy, {name: getattr(state, name) for name in _ARRAYS}
-  )
-  content = dataclasses.asdict(progress)
-  digests = {
-    **checksums.of_arrays(arrays),
-    "progress": checksums.of_json(content),
-  }
-  try:
-    if not folder.exists():
-      raise FileNotFoundError("the folder has vanished")
-    if step in manager.all_steps():
-      manager.delete(step)
-    saved = manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(arrays),
-        progress=ocp.args.JsonSave({**content, "digests": digests}),
-      ),
-      force=True,
-    )
-    if not saved:
-      raise RuntimeError("Orbax did not take it")
-  # Orbax raises errors of many types.
-  except Exception as error:
-    reason = _lack_of_room(folder, arrays) or _short(error)
-    raise OSError(
-      f"checkpoint {folder / str(step)} can't be written: {reason}. "
-      "Those before it are intact: with the trouble mended, the same command "
-      "goes on from the last one."
-    ) from error
+def _delete(manager: ocp.CheckpointManager, steps: Iterable[int]) -> None:
+  for step in steps:
+    manager.delete(step)
+
+
+def _no_warning_of_orbax(record: logging.LogRecord) -> bool:
+  return record.levelno > logging.WARNING or "orbax" not in record.pathname
 
 
 def _lack_of_room(folder: pathlib.Path, arrays: Any) -> str:
@@ -305,68 +322,100 @@ def _lack_of_room(folder: pathlib.Path, arrays: Any) -> str:
   )
 
 
-def _read(
-  manager: ocp.CheckpointManager, step: int, template: TrainState
-) -> tuple[dict[str, Any], Progress]:
-  """The arrays and the progress of a checkpoint.
+def _check_files(folder: pathlib.Path) -> None:
+  """Compares the files of a checkpoint with their checksums.
 
   Raises:
-    ValueError: when it is not what was written; or whatever Orbax raises.
+    ValueError: names a file that is not what was written.
   """
-  _refuse_links(pathlib.Path(manager.directory) / str(step))
-  arrays = {name: getattr(template, name) for name in _ARRAYS}
-  restored = manager.restore(
-    step,
-    args=ocp.args.Composite(
-      state=ocp.args.StandardRestore(jax.tree.map(_host_copy, arrays)),
-      progress=ocp.args.JsonRestore(),
-    ),
-  )
-  content = dict(restored["progress"])
-  digests = content.pop("digests")
-  found = {
-    **checksums.of_arrays(restored["state"]),
-    "progress": checksums.of_json(content),
-  }
-  wrong = [name for name in found if found[name] != digests.get(name)]
-  if wrong:
-    raise ValueError(f"wrong checksum of {', '.join(wrong)}")
-  return restored["state"], Progress.from_json(content)
+  expected = files.read_object(folder / _CHECKSUMS)
+  if expected is None:
+    raise ValueError(f"it has no {_CHECKSUMS}")
+  found = _checksums(folder)
+  for name in sorted(expected.keys() | found.keys()):
+    if name not in found:
+      raise ValueError(f"{name} is missing")
+    if found[name] != expected.get(name):
+      raise ValueError(f"wrong checksum of {name}")
 
 
-def _fill(
-  template: TrainState,
-  restored: tuple[dict[str, Any], Progress],
-  path: Any,
-) -> tuple[TrainState, Progress]:
-  """The template with what was read.
+def _checksums(folder: pathlib.Path) -> dict[str, str]:
+  """SHA-256 of each file of a checkpoint, by its path in the folder.
 
   Raises:
-    ValueError: when an array is of another shape; Orbax would not mind.
+    ValueError: for a link, which could lead to what is not of this run.
   """
-  arrays, progress = restored
-  wanted = {name: getattr(template, name) for name in _ARRAYS}
+  found = {}
+  for root, folders, names in os.walk(folder):
+    for name in (*folders, *names):
+      path = pathlib.Path(root, name)
+      if path.is_symlink():
+        raise ValueError(f"{path.relative_to(folder)} is a symbolic link")
+      if name in names and path != folder / _CHECKSUMS:
+        with path.open("rb") as file:
+          digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found[path.relative_to(folder).as_posix()] = digest
+  return found
+
+
+def _read(found: _Found, template: Arrays) -> tuple[dict[str, Any], Progress]:
+  """The arrays and the progress of a checkpoint whose files are sound.
+
+  Raises:
+    ValueError: when it is of another network.
+  """
+  wanted = {**template, _SPARSE: np.empty((1, 3), np.int32)}
+  try:
+    restored = found.manager.restore(
+      found.step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(jax.tree.map(_placeholder, wanted)),
+        progress=ocp.args.JsonRestore(),
+      ),
+    )
+  # Orbax raises errors of many types where the trees differ.
+  except Exception as error:
+    raise ValueError(
+      f"checkpoint {found.path} is of another network: {_short(error)}"
+    ) from error
+  arrays = dict(restored["state"])
+  arrays[_SPARSE] = _unpacked(arrays[_SPARSE])
   for (key, ours), theirs in zip(
-    jax.tree_util.tree_leaves_with_path(wanted),
+    jax.tree_util.tree_leaves_with_path(dict(template)),
     jax.tree.leaves(arrays),
     strict=True,
   ):
-    if np.shape(ours) != np.shape(theirs):
+    if np.shape(ours) != np.shape(theirs):  # Orbax would not mind.
       raise ValueError(
-        f"checkpoint {path} is of another network or other classes: "
+        f"checkpoint {found.path} is of another network or other classes: "
         f"{jax.tree_util.keystr(key, simple=True, separator='/')} is "
         f"{np.shape(theirs)} there, {np.shape(ours)} here."
       )
-  state = template.replace(**jax.tree.map(jax.numpy.asarray, arrays))
-  return state, progress
+  return arrays, Progress.from_json(restored["progress"])
 
 
-def _refuse_links(folder: pathlib.Path) -> None:
-  """A link could make us read what is not of this run."""
-  for root, folders, files in os.walk(folder):
-    for name in (*folders, *files):
-      if os.path.islink(os.path.join(root, name)):
-        raise ValueError(f"{name} is a symbolic link")
+def _packed(matrix: np.ndarray) -> np.ndarray:
+  """The entries of a confusion matrix [C, C] that are not 0: int32 [k + 1, 3].
+
+  (true, predicted, count) of each; the first row is (C, C, 0), as Orbax takes
+  no empty array.
+  """
+  entries = Confusion.of(matrix)
+  rows = np.stack([entries.true, entries.predicted, entries.count], axis=1)
+  size = np.array([[entries.num_classes, entries.num_classes, 0]], np.int32)
+  return np.concatenate([size, rows])
+
+
+def _unpacked(rows: np.ndarray) -> np.ndarray:
+  """The confusion matrix of `_packed`: int32 [C, C]."""
+  true, predicted, count = rows[1:].T
+  matrix = Confusion(true, predicted, count, int(rows[0, 0])).matrix()
+  return matrix.astype(np.int32)
+
+
+def _placeholder(array: Any) -> np.ndarray:
+  """What tells Orbax to give a NumPy array; takes no memory."""
+  return np.broadcast_to(np.empty((), array.dtype), np.shape(array))
 
 
 def _host_copy(array: jax.Array) -> np.ndarray:

@@ -1,7 +1,6 @@
-"""Checksums of what a checkpoint holds."""
+"""Checksums of trees of arrays."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +20,3 @@ def of_arrays(arrays: Mapping[str, Any]) -> dict[str, str]:
       digest.update(array.view(np.uint8).data)
     digests[name] = digest.hexdigest()
   return digests
-
-
-def of_json(content: Mapping[str, Any]) -> str:
-  """SHA-256 of what JSON can hold, whatever the order of its keys."""
-  return hashlib.sha256(
-    json.dumps(content, sort_keys=True).encode()
-  ).hexdigest()

@@ -17,7 +17,7 @@ from blt_jax.data.sources import load_digits_lt
 from blt_jax.deploy import from_run, predict
 from blt_jax.deploy.from_run import from_workdir
 from blt_jax.report.record import read_run
-from blt_jax.training.train import evaluate_run
+from blt_jax.training.evaluate import evaluate_run
 from blt_jax.workdir import directory
 from tests.small_run import ROOT
 

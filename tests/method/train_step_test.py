@@ -250,9 +250,10 @@ def test_evaluation_keeps_order_and_mask(state, batch, devices):
   logits = np.asarray(state.logits(batch.image / np.float32(128) - 1))
   np.testing.assert_array_equal(outputs["label"], batch.label)
   np.testing.assert_array_equal(outputs["mask"], mask)
-  np.testing.assert_array_equal(outputs["prediction"], logits.argmax(axis=1))
+  (prediction,), (in_top5,) = outputs["prediction"], outputs["in_top5"]
+  np.testing.assert_array_equal(prediction, logits.argmax(axis=1))
   worse = (logits < logits[np.arange(BATCH), batch.label][:, None]).sum(1)
-  np.testing.assert_array_equal(outputs["in_top5"], worse >= CLASSES - 5)
+  np.testing.assert_array_equal(in_top5, worse >= CLASSES - 5)
 
 
 def test_gradient_is_measured(state, batch):
@@ -366,7 +367,7 @@ def test_evaluation_adjusts_the_logits(state, batch):
   step = functools.partial(
     train_step.eval_step,
     normalize_fn=lambda images: images / 128.0 - 1.0,
-    adjust_fn=lambda logits: -logits,
+    adjust_fns=[None, lambda logits: -logits],
   )
   mapped = small_step.over_devices(step, 1)
   mask = np.ones(BATCH, bool)
@@ -377,7 +378,9 @@ def test_evaluation_adjusts_the_logits(state, batch):
     )
   )
   logits = np.asarray(state.logits(batch.image / np.float32(128) - 1))
-  np.testing.assert_array_equal(outputs["prediction"], logits.argmin(axis=1))
+  plain, adjusted = outputs["prediction"]
+  np.testing.assert_array_equal(plain, logits.argmax(axis=1))
+  np.testing.assert_array_equal(adjusted, logits.argmin(axis=1))
   # Five of six classes: all but the likeliest.
   expected = batch.label != logits.argmax(axis=1)
-  np.testing.assert_array_equal(outputs["in_top5"], expected)
+  np.testing.assert_array_equal(outputs["in_top5"][1], expected)

@@ -12,8 +12,8 @@ from tests.small_run import make_config
 
 
 @pytest.fixture(autouse=True)
-def _without_report(monkeypatch):
-  """Neither examples nor a report at the end, which take most of the time."""
+def _without_examples(monkeypatch):
+  """No examples at the end, whose program takes long to compile."""
   monkeypatch.setattr(train, "attempt", lambda write, what: None)
 
 

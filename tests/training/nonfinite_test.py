@@ -90,8 +90,8 @@ def test_step_is_named_with_its_cause(metrics, message, plan, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _without_report(monkeypatch):
-  """Neither examples nor a report at the end, which take most of the time."""
+def _without_examples(monkeypatch):
+  """No examples at the end, whose program takes long to compile."""
   monkeypatch.setattr(train, "attempt", lambda write, what: None)
 
 

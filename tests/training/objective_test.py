@@ -4,9 +4,9 @@ import pytest
 
 from blt_jax.method import losses
 from blt_jax.method.losses import class_balanced_weights
-from blt_jax.training import objective, train
+from blt_jax.training import build, objective, train
+from blt_jax.training.run import Run
 from blt_jax.training.stages import build_stages, gamma_at
-from blt_jax.training.train import Run, build
 from blt_jax.workdir.records import METRICS
 from tests.marks import long_test
 from tests.small_run import make_config
@@ -186,7 +186,7 @@ def test_steps_are_compiled_once_for_each_stage_and_weights():
 
 @long_test("another run")
 def test_run_with_deferred_weights_trains(tmp_path, monkeypatch):
-  # Neither examples nor a report at the end, which take most of the time.
+  # No examples at the end, whose program takes long to compile.
   monkeypatch.setattr(train, "attempt", lambda write, what: None)
   config = make_config(",method=neither", stage1__epochs=0)
   config.model.update(loss="ldam", reweight_epoch=2)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from blt_jax.system.interrupt import NOTHING, SAVE, STOP, Interrupted, Watch
-from blt_jax.training import train
+from blt_jax.training import build, train
 from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import Checkpoints
 from tests.marks import long_test
@@ -45,8 +45,8 @@ def script(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _without_report(monkeypatch):
-  """Neither examples nor a report at the end, which take most of the time."""
+def _without_examples(monkeypatch):
+  """No examples at the end, whose program takes long to compile."""
   monkeypatch.setattr(train, "attempt", lambda write, what: None)
 
 
@@ -69,13 +69,9 @@ def _rows(workdir):
 def _last(workdir, config):
   """The arrays of the newest checkpoint."""
   run = train.Run(config)
-  state = train.build.init_state(config, run.model, 10)
+  state = build.state_shapes(config, run.model, 10)
   with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-    restored, _ = checkpoints.restore(state)
-  return {
-    name: getattr(restored, name)
-    for name in ("step", "params", "batch_stats", "opt_state", "confusion")
-  }
+    return checkpoints.restore(state.arrays())[0]
 
 
 def _assert_same(workdir, expected, config=None):
@@ -273,16 +269,13 @@ def test_used_directory_is_refused_and_named(whole, tmp_path):
   assert not list(workdir.iterdir())
 
 
-def test_missing_report_of_a_finished_run_is_written(
-  whole, tmp_path, monkeypatch
+def test_lock_that_a_killed_process_left_in_a_finished_run_goes(
+  whole, tmp_path
 ):
-  monkeypatch.undo()
   workdir = tmp_path / "run"
   shutil.copytree(whole, workdir)
-  (workdir / "report.html").unlink()
   (workdir / directory.LOCK).write_text("of a process that was killed")
   train.train(make_config(), workdir)
-  assert (workdir / "report.html").exists()
   assert not (workdir / directory.LOCK).exists()
 
 
