@@ -35,9 +35,9 @@ def export(
 ) -> None:
   """Writes a network in some formats, with a model card.
 
-  Whatever it was trained in, the exported network computes in float32. A format
-  is written only after a process of its own has loaded it and given the same
-  logits of real images (scikit-learn's two photographs, cut into 16 views).
+  The exported network computes in float32, whatever it was trained in. Formats
+  are kept only after another process has loaded each of them and computed the
+  same logits of real images (views of the two photographs in scikit-learn).
 
   Args:
     model: the network.
@@ -58,9 +58,9 @@ def export(
   folder.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
     made = pathlib.Path(temporary)
-    for name, module in modules.items():
+    for module in modules.values():
       module.write(model, made)
-      difference = check(model, made, name)
+    for name, difference in compare(model, made, names).items():
       console.say(f"{name}: logits differ by {difference:.1e} at most")
       if not difference <= TOLERANCE:
         raise ValueError(
@@ -86,37 +86,32 @@ def as_exported(model: TrainedModel) -> TrainedModel:
   return dataclasses.replace(model, description=description)
 
 
-def check(model: TrainedModel, folder: pathlib.Path, name: str) -> float:
-  """Loads a format in a process of its own and compares it with the network.
+def compare(
+  model: TrainedModel, folder: pathlib.Path, names: Sequence[str]
+) -> dict[str, float]:
+  """Loads formats in another process and compares them with the network.
 
   Args:
     model: what was exported.
     folder: where it was written.
-    name: of the format.
+    names: of the formats.
 
   Returns:
-    The largest difference of a logit, over several sizes of batches; NaN when a
-    logit is NaN.
+    The largest difference of a logit by format, over several sizes of batches;
+    NaN when a logit is NaN.
 
   Raises:
-    ValueError: the process failed; the message has its last line.
+    ValueError: a format can't be loaded.
   """
   images = sample_images(model.image_size)
   with jax.default_device(jax.devices("cpu")[0]):
     expected = np.asarray(jax.jit(model.logits_of_pixels)(images))
   with tempfile.TemporaryDirectory() as temporary:
-    source, found = (os.path.join(temporary, n) for n in ("in.npy", "out.npy"))
-    np.save(source, images)
+    place = pathlib.Path(temporary)
+    np.save(place / "images.npy", images)
+    program = "blt_jax.deploy.formats.run"
     finished = subprocess.run(
-      [
-        sys.executable,
-        "-m",
-        "blt_jax.deploy.formats.run",
-        name,
-        str(folder.absolute()),
-        source,
-        found,
-      ],
+      [sys.executable, "-m", program, str(folder.absolute()), place, *names],
       env={
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -128,8 +123,15 @@ def check(model: TrainedModel, folder: pathlib.Path, name: str) -> float:
     )
     if finished.returncode:
       lines = finished.stderr.strip().splitlines() or ["no message"]
-      raise ValueError(f"--format={name} can't be loaded: {lines[-1]}")
-    return float(np.max(np.abs(np.load(found, allow_pickle=False) - expected)))
+      raise ValueError(lines[-1])
+    return {
+      name: float(np.max(np.abs(_logits(place, name) - expected)))
+      for name in names
+    }
+
+
+def _logits(folder: pathlib.Path, name: str) -> np.ndarray:
+  return np.load(folder / f"{name}.npy", allow_pickle=False)
 
 
 def sample_images(size: int) -> np.ndarray:
