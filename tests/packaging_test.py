@@ -226,7 +226,7 @@ def tools(tmp_path):
 def test_tests_run_on_every_python_in_an_environment_of_its_own(tools):
   for version in VERSIONS:
     (tools / f"python{version}").symlink_to("/bin/true")
-  plan = make("test-pythons", "--dry-run", path=str(tools))
+  plan = make("test-pythons", "--dry-run", "--always-make", path=str(tools))
   assert plan.returncode == 0, plan.stderr
   for version in VERSIONS:
     assert f"python{version} -m venv --clear .venv-{version}\n" in plan.stdout
