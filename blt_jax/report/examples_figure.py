@@ -11,21 +11,22 @@ from blt_jax.report.chart import Chart
 from blt_jax.report.record import RunRecord
 from blt_jax.workdir.records import Examples
 
-_MOST, _ROWS = 12, 6  # Examples in all, and most one below the other.
+_ROWS = 6  # Most examples one below the other.
 _WIDTH, _ROW = 4.4, 0.94  # Inches of a column and of a row.
-_HEADING, _CAPTION = 0.25, 0.55  # Inches above and below the images.
+_HEADING, _CAPTION = 0.25, 0.65  # Inches above and below the images.
 _SIDE = 128  # Most pixels a side; more than that is made smaller.
 _FACTORS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 
 
-def perturbed(run: RunRecord) -> Chart | None:
-  """Up to 12 examples: original, amplified change around grey, and result.
+def perturbed(run: RunRecord, *, most: int = 12) -> Chart | None:
+  """Some examples: original, amplified change around grey, and result.
 
   Beside each its classes, the target's confidence before and after, the
   confidence that was drawn as the goal, and the number of updates.
 
   Args:
     run: a run.
+    most: examples; six of them stand one below the other.
 
   Returns:
     A chart with four axes an example, the last one for its text; None for a
@@ -34,7 +35,7 @@ def perturbed(run: RunRecord) -> Chart | None:
   examples = run.examples
   if examples is None or not len(examples):
     return None
-  chosen = choose(examples, _MOST)
+  chosen = choose(examples, most)
   columns = -(-len(chosen) // _ROWS)
   rows = -(-len(chosen) // columns)
   height = _HEADING + rows * _ROW + _CAPTION

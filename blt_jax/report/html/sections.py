@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 from blt_jax.report import class_figures, epoch_figures, measures
 from blt_jax.report.chart import MOST_BARS
+from blt_jax.report.examples_figure import perturbed
 from blt_jax.report.figures import Drawings
 from blt_jax.report.html import run_tables
 from blt_jax.report.html.markup import Markup, join, tag
 from blt_jax.report.html.side_by_side import Runs, folded, section
 from blt_jax.report.record import RunRecord
 
-# How many pairs are shown of a single run, and of each of several.
+# How many are shown of a single run, and of each of several.
 _ALL_PAIRS, _SOME_PAIRS = 12, 8
+_SOME_EXAMPLES = 6
 
 
 def accuracy(side: Runs) -> Markup | None:
@@ -110,8 +112,13 @@ def examples(side: Runs) -> Markup | None:
   )
   if not any(measures.hallucinates(run) for run in side.runs):
     text += " They were made for this report: training used none."
-  images = side.each(lambda drawn: side.alone(drawn["perturbed"]))
-  return section("Perturbed images", text, images)
+
+  def draw(drawn: Drawings) -> Markup | None:
+    if not side.several:
+      return side.alone(drawn["perturbed"])
+    return side.beside(perturbed(drawn.run, most=_SOME_EXAMPLES))
+
+  return section("Perturbed images", text, side.each(draw))
 
 
 def hallucination(side: Runs) -> Markup | None:
