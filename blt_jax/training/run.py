@@ -33,7 +33,7 @@ class Run:
     """Reads the data set's lists; raises ValueError for what can't work.
 
     Args:
-      config: the configuration, with nothing left open (auto.py).
+      config: the configuration, with nothing left open (choose.py).
       dataset: what `build.build_dataset` gave for it, to spare reading twice.
     """
     self.config = config
