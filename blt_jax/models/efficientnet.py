@@ -47,7 +47,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
   },
 }
 
-# Numbers of the uses that an image's PRNG key is put to.
+# An image's PRNG key is used twice; each use folds its own number into it.
 _DEPTH, _DROPOUT = 0, 1
 
 
@@ -72,16 +72,16 @@ class SqueezeExcitation(nn.Module):
 
 
 class InvertedBottleneck(nn.Module):
-  """Expands, convolves each channel for itself, squeezes, and projects.
+  """Expands, convolves each channel by itself, squeezes, and projects.
 
-  A block with stride 1 that keeps the number of channels is added to its input.
+  A block with stride 1 that keeps the number of channels adds its input.
 
   Attributes:
     filters: channels of the output.
     size: of the depthwise kernel.
     strides: of the depthwise convolution.
     expansion: its channels, in multiples of those of the input.
-    drop_rate: probability of an image to lose the block, of those drawn.
+    drop_rate: probability that an image loses the block in training.
     conv: makes a convolution: (filters, kernel size, strides, name=, groups=,
       bias=).
     norm: makes a normalisation: (name=).
@@ -142,7 +142,7 @@ class EfficientNet(nn.Module):
     stages: kinds of blocks in their order.
     filters: of the stem.
     features: channels that are pooled, of the last convolution.
-    stochastic_depth: rate that the last block would be followed by, 0..1
+    stochastic_depth: rate that the block rates approach linearly, 0..1
       without 1.
     dropout: probability of losing a feature, 0..1 without 1.
     dtype: what convolutions compute in.

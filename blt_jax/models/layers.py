@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from blt_jax.models import convolution, normalization
 
-# Makes a layer of a block, which knows neither dtype nor mode: see `conv` and
-# `norm` below.
+# What makes a layer of a block: `conv` or `norm` below, with the dtype and the
+# mode already given, so that blocks need not know them.
 Layer = Callable[..., Any]
 
 
@@ -75,8 +75,8 @@ def norm(
 def max_pool(x: jax.Array) -> jax.Array:
   """3x3 max-pool of stride 2 and padding 1.
 
-  Padded by hand, and called by keyword: jax2onnx drops the padding of a
-  max-pool without a word, and takes these arguments only.
+  Padded by hand and called by keyword, because jax2onnx drops the padding of
+  a max-pool silently and takes these arguments only.
   """
   borders = ((0, 0), (1, 1), (1, 1), (0, 0))
   x = jnp.pad(x, borders, constant_values=-jnp.inf)
@@ -84,10 +84,10 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def halve(x: jax.Array) -> jax.Array:
-  """2x2 average pool of stride 2; what is odd at the end is left out.
+  """2x2 average pool of stride 2; an odd last row or column is left out.
 
-  A height or width of 1 stays 1, where PyTorch's pool has nothing left to
-  return: small images pass through however many of these.
+  A height or width of 1 stays 1, where PyTorch's pool would return nothing, so
+  that small images pass through any number of these pools.
   """
   window = (min(2, x.shape[1]), min(2, x.shape[2]))
   return nn.avg_pool(x, window_shape=window, strides=window)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 def survivors(
   image_rngs: jax.Array, rates: Sequence[float], *, layer: int
 ) -> jax.Array:
-  """Which image keeps which of several blocks.
+  """Draws which images keep which of several blocks.
 
   Args:
     image_rngs: PRNG keys [n], one an image.
