@@ -190,48 +190,6 @@ def test_each_step_draws_anew(state, batch):
   assert first["loss"] != later["loss"]
 
 
-def test_each_image_and_slot_has_its_own_key_for_the_network(state, static):
-  given = []
-
-  def apply_fn(variables, images, *, train, image_rngs=None, **options):
-    if train:
-      given.append(image_rngs)
-    return MODEL.apply(variables, images, train=train, **options)
-
-  def keys_of(batch, devices):
-    def step(state, batch):
-      given.clear()
-      train_step.train_step(
-        state.replace(apply_fn=apply_fn),
-        batch,
-        tx=small_step.TX,
-        preprocess_fn=small_step.preprocess,
-        hallucinate_fn=hallucinate.reuse,
-      )
-      return jax.random.key_data(given[0])
-
-    dealt = deal(batch, devices)
-    return np.asarray(
-      jax.pmap(
-        step,
-        axis_name="batch",
-        in_axes=(None, 0),
-        devices=jax.devices()[:devices],
-      )(state, dealt)
-    )
-
-  (one,), two = keys_of(static, 1), keys_of(static, 2)
-  assert len(np.unique(one, axis=0)) == BATCH + SLOTS
-  half = BATCH // 2
-  np.testing.assert_array_equal(two[:, :half].reshape(BATCH, -1), one[:BATCH])
-  # Slots are dealt in turn.
-  for device in range(2):
-    np.testing.assert_array_equal(two[device, half:], one[BATCH + device :: 2])
-  plain = static._replace(sources=None)
-  (without,) = keys_of(plain, 1)
-  np.testing.assert_array_equal(without, one[:BATCH])
-
-
 def test_step_counts_and_keeps_the_confusion_matrix(state, batch):
   after, _ = _run(state, batch)
   assert after.step == 1
@@ -288,6 +246,48 @@ class _Linear(nn.Module):
     self.variable("batch_stats", "unused", jnp.zeros, ())
     pixels = images.reshape(len(images), -1)
     return nn.Dense(CLASSES, use_bias=False, name="classifier")(pixels)
+
+
+def test_each_image_and_slot_has_its_own_key_for_the_network(static):
+  state, given = small_step.make_state(_Linear()), []
+
+  def apply_fn(variables, images, *, train, image_rngs=None, **options):
+    if train:
+      given.append(image_rngs)
+    return state.apply_fn(variables, images, train=train, **options)
+
+  def keys_of(batch, devices):
+    def step(state, batch):
+      given.clear()
+      train_step.train_step(
+        state.replace(apply_fn=apply_fn),
+        batch,
+        tx=small_step.TX,
+        preprocess_fn=small_step.preprocess,
+        hallucinate_fn=hallucinate.reuse,
+      )
+      return jax.random.key_data(given[0])
+
+    dealt = deal(batch, devices)
+    return np.asarray(
+      jax.pmap(
+        step,
+        axis_name="batch",
+        in_axes=(None, 0),
+        devices=jax.devices()[:devices],
+      )(state, dealt)
+    )
+
+  (one,), two = keys_of(static, 1), keys_of(static, 2)
+  assert len(np.unique(one, axis=0)) == BATCH + SLOTS
+  half = BATCH // 2
+  np.testing.assert_array_equal(two[:, :half].reshape(BATCH, -1), one[:BATCH])
+  # Slots are dealt in turn.
+  for device in range(2):
+    np.testing.assert_array_equal(two[device, half:], one[BATCH + device :: 2])
+  plain = static._replace(sources=None)
+  (without,) = keys_of(plain, 1)
+  np.testing.assert_array_equal(without, one[:BATCH])
 
 
 COUNTS = np.array([60, 40, 30, 20, 10, 5])
