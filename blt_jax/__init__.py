@@ -34,7 +34,12 @@ def __getattr__(name: str) -> Any:
   if name not in _ORIGINS:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
   module, _, attribute = _ORIGINS[name].partition(":")
-  found = importlib.import_module(f"{__name__}.{module}")
+  try:
+    found = importlib.import_module(f"{__name__}.{module}")
+  except ModuleNotFoundError as error:
+    from blt_jax.system.installed import import_message
+
+    raise ImportError(import_message(error), name=error.name) from error
   return getattr(found, attribute) if attribute else found
 
 

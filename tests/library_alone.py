@@ -35,7 +35,7 @@ import blt_jax  # noqa: E402
 assert "jax" not in sys.modules
 for name in set(blt_jax.__all__) - {"train"}:
   assert getattr(blt_jax, name)
-with pytest.raises(ImportError):
+with pytest.raises(ImportError, match="pip install .*train"):
   blt_jax.train  # noqa: B018
 
 import jax  # noqa: E402
