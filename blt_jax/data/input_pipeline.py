@@ -10,7 +10,7 @@ import contextlib
 import functools
 import importlib.util
 import logging
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -157,32 +157,45 @@ def train_batches(
     _wanted, plan, scales=(crop_scale, source_crop_scale), ratio=crop_ratio
   )
 
-  def batches() -> Generator[TrainBatch]:
-    size = plan.indices.shape[1]
-    with _read(split, opened, map(wanted, range(len(plan)))) as images:
-      for step in range(len(plan)):
-        rows = [*plan.indices[step].tolist(), *plan.sources[step].tolist()]
-        block = _empty(len(rows), rule.side)
-        replaced = 0
-        for i, row in enumerate(rows):
-          image = next(images)
-          if isinstance(image, Unreadable):
-            substitutes.note(row, image.reason)
-            image = substitutes.find(opened, row, wanted(step)[1][i])
-            replaced += 1
-          height, width = block.extents[i] = image.shape[:2]
-          block.pixels[i, :height, :width] = image
-        resized = rule.canvas is None
-        yield TrainBatch(
-          image=_part(block, slice(size), resized=resized),
-          label=split.labels[plan.indices[step]],
-          source_image=_part(block, slice(size, None), resized=resized),
-          source_label=split.labels[plan.sources[step]],
-          source_used=plan.used[step],
-          replaced=replaced,
-        )
+  batches = _train_batches(
+    split, plan, wanted, reader=opened, rule=rule, substitutes=substitutes
+  )
+  return prefetch(batches, _AHEAD)
 
-  return prefetch(batches(), _AHEAD)
+
+def _train_batches(
+  split: Split,
+  plan: EpochPlan,
+  wanted: Callable[[int], tuple[np.ndarray, np.ndarray]],
+  *,
+  reader: Reader,
+  rule: RandomCrop,
+  substitutes: Substitutes,
+) -> Generator[TrainBatch]:
+  """Reads batch by batch; see `train_batches`."""
+  with _read(split, reader, map(wanted, range(len(plan)))) as images:
+    for step in range(len(plan)):
+      rows = [*plan.indices[step].tolist(), *plan.sources[step].tolist()]
+      pixels = np.empty((len(rows), rule.side, rule.side, 3), np.uint8)
+      block = Crops(pixels, np.empty((len(rows), 2), np.int32))
+      replaced = 0
+      for i, row in enumerate(rows):
+        image = next(images)
+        if isinstance(image, Unreadable):
+          substitutes.note(row, image.reason)
+          image = substitutes.find(reader, row, wanted(step)[1][i])
+          replaced += 1
+        height, width = block.extents[i] = image.shape[:2]
+        block.pixels[i, :height, :width] = image
+      size, resized = plan.indices.shape[1], rule.canvas is None
+      yield TrainBatch(
+        image=_part(block, slice(size), resized=resized),
+        label=split.labels[plan.indices[step]],
+        source_image=_part(block, slice(size, None), resized=resized),
+        source_label=split.labels[plan.sources[step]],
+        source_used=plan.used[step],
+        replaced=replaced,
+      )
 
 
 def eval_batches(
@@ -338,12 +351,6 @@ def _wanted(
   ]
   rows = np.concatenate([plan.indices[step], plan.sources[step]])
   return rows, np.concatenate(draws)
-
-
-def _empty(count: int, side: int) -> Crops:
-  """Canvases for some images."""
-  pixels = np.empty((count, side, side, 3), np.uint8)
-  return Crops(pixels, np.empty((count, 2), np.int32))
 
 
 def _part(block: Crops, part: slice, *, resized: bool) -> Images:
