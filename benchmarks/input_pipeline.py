@@ -233,7 +233,7 @@ def _decode(wanted: tuple[str, int]) -> None:
 def _tensorflow_crop(*, resized: bool):
   """A function that decodes a crop, and resizes it or not."""
   from blt_jax.data.lazy_tensorflow import tensorflow
-  from blt_jax.data.reading import resize, tf_reader
+  from blt_jax.data.reading import crops, tf_reader
 
   tf = tensorflow()
   tf_reader.keep_freed_memory()
@@ -250,7 +250,7 @@ def _tensorflow_crop(*, resized: bool):
       dct_method="INTEGER_ACCURATE",
     )
     if resized:
-      resize.resize(np.asarray(memoryview(image)), SIZE, SIZE)
+      crops.resize(np.asarray(memoryview(image)), SIZE, SIZE)
 
   return work
 

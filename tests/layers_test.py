@@ -3,6 +3,8 @@
 import ast
 import graphlib
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -135,6 +137,22 @@ def test_no_circle():
   del edges["__init__"]  # It imports on first use only.
   # A package's __init__ runs before each of its modules.
   graphlib.TopologicalSorter(edges).prepare()
+
+
+def test_training_needs_sixty_modules_at_most():
+  program = (
+    "import sys, blt_jax.training.train\n"
+    "print(*(name for name in sys.modules if name.startswith('blt_jax')))"
+  )
+  finished = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert finished.returncode == 0, finished.stderr
+  assert len(finished.stdout.split()) <= 60, finished.stdout
 
 
 def test_a_forbidden_import_is_found(tmp_path):

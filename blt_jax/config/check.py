@@ -10,8 +10,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from blt_jax.config.rules import Rule
-from blt_jax.config.schema import Config, ModelConfig
+from blt_jax.config.schema import Config, ModelConfig, Rule
 
 if TYPE_CHECKING:
   import ml_collections

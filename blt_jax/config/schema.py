@@ -2,55 +2,127 @@
 
 A type is annotated with the rule that a value has to pass. What configs/*.py
 change, the checks, what `--help` prints and the table in docs/configuration.md
-all follow from these classes.
-
-Importing this module does not import JAX, so that `--help` and messages about
-flags are quick. Names that belong to modules with JAX are asked for when a
-value is checked.
+all follow from these classes. Importing this module does not import JAX, so
+that `--help` and messages about flags are quick.
 """
 
 import dataclasses
-from typing import Annotated
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
-from blt_jax.config.rules import (
-  NAME,
-  SWITCH,
-  TEXT,
-  choice,
-  field,
-  interval,
-  number,
-  one_of,
-  several,
-  whole,
-)
 from blt_jax.data.longtail import PROFILES
 from blt_jax.data.reading.decode import MAX_PIXELS
 from blt_jax.data.reading.substitutes import ON_ERROR
+from blt_jax.data.sources import SOURCES
+from blt_jax.models import BACKBONES, CLASSIFIERS
+
+LOSSES = (
+  "cross_entropy",
+  "focal",
+  "class_balanced",
+  "balanced_softmax",
+  "logit_adjustment",
+  "ldam",
+)
+T = TypeVar("T")
 
 
-def _sources() -> tuple[str, ...]:
-  from blt_jax.data.sources.dispatch import SOURCES
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """What a value may be: words for the user, and the test behind them."""
 
-  return SOURCES
-
-
-def _losses() -> tuple[str, ...]:
-  from blt_jax.method.losses import LOSSES
-
-  return LOSSES
+  allowed: str
+  accepts: Callable[[Any], bool]
 
 
-def _backbones() -> tuple[str, ...]:
-  from blt_jax.models import BACKBONES
+def one_of(*names: str) -> Rule:
+  """One of these names."""
+  return Rule("one of " + ", ".join(names), lambda value: value in names)
 
-  return BACKBONES
+
+def whole(low: int, high: int = 2**31 - 1) -> Rule:
+  """A whole number in [low, high]."""
+  return Rule(
+    f"a whole number from {low} to {high}",
+    lambda v: isinstance(v, int) and not _is_bool(v) and low <= v <= high,
+  )
 
 
-def _classifiers() -> tuple[str, ...]:
-  from blt_jax.models import CLASSIFIERS
+def number(low: float, high: float = math.inf, *, above: bool = False) -> Rule:
+  """A finite number in [low, high], or in (low, high] if `above`."""
+  text = f"a number {'above' if above else 'of at least'} {low:g}"
+  if high < math.inf:
+    text += f" and at most {high:g}"
 
-  return CLASSIFIERS
+  def accepts(value: Any) -> bool:
+    return (
+      isinstance(value, int | float)
+      and not _is_bool(value)
+      and math.isfinite(value)
+      and low <= value <= high
+      and not (above and value == low)
+    )
+
+  return Rule(text, accepts)
+
+
+def interval(low: float, high: float, *, above: bool = False) -> Rule:
+  """Two numbers (a, b) with low <= a <= b <= high."""
+  inside = number(low, high, above=above)
+  pair = several(inside, length=2)
+  return Rule(
+    f"(low, high), each {inside.allowed}, low not above high",
+    lambda value: pair.accepts(value) and value[0] <= value[1],
+  )
+
+
+def several(rule: Rule, *, length: int | None = None) -> Rule:
+  """A tuple whose members follow a rule."""
+
+  def accepts(value: Any) -> bool:
+    return (
+      isinstance(value, tuple | list)
+      and (length is None or len(value) == length)
+      and all(rule.accepts(member) for member in value)
+    )
+
+  size = "some" if length is None else str(length)
+  return Rule(f"({size} values, each {rule.allowed})", accepts)
+
+
+def _is_bool(value: Any) -> bool:
+  """Python takes True for a number; a configuration does not."""
+  return isinstance(value, bool)
+
+
+NUMBER = number(-math.inf)
+TEXT = Rule("a text", lambda value: isinstance(value, str))
+NAME = Rule(
+  "a text that is not empty",
+  lambda value: isinstance(value, str) and value != "",
+)
+SWITCH = Rule("True or False", _is_bool)
+
+
+def field(
+  default: T,
+  help: str,
+  *,
+  left_open: T | None = None,
+  resume: Literal["same", "any", "more"] = "same",
+) -> T:
+  """A field of the schema.
+
+  Args:
+    default: its value in a configuration that does not set it.
+    help: a line for users.
+    left_open: the value that leaves it to training/choose.py, if there is one.
+    resume: what it may be when a run goes on: the same value, any, or at least
+      as much. "any" is for fields that do not change a run's result.
+  """
+  metadata = {"help": help, "left_open": left_open, "resume": resume}
+  return dataclasses.field(default=default, metadata=metadata)
 
 
 # Types of fields, each with its rule.
@@ -74,7 +146,7 @@ class DatasetConfig:
   name: Annotated[str, NAME] = field(
     "", "Name in results and reports; for TFDS the builder's name."
   )
-  source: Annotated[str, choice(_sources)] = field(
+  source: Annotated[str, one_of(*SOURCES)] = field(
     "", "Where the images come from; see docs/data.md."
   )
   root: Text = field("", "Folder of the images (TFDS: data_dir), or .npz file.")
@@ -154,10 +226,10 @@ class DatasetConfig:
 class ModelConfig:
   """The network and its loss."""
 
-  backbone: Annotated[str, choice(_backbones)] = field(
+  backbone: Annotated[str, one_of(*BACKBONES)] = field(
     "resnet10", "The convolutional network.", left_open="auto"
   )
-  classifier: Annotated[str, choice(_classifiers)] = field(
+  classifier: Annotated[str, one_of(*CLASSIFIERS)] = field(
     "squashing_cosine", "The last layer."
   )
   hidden: Positive = field(
@@ -167,7 +239,7 @@ class ModelConfig:
     20.0, "Scale of the squashing-cosine classifier."
   )
   beta: PositiveAmount = field(0.5, "Its squashing constant.")
-  loss: Annotated[str, choice(_losses)] = field(
+  loss: Annotated[str, one_of(*LOSSES)] = field(
     "cross_entropy", "The loss; see docs/losses.md."
   )
   margin: Amount = field(

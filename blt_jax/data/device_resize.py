@@ -23,7 +23,7 @@ _HALF = 11
 def resize_crops(
   canvases: jax.Array, extents: jax.Array, size: int
 ) -> jax.Array:
-  """Bilinear and antialiased: the bytes that `reading.resize.resize` gives.
+  """Bilinear and antialiased: the bytes that `reading.crops.resize` gives.
 
   Rows are resized first and rounded to bytes, then columns. Pillow itself may
   begin with the columns since version 13; it is never further away than 1.

@@ -18,7 +18,6 @@ import numpy as np
 from blt_jax.data.dataset import Split
 from blt_jax.data.reading import crops
 from blt_jax.data.reading.decode import MAX_PIXELS
-from blt_jax.data.reading.pillow_reader import PillowReader
 from blt_jax.data.reading.reader import (
   ArrayReader,
   CentreCrop,
@@ -30,13 +29,12 @@ from blt_jax.data.reading.reader import (
   Unreadable,
 )
 from blt_jax.data.reading.substitutes import Substitutes, sources
-from blt_jax.data.reading.tf_reader import TfReader
 from blt_jax.data.sampling import EpochPlan
 from blt_jax.data.threads import cores
 
 _log = logging.getLogger(__name__)
 
-ReaderType = type[TfReader] | type[PillowReader]
+ReaderType = Callable[..., Reader]
 T = TypeVar("T")
 # Batches made ahead of the one in use.
 _AHEAD = 2
@@ -301,11 +299,15 @@ def prefetch(items: Generator[T], depth: int) -> Generator[T]:
 
 @functools.cache
 def default_reader() -> ReaderType:
-  """TfReader where TensorFlow is installed, else PillowReader; says so once."""
+  """TfReader where TensorFlow is installed, else PillowReader; says so once.
+
+  Either is imported here: data sets in memory need none.
+  """
   if importlib.util.find_spec("tensorflow"):
-    return TfReader
+    return importlib.import_module("blt_jax.data.reading.tf_reader").TfReader
   _log.warning("TensorFlow is not installed: Pillow reads images, more slowly")
-  return PillowReader
+  module = importlib.import_module("blt_jax.data.reading.pillow_reader")
+  return module.PillowReader
 
 
 def _open(

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from blt_jax import __version__
 from blt_jax.config import SCHEMA
-from blt_jax.config.rules import NUMBER, TEXT, Rule, one_of, several, whole
+from blt_jax.config.schema import NUMBER, TEXT, Rule, one_of, several, whole
 from blt_jax.method.metrics import GROUPS
 
 # Written into each description. A change that would make programs misread a
@@ -144,7 +144,7 @@ def _of_config(name: str) -> Rule:
 def _a_class(rule: Rule) -> Rule:
   """One or more members that follow a rule; `_check_together` counts them."""
   return Rule(
-    lambda: f"a list with {rule.allowed} for each class",
+    f"a list with {rule.allowed} for each class",
     lambda value: several(rule).accepts(value) and len(value) > 0,
   )
 
@@ -177,7 +177,7 @@ _RULES: dict[str, Rule] = {
     for name in names
   },
   "logit_offset": Rule(
-    lambda: f"null or {_a_class(NUMBER).allowed}",
+    f"null or {_a_class(NUMBER).allowed}",
     lambda value: value is None or _a_class(NUMBER).accepts(value),
   ),
   "class_names": _a_class(TEXT),
@@ -187,8 +187,8 @@ _RULES: dict[str, Rule] = {
   "checkpoint": one_of("best", "last"),
   "stage": whole(1),
   "epoch": whole(1),
-  "accuracy": Rule(lambda: "percent by split and shot group", _is_accuracy),
-  "config": Rule(lambda: "an object", lambda value: isinstance(value, dict)),
+  "accuracy": Rule("percent by split and shot group", _is_accuracy),
+  "config": Rule("an object", lambda value: isinstance(value, dict)),
   "blt_jax": TEXT,
   "weights": TEXT,
 }

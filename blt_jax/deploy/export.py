@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from blt_jax.data.reading import resize
+from blt_jax.data.reading import crops
 from blt_jax.deploy import formats, model_card
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.model import TrainedModel
@@ -145,7 +145,7 @@ def sample_images(size: int) -> np.ndarray:
     for number in range(8):
       y, x = number % 2 * side, number // 2 * (width - side) // 3
       view = photo[y : y + side, x : x + side]
-      views.append(resize.resize(view, size, size))
+      views.append(crops.resize(view, size, size))
   return np.stack(views)
 
 

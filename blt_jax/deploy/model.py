@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from blt_jax.data import augment
+from blt_jax.data.reading import crops
 from blt_jax.deploy.description import Description
 from blt_jax.models import create_model
 
@@ -125,11 +126,7 @@ class TrainedModel:
           "uint8 [height, width, 3]."
         )
       if image.shape[:2] != (size, size) or size != short:
-        from blt_jax.data.reading import resize  # Pillow, an extra.
-
-        image = resize.resize_and_crop(
-          image, image_size=size, resize_size=short
-        )
+        image = crops.resize_and_crop(image, image_size=size, resize_size=short)
       prepared[number] = image
     return prepared
 

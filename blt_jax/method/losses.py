@@ -10,15 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-LOSSES = (
-  "cross_entropy",
-  "focal",
-  "class_balanced",
-  "balanced_softmax",
-  "logit_adjustment",
-  "ldam",
-)
-
 
 def cross_entropy(
   logits: jax.Array, labels: jax.Array, *, margin: float = 0.0

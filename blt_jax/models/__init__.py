@@ -4,6 +4,7 @@ Flax is imported by the functions, so that a configuration can be checked
 against the names without it.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,18 +12,21 @@ import numpy as np
 if TYPE_CHECKING:
   import flax.linen as nn
 
-BACKBONES: tuple[str, ...] = (
-  "resnet10",
-  "resnet18",
-  "resnet34",
-  "resnet50",
-  "resnet101",
-  "resnet152",
-  "resnext50_32x4d",
-  "small_resnet10",
-  "densenet121",
-  "efficientnet_b0",
-)
+# Backbone -> the module and class that make it; only that one is imported. The
+# module's CONFIGS has the class's arguments.
+_BACKBONES = {
+  "resnet10": "resnet:ResNet",
+  "resnet18": "resnet:ResNet",
+  "resnet34": "resnet:ResNet",
+  "resnet50": "resnet:ResNet",
+  "resnet101": "resnet:ResNet",
+  "resnet152": "resnet:ResNet",
+  "resnext50_32x4d": "resnet:ResNet",
+  "small_resnet10": "resnet:ResNet",
+  "densenet121": "densenet:DenseNet",
+  "efficientnet_b0": "efficientnet:EfficientNet",
+}
+BACKBONES: tuple[str, ...] = tuple(_BACKBONES)
 CLASSIFIERS: tuple[str, ...] = ("squashing_cosine", "linear")
 
 
@@ -103,15 +107,11 @@ def create_backbone(
   Raises:
     ValueError: if the name is unknown.
   """
-  from blt_jax.models import densenet, efficientnet, resnet
-
-  for module, configs in (
-    (resnet.ResNet, resnet.CONFIGS),
-    (densenet.DenseNet, densenet.CONFIGS),
-    (efficientnet.EfficientNet, efficientnet.CONFIGS),
-  ):
-    if name in configs:
-      return module(**configs[name], dtype=dtype, axis_name=axis_name)
-  raise ValueError(
-    f"backbone is {name!r}; expected one of {', '.join(BACKBONES)}."
-  )
+  if name not in _BACKBONES:
+    raise ValueError(
+      f"backbone is {name!r}; expected one of {', '.join(BACKBONES)}."
+    )
+  module_name, _, class_name = _BACKBONES[name].partition(":")
+  module = importlib.import_module(f"{__name__}.{module_name}")
+  backbone = getattr(module, class_name)
+  return backbone(**module.CONFIGS[name], dtype=dtype, axis_name=axis_name)

@@ -1,6 +1,7 @@
 """The state that a run, or a stage of it, begins with or goes on with."""
 
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,6 @@ import jax.numpy as jnp
 from blt_jax.config import Config, flatten
 from blt_jax.method import optimizer
 from blt_jax.method.train_step import TrainState
-from blt_jax.models import torch_weights
 from blt_jax.system import console
 from blt_jax.training import build, devices, static_images
 from blt_jax.training.run import Run
@@ -68,10 +68,9 @@ def check_pretrained(config: Config) -> None:
   Raises:
     ValueError: names the file and what is wrong with it.
   """
-  model = config.model
-  if model.init_from:
+  if config.model.init_from:
     try:
-      torch_weights.backbone_from_safetensors(model.backbone, model.init_from)
+      _pretrained(config)
     except ValueError as error:
       raise ValueError(f"config.model.init_from: {error}") from None
 
@@ -81,14 +80,21 @@ def with_pretrained(config: Config, state: TrainState) -> TrainState:
   model = config.model
   if not model.init_from:
     return state
-  weights = torch_weights.backbone_from_safetensors(
-    model.backbone, model.init_from
-  )
-  parts = jax.tree.map(jnp.asarray, weights)
+  parts = jax.tree.map(jnp.asarray, _pretrained(config))
   console.say(f"the backbone begins with the weights of {model.init_from}")
   return state.replace(
     params={**state.params, "backbone": parts["params"]},
     batch_stats={**state.batch_stats, "backbone": parts["batch_stats"]},
+  )
+
+
+def _pretrained(config: Config) -> dict[str, Any]:
+  """The variables of the backbone in the file of `model.init_from`."""
+  from blt_jax.models import torch_weights  # Few runs need it.
+
+  model = config.model
+  return torch_weights.backbone_from_safetensors(
+    model.backbone, model.init_from
   )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from blt_jax.config import Config, with_values
-from blt_jax.data.checks import advice
+from blt_jax.data import advice
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console
@@ -127,7 +127,7 @@ class Run:
     )
 
   def notes(self) -> list[str]:
-    """Remarks about the classes' sizes; see blt_jax.data.notes."""
+    """Remarks about the classes' sizes; see advice.notes."""
     config = self.config
     sections = (config.stage1, config.stage2)
     tail = None

@@ -5,7 +5,7 @@ from PIL import Image
 
 from blt_jax.data import device_resize
 from blt_jax.data.device_resize import resize_crops
-from blt_jax.data.reading import resize as array_images
+from blt_jax.data.reading import crops
 
 SIDE, SIZE = 40, 20
 resize = jax.jit(resize_crops, static_argnums=2)
@@ -26,7 +26,7 @@ def test_every_shape_is_resized_to_the_bytes_of_the_host():
   images, canvases, extents = crops_in_canvases(shapes)
   resized = np.asarray(resize(canvases, extents, SIZE))
   for image, ours in zip(images, resized, strict=True):
-    expected = array_images.resize(image, SIZE, SIZE)
+    expected = crops.resize(image, SIZE, SIZE)
     np.testing.assert_array_equal(ours, expected, str(image.shape))
 
 
@@ -86,7 +86,7 @@ def test_the_largest_allowed_ratio_gives_the_bytes_of_the_host(length):
   image[:160] = 255  # The largest sums.
   extents = np.array([[length, 320]], np.int32)
   resized = resize(image[None], extents, SIZE)[0]
-  expected = array_images.resize(image[:length], SIZE, SIZE)
+  expected = crops.resize(image[:length], SIZE, SIZE)
   np.testing.assert_array_equal(resized, expected)
 
 

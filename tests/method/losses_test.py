@@ -7,6 +7,7 @@ import optax
 import pytest
 from scipy import special
 
+from blt_jax.config.schema import LOSSES
 from blt_jax.method import losses
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.0, 0.0, 0.0]], np.float32)
@@ -110,7 +111,7 @@ def examples():
 
 
 def test_every_loss_has_a_case():
-  assert tuple(CASES) == losses.LOSSES
+  assert tuple(CASES) == LOSSES
 
 
 @each_loss

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from blt_jax.config.schema import LOSSES
 from blt_jax.method import hallucinate, losses, train_step
 from blt_jax.models import classifiers, create_model, efficientnet
 from blt_jax.models.network import Network
@@ -329,7 +330,7 @@ def _expected_kernel(state, batch, objective):
   return kernel - 0.2 * (gradient + 5e-4 * kernel), parts @ np.asarray(values)
 
 
-@pytest.mark.parametrize("loss", losses.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_step_goes_down_the_slope_of_its_loss(static, loss):
   config = digits_lt.get_config()
   config.model.loss = loss

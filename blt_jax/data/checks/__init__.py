@@ -1,5 +1,5 @@
-"""The check of a data set, and advice about the sizes of its classes.
+"""The check of a data set.
 
 scan reads every image, findings judges what it saw, lines prints that, facts
-holds what is known of published data sets. advice needs no image.
+holds what is known of published data sets.
 """

@@ -12,8 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from blt_jax.data.dataset import Split
-from blt_jax.data.reading.pillow_reader import decode_source
-from blt_jax.data.reading.reader import Unreadable
+from blt_jax.data.reading.reader import Unreadable, decode_source
 from blt_jax.data.reading.substitutes import sources
 from blt_jax.data.threads import cores, in_order
 

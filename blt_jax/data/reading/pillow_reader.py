@@ -1,11 +1,15 @@
 """Reads images with Pillow on a pool of threads; needs no TensorFlow."""
 
-import os
-import pathlib
 from collections.abc import Generator, Iterable
 
-from blt_jax.data.reading import decode
-from blt_jax.data.reading.reader import Image, Request, Rule, Unreadable, crop
+from blt_jax.data.reading.reader import (
+  Image,
+  Request,
+  Rule,
+  Unreadable,
+  crop,
+  decode_source,
+)
 from blt_jax.data.threads import in_order
 
 
@@ -38,15 +42,3 @@ class PillowReader:
     if isinstance(image, Unreadable):
       return image
     return crop(image, request.draws, rule=self._rule)
-
-
-def decode_source(source: bytes, *, encoded: bool, max_pixels: int) -> Image:
-  """A whole image, of a path or of the content of a file (`encoded`)."""
-  try:
-    if not encoded:
-      source = pathlib.Path(os.fsdecode(source)).read_bytes()
-    return decode.decode_rgb(source, max_pixels=max_pixels)
-  except OSError as error:
-    return Unreadable(str(error.strerror))
-  except decode.ImageError as error:
-    return Unreadable(str(error))

@@ -5,13 +5,14 @@ by Pillow on a pool of threads (pillow_reader.py). Both give the same pixels.
 """
 
 import dataclasses
+import os
+import pathlib
 from collections.abc import Generator, Iterable
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from blt_jax.data.reading import crops
-from blt_jax.data.reading.resize import resize, resize_and_crop
+from blt_jax.data.reading import crops, decode
 
 
 class Request(NamedTuple):
@@ -71,7 +72,7 @@ class RandomCrop:
     """Resizes what was cut out, uint8 [h, w, 3]."""
     if self.canvas is not None and max(cut.shape[:2]) <= self.canvas:
       return cut
-    return resize(cut, self.size, self.size)
+    return crops.resize(cut, self.size, self.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ class CentreCrop:
 
   def finish(self, cut: np.ndarray) -> np.ndarray:
     """Resizes and crops the whole image, uint8 [h, w, 3]."""
-    return resize_and_crop(
+    return crops.resize_and_crop(
       cut, image_size=self.side, resize_size=self.resize_size
     )
 
@@ -109,6 +110,18 @@ def crop(image: np.ndarray, draws: np.ndarray, *, rule: Rule) -> np.ndarray:
   height, width = image.shape[:2]
   y, x, h, w = rule.window(height, width, draws)
   return rule.finish(image[y : y + h, x : x + w])
+
+
+def decode_source(source: bytes, *, encoded: bool, max_pixels: int) -> Image:
+  """A whole image, of a path or of the content of a file (`encoded`)."""
+  try:
+    if not encoded:
+      source = pathlib.Path(os.fsdecode(source)).read_bytes()
+    return decode.decode_rgb(source, max_pixels=max_pixels)
+  except OSError as error:
+    return Unreadable(str(error.strerror))
+  except decode.ImageError as error:
+    return Unreadable(str(error))
 
 
 class Reader(Protocol):

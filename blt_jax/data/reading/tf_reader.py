@@ -14,13 +14,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import numpy as np
 
 from blt_jax.data.lazy_tensorflow import tensorflow
-from blt_jax.data.reading.pillow_reader import decode_source
 from blt_jax.data.reading.reader import (
   Image,
   Request,
   Rule,
   Unreadable,
   crop,
+  decode_source,
 )
 
 # Requests that go from Python to TensorFlow at once, and images that wait.

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from blt_jax.data import sources
-from blt_jax.data.sources import SourceFiles, SplitOptions
-from blt_jax.data.sources.dispatch import SOURCES
+from blt_jax.data.sources import SOURCES, SourceFiles, SplitOptions
 
 
 @pytest.mark.parametrize(

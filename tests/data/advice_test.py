@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blt_jax.data.checks import advice
+from blt_jax.data import advice
 
 
 def _notes(training, validation=20, test=20, **options):
