@@ -20,11 +20,11 @@ from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.workdir.progress import Midway
 
-# Steps that the host runs ahead of the devices. They never idle, the progress
-# bar tells the truth, and the batches in flight don't fill the memory.
+# Steps that the host runs ahead of the devices: enough that the devices never
+# wait, few enough that the progress bar is right and memory has room for them.
 _AHEAD = 2
 
-# One program: leaf by leaf it would compile a hundred of them.
+# Compiled as one program; else each array would have a program of its own.
 _norm = jax.jit(optax.tree.norm)
 
 
@@ -110,7 +110,15 @@ class Epoch:
       )
     return state
 
-  def _train_rest(self, state, pool, watch, save, workdir) -> TrainState:
+  def _train_rest(
+    self,
+    state: TrainState,
+    pool: static_images.Pool | None,
+    watch: Watch,
+    save: Callable[[TrainState, Midway], None],
+    workdir: pathlib.Path,
+  ) -> TrainState:
+    """`train` without the check of the weights."""
     run, feeder = self._run, self._run.feeder
     train_fn = run.train_fn(self.stage, self.number)
     title = f"stage {self.stage.number} epoch {self.number}/{self.stage.epochs}"
@@ -138,7 +146,7 @@ class Epoch:
     return state
 
   def _settle(self, most: int, workdir: pathlib.Path) -> None:
-    """Adds up the steps until at most so many are under way."""
+    """Waits for steps and adds them up, until at most so many are under way."""
     while len(self._queue) > most:
       metrics = jax.device_get(self._queue.popleft())
       nonfinite.check(
@@ -153,13 +161,17 @@ class Epoch:
       self._add(metrics)
 
   def _add(self, values: Mapping[str, Any]) -> None:
-    """Adds to the sums, one by one: so they don't depend on interruptions."""
+    """Adds to the sums.
+
+    Always a step at a time: adding in another order would round otherwise, and
+    an interrupted epoch would have other sums.
+    """
     for name, value in values.items():
       self.sums[name] = self.sums.get(name, 0.0) + float(value)
 
 
 class _Times:
-  """Passes batches on and measures what has passed since the last `take`."""
+  """Passes batches on, counting and timing them since the last `take`."""
 
   def __init__(self, batches: Iterator[Fed]):
     self._batches = batches
@@ -182,7 +194,7 @@ class _Times:
     return batch
 
   def take(self) -> dict[str, float]:
-    """What `Epoch.sums` adds of it; all processes have to call it."""
+    """What was counted, for `Epoch.sums`; all processes have to call it."""
     taken = {
       "seconds": time.monotonic() - self._start,
       "waited": self._waited,

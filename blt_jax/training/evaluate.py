@@ -7,7 +7,7 @@ from typing import Any
 from blt_jax.config import with_values
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console
-from blt_jax.training import build, lines
+from blt_jax.training import lines
 from blt_jax.training.run import Run
 from blt_jax.workdir import checkpoint as checkpoints
 from blt_jax.workdir import directory
@@ -41,7 +41,7 @@ def evaluate_run(
   for tau in posthoc_taus:  # Before the images are looked for.
     with_values(config, {"model.posthoc_tau": tau})
   run = Run(config)
-  template = build.state_shapes(config, run.model, run.dataset.num_classes)
+  template = run.state_shapes()
   arrays, row = checkpoints.read_epoch(
     workdir, template.arrays(), checkpoint=checkpoint
   )

@@ -1,4 +1,4 @@
-"""Numbers that are no longer finite: what a step that has them is told by."""
+"""Stops a run at the step whose loss, gradient or images are not finite."""
 
 import math
 import pathlib

@@ -21,16 +21,32 @@ from blt_jax.workdir.progress import Progress
 def begin_or_resume(
   run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
 ) -> tuple[TrainState, Progress]:
-  """The newest checkpoint's state, or a fresh one."""
+  """The state that a run goes on with, and where it stands.
+
+  That of the newest checkpoint; without any, the end of another run's stage 1
+  if the configuration names one, or else fresh weights.
+  """
+  if checkpoints.latest_step() is not None:
+    return _resume(run, checkpoints, workdir)
+  if run.config.stage1.reuse:
+    other = pathlib.Path(run.config.stage1.reuse)
+    records.take_over_confusions(workdir, other)
+    return _take_over_stage1(run, other)
   state = build.init_state(run.config, run.model, run.dataset.num_classes)
-  if checkpoints.latest_step() is None:
-    if run.config.stage1.reuse:
-      other = pathlib.Path(run.config.stage1.reuse)
-      records.take_over_confusions(workdir, other)
-      return reuse_stage1(run, state)
-    return with_pretrained(run.config, state), Progress()
-  arrays, progress = checkpoints.restore(state.arrays())
-  state = state.with_arrays(arrays)
+  return with_pretrained(run.config, state), Progress()
+
+
+def _resume(
+  run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
+) -> tuple[TrainState, Progress]:
+  """Goes on from the newest checkpoint.
+
+  What comes after a checkpoint is done again, as the run may have ended before
+  it: old checkpoints are removed and metrics.csv is written.
+  """
+  template = run.state_shapes()
+  arrays, progress = checkpoints.restore(template.arrays())
+  state = template.with_arrays(arrays)
   checkpoints.remove_old(progress, step=int(state.step))
   _lengthen(run.config, workdir, progress)
   records.write_metrics(workdir, progress.rows)
@@ -46,7 +62,7 @@ def begin_or_resume(
 def _lengthen(
   config: Config, workdir: pathlib.Path, progress: Progress
 ) -> None:
-  """Takes over that a run is to have more epochs than it began with.
+  """Writes the configuration of a run that is to have more epochs than before.
 
   Raises:
     ValueError: for stage 1 when stage 2 has begun.
@@ -98,18 +114,19 @@ def _pretrained(config: Config) -> dict[str, Any]:
   )
 
 
-def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
+def _take_over_stage1(
+  run: Run, folder: pathlib.Path
+) -> tuple[TrainState, Progress]:
   """Takes stage 1 from another run that trained it with the same settings.
 
   Raises:
-    ValueError: when that run's stage 1 is not what this run would train.
+    ValueError: when that run does not have the end of its stage 1.
   """
-  folder = pathlib.Path(run.config.stage1.reuse)
-  first = run.stages[0]
+  template = run.state_shapes()
   with Checkpoints(folder / FOLDER, read_only=True) as checkpoints:
     try:
       arrays, progress = checkpoints.restore(
-        state.arrays(), step=first.epochs * first.steps
+        template.arrays(), step=run.end_of_stage1
       )
     except FileNotFoundError:
       raise ValueError(
@@ -117,7 +134,7 @@ def reuse_stage1(run: Run, state: TrainState) -> tuple[TrainState, Progress]:
         "stage 1; expected a run that trained stage 1 itself, to its end."
       ) from None
   console.say(f"stage 1 is taken over from {folder}")
-  return state.with_arrays(arrays), progress
+  return template.with_arrays(arrays), progress
 
 
 def check_reuse(config: Config) -> None:
@@ -157,21 +174,26 @@ def begin_stage(
   *,
   begun: bool,
 ) -> tuple[TrainState, static_images.Pool | None]:
-  """The state, and the static images if any, that a stage goes on with."""
+  """What a stage begins or goes on with.
+
+  Args:
+    run: the run.
+    state: at the end of stage 1, or within the stage.
+    stage: the stage.
+    workdir: of the run, where static images are kept.
+    checkpoints: of the run, which keep the end of stage 1.
+    begun: whether the stage has begun.
+
+  Returns:
+    (the state on the devices, the static images if the method has any).
+  """
   pool = None
   if stage.capacity and run.config.perturb.static:
-
-    def end_of_stage1() -> TrainState:
-      if not begun:
-        return state
-      first = run.stages[0]
-      arrays, _ = checkpoints.restore(
-        state.arrays(), step=first.epochs * first.steps
-      )
-      return state.with_arrays(arrays)
-
     pool = static_images.load_or_make(
-      workdir / static_images.FILE, run.feeder, end_of_stage1, stage
+      workdir / static_images.FILE,
+      run.feeder,
+      lambda: _at_end_of_stage1(run, checkpoints) if begun else state,
+      stage,
     )
   if begun:
     return devices.place(state, run.config), pool
@@ -183,3 +205,9 @@ def begin_stage(
     state = state.replace(params=params)
   state = state.replace(opt_state=optimizer.init(state.params))
   return devices.place(state, run.config), pool
+
+
+def _at_end_of_stage1(run: Run, checkpoints: Checkpoints) -> TrainState:
+  template = run.state_shapes()
+  arrays, _ = checkpoints.restore(template.arrays(), step=run.end_of_stage1)
+  return template.with_arrays(arrays)

@@ -1,4 +1,4 @@
-"""What a configuration amounts to, and where its training stands."""
+"""The parts of a run: its data, its network and its compiled steps."""
 
 import functools
 import pathlib
@@ -27,13 +27,22 @@ from blt_jax.workdir.progress import Progress
 
 
 class Run:
-  """What a configuration amounts to: data, model and compiled steps."""
+  """What is made of a configuration, and does not change while it trains.
+
+  Attributes:
+    config: the configuration.
+    devices: those that it trains on.
+    dataset: its images.
+    class_counts: int [C], training images of each class.
+    model: the network.
+    feeder: reads the images and deals them to the devices.
+  """
 
   def __init__(self, config: Config, *, dataset: Dataset | None = None):
     """Reads the data set's lists; raises ValueError for what can't work.
 
     Args:
-      config: the configuration, with nothing left open (choose.py).
+      config: the configuration, with nothing left open (`choose.complete`).
       dataset: what `build.build_dataset` gave for it, to spare reading twice.
     """
     self.config = config
@@ -52,6 +61,12 @@ class Run:
     return build_stages(
       self.config, self.class_counts, devices=len(self.devices)
     )
+
+  @property
+  def end_of_stage1(self) -> int:
+    """Training steps at the end of stage 1."""
+    first = self.stages[0]
+    return first.epochs * first.steps
 
   def train_fn(self, stage: Stage, epoch: int) -> Callable:
     """`train_step` of an epoch: (state, batch) -> (state, metrics).
@@ -127,7 +142,7 @@ class Run:
     )
 
   def notes(self) -> list[str]:
-    """Remarks about the classes' sizes; see advice.notes."""
+    """Remarks about the classes' sizes; see `data.advice`."""
     config = self.config
     sections = (config.stage1, config.stage2)
     tail = None
@@ -146,11 +161,11 @@ class Run:
 
   def open_checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
     """The checkpoints of the run; the end of stage 1 is kept for reuse."""
-    first = self.stages[0]
-    return Checkpoints(
-      workdir / FOLDER,
-      keep_steps=(first.epochs * first.steps,),
-    )
+    return Checkpoints(workdir / FOLDER, keep_steps=(self.end_of_stage1,))
+
+  def state_shapes(self) -> TrainState:
+    """A state for a checkpoint to fill, see `build.state_shapes`."""
+    return build.state_shapes(self.config, self.model, self.dataset.num_classes)
 
   def evaluate(
     self,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from blt_jax.system.interrupt import NOTHING, SAVE, STOP, Interrupted, Watch
-from blt_jax.training import build, train
+from blt_jax.training import train
 from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import Checkpoints
 from tests.marks import long_test
@@ -68,8 +68,7 @@ def _rows(workdir):
 
 def _last(workdir, config):
   """The arrays of the newest checkpoint."""
-  run = train.Run(config)
-  state = build.state_shapes(config, run.model, 10)
+  state = train.Run(config).state_shapes()
   with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
     return checkpoints.restore(state.arrays())[0]
 

@@ -1,11 +1,15 @@
 import errno
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from blt_jax.config import check_config
 from blt_jax.workdir import directory, files
 from configs import digits_lt
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def _config(arg=None):
@@ -86,3 +90,12 @@ def test_damaged_config_is_named(tmp_path):
   (tmp_path / "config.json").write_text("{")
   with pytest.raises(ValueError, match=r"config\.json is not JSON"):
     directory.read_config(tmp_path)
+
+
+def test_reading_a_directory_loads_no_large_library():
+  program = (
+    "import sys, blt_jax.workdir.directory\n"
+    "large = {'orbax', 'PIL', 'tensorflow', 'matplotlib'} & set(sys.modules)\n"
+    "assert not large, large\n"
+  )
+  subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
