@@ -58,6 +58,24 @@ def whole(tmp_path_factory):
   return workdir
 
 
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory):
+  """Work directory of a run that stopped within the first epoch of stage 2."""
+  workdir = tmp_path_factory.mktemp("resume") / "stopped"
+  watch = type("_Watch", (_Scripted,), {"script": {14: STOP}})
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(train, "Watch", watch)
+    with pytest.raises(Interrupted):
+      train.train(make_config(), workdir)
+  return workdir
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path):
+  """A copy of it."""
+  return pathlib.Path(shutil.copytree(stopped_once, tmp_path / "stopped"))
+
+
 def _rows(workdir):
   with (workdir / "metrics.csv").open() as file:
     return [
@@ -149,36 +167,25 @@ def test_static_images_are_those_of_the_end_of_stage_1(tmp_path, script):
   _assert_same(tmp_path / "stopped", tmp_path / "whole", config)
 
 
-# Orbax leaves coroutines behind when it fails.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_newest_checkpoint_costs_time_and_nothing_else(
-  whole, tmp_path, script, capsys
+  whole, stopped, capsys
 ):
-  script({14: STOP})
-  with pytest.raises(Interrupted):
-    train.train(make_config(), tmp_path)
-  (newest,) = (tmp_path / "midway").iterdir()
+  (newest,) = (stopped / "midway").iterdir()
   shutil.rmtree(newest / "state")
-  script({})
-  train.train(make_config(), tmp_path)
+  train.train(make_config(), stopped)
   said = capsys.readouterr().out
   assert f"{newest} is damaged, passed over" in said
   assert "after stage 1 epoch 1" in said
-  _assert_same(tmp_path, whole)
+  _assert_same(stopped, whole)
 
 
-# Orbax leaves coroutines behind when it fails.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_no_readable_checkpoint_is_refused_and_nothing_begins(tmp_path, script):
-  script({14: STOP})
-  with pytest.raises(Interrupted):
-    train.train(make_config(), tmp_path)
+def test_no_readable_checkpoint_is_refused_and_nothing_begins(stopped):
   for folder in ("midway", "checkpoints"):
-    for path in (tmp_path / folder).iterdir():
+    for path in (stopped / folder).iterdir():
       shutil.rmtree(path / "state")
   with pytest.raises(FileNotFoundError, match="no readable checkpoint in"):
-    train.train(make_config(), tmp_path)
-  assert len(_rows(tmp_path)) == 1
+    train.train(make_config(), stopped)
+  assert len(_rows(stopped)) == 1
 
 
 def _scalars(workdir):
@@ -193,18 +200,14 @@ def _scalars(workdir):
   return sorted(found)
 
 
-def test_tensorboard_has_every_value_once(whole, tmp_path, script):
-  script({14: STOP})
-  with pytest.raises(Interrupted):
-    train.train(make_config(), tmp_path)
+def test_tensorboard_has_every_value_once(whole, stopped):
   # As if it had ended in the middle of writing those of the first epoch.
-  (first,) = tmp_path.glob("events.*")
+  (first,) = stopped.glob("events.*")
   first.write_bytes(first.read_bytes()[:-7])
-  assert len(_scalars(tmp_path)) == len(_scalars(whole)) / 3 - 1
-  script({})
-  train.train(make_config(), tmp_path)
+  assert len(_scalars(stopped)) == len(_scalars(whole)) / 3 - 1
+  train.train(make_config(), stopped)
   assert len(set(_scalars(whole))) == len(_scalars(whole))
-  assert _scalars(tmp_path) == _scalars(whole)
+  assert _scalars(stopped) == _scalars(whole)
 
 
 def test_longer_run_goes_on_from_a_finished_one(whole, tmp_path):
@@ -231,15 +234,11 @@ def test_longer_stage_1_is_refused_once_stage_2_has_begun(whole, tmp_path):
   assert (workdir / "config.json").read_bytes() == before
 
 
-def test_other_number_of_devices_goes_on(whole, tmp_path, script):
-  script({14: STOP})
-  with pytest.raises(Interrupted):
-    train.train(make_config(), tmp_path)
-  script({})
+def test_other_number_of_devices_goes_on(whole, stopped):
   config = make_config()
   config.num_devices = 4
-  train.train(config, tmp_path)
-  rows, expected = _rows(tmp_path), _rows(whole)
+  train.train(config, stopped)
+  rows, expected = _rows(stopped), _rows(whole)
   for name in ("step", "hallucinated", "overflow"):
     assert [row[name] for row in rows] == [row[name] for row in expected]
   assert float(rows[1]["loss"]) == pytest.approx(
