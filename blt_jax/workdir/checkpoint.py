@@ -7,9 +7,7 @@ checksums of all files are compared before it reads them.
 """
 
 import dataclasses
-import hashlib
 import logging
-import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Mapping
@@ -20,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from blt_jax.system import console, processes
-from blt_jax.workdir import files
+from blt_jax.workdir import checksums
 from blt_jax.workdir.progress import EpochRow, Progress, best_first
 from blt_jax.workdir.records import Confusion
 
@@ -32,9 +30,6 @@ FOLDER = "checkpoints"
 
 # Beside the folder of finished epochs: checkpoints from within an epoch.
 _MIDWAY = "midway"
-
-# In the folder of each checkpoint.
-_CHECKSUMS = "checksums.json"
 
 # Of thousands of classes, the whole matrix would be most of a checkpoint.
 _SPARSE = "confusion"
@@ -183,7 +178,7 @@ class Checkpoints:
       if step is not None and (found.step != step or not found.ends_epoch):
         continue
       try:
-        _check_files(found.path)
+        checksums.check(found.path)
       except (OSError, ValueError) as error:
         console.say(
           f"checkpoint {found.path} is damaged, passed over: {_short(error)}"
@@ -258,8 +253,7 @@ class Checkpoints:
       if not saved:
         raise RuntimeError("Orbax did not take it")
       if processes.is_first():
-        path = folder / str(step)
-        files.write_json(path / _CHECKSUMS, _checksums(path))
+        checksums.write(folder / str(step))
       processes.barrier(f"checkpoint of step {step}")
     # Orbax raises errors of many types.
     except Exception as error:
@@ -320,42 +314,6 @@ def _lack_of_room(folder: pathlib.Path, arrays: Any) -> str:
     f"the disk is full, {free / 1e6:.1f} MB are free of the "
     f"{needed / 1e6:.1f} MB that it needs"
   )
-
-
-def _check_files(folder: pathlib.Path) -> None:
-  """Compares the files of a checkpoint with their checksums.
-
-  Raises:
-    ValueError: names a file that is not what was written.
-  """
-  expected = files.read_object(folder / _CHECKSUMS)
-  if expected is None:
-    raise ValueError(f"it has no {_CHECKSUMS}")
-  found = _checksums(folder)
-  for name in sorted(expected.keys() | found.keys()):
-    if name not in found:
-      raise ValueError(f"{name} is missing")
-    if found[name] != expected.get(name):
-      raise ValueError(f"wrong checksum of {name}")
-
-
-def _checksums(folder: pathlib.Path) -> dict[str, str]:
-  """SHA-256 of each file of a checkpoint, by its path in the folder.
-
-  Raises:
-    ValueError: for a link, which could lead to what is not of this run.
-  """
-  found = {}
-  for root, folders, names in os.walk(folder):
-    for name in (*folders, *names):
-      path = pathlib.Path(root, name)
-      if path.is_symlink():
-        raise ValueError(f"{path.relative_to(folder)} is a symbolic link")
-      if name in names and path != folder / _CHECKSUMS:
-        with path.open("rb") as file:
-          digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found[path.relative_to(folder).as_posix()] = digest
-  return found
 
 
 def _read(found: _Found, template: Arrays) -> tuple[dict[str, Any], Progress]:
