@@ -34,6 +34,15 @@ FLAGS = [
     ("--config.stage2 is not a known field", "expected those of"),
   ),
   Case(
+    "method as a field",
+    nothing,
+    f"{DIGITS} --config.method=neither",
+    (
+      "--config.method is 'neither'",
+      "expected --config=configs/digits_lt.py:method=neither.",
+    ),
+  ),
+  Case(
     "word for a whole number",
     nothing,
     f"{DIGITS} --config.stage2.epochs=few",

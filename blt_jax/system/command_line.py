@@ -41,7 +41,7 @@ def parse(arguments: Sequence[str]) -> list[str]:
       raise ValueError(
         f"--config={path}: there is no such file; expected configs/NAME.py."
       )
-    _check_fields(arguments)
+    _check_fields(arguments, path)
   helps = {"-h", "-help", "--help"} & set(arguments)
   if config is not None:
     arguments = [a for a in arguments if a not in helps]
@@ -63,7 +63,7 @@ def _print_fields(config: str | None) -> None:
   print(describe.help_text(check_config(flags.FLAGS.config)))
 
 
-def _check_fields(arguments: Sequence[str]) -> None:
+def _check_fields(arguments: Sequence[str], config: str) -> None:
   """Checks the names of --config.SECTION.FIELD and the types of their values.
 
   Raises:
@@ -78,6 +78,11 @@ def _check_fields(arguments: Sequence[str]) -> None:
       raise ValueError(f"--{unknown_field(name)}")
     parser = _PARSERS.get(SCHEMA[name].kind, _PARSERS[tuple])
     value = following if value is None else value
+    if name == "method":  # Alone, it would rename the run and train the same.
+      raise ValueError(
+        f"--config.method is {value!r}, which sets no field of that method; "
+        f"expected --config={config}:method={value}."
+      )
     if SCHEMA[name].kind is bool and "=" not in argument:
       continue
     try:
