@@ -91,11 +91,6 @@ def compare(
 ) -> dict[str, float]:
   """Loads formats in another process and compares them with the network.
 
-  Args:
-    model: what was exported.
-    folder: where it was written.
-    names: of the formats.
-
   Returns:
     The largest difference of a logit by format, over several sizes of batches;
     NaN when a logit is NaN.

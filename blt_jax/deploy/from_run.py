@@ -33,9 +33,6 @@ def from_workdir(
     posthoc_tau: in place of the run's `model.posthoc_tau`, None for that. The
       description of another one has no accuracies: the run measured its own.
 
-  Returns:
-    The network after that epoch.
-
   Raises:
     ValueError: when the directory holds no run or no checkpoint, or the tau
       does not go with the run's loss.

@@ -61,13 +61,7 @@ def write(
   *,
   workdir: pathlib.Path | None = None,
 ) -> None:
-  """Writes README.md, and figures/ when the run is at hand.
-
-  Args:
-    about: the network.
-    folder: of the exported files, which the card tells how to use.
-    workdir: of the run, None without it.
-  """
+  """Writes README.md, and figures/ when the run is at hand."""
   # The run's figures are of what the run measured.
   measured = workdir if about.accuracy else None
   pictures = _write_figures(measured, folder) if measured else []

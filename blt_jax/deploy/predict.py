@@ -129,9 +129,6 @@ def _write(file: TextIO, model: TrainedModel, paths: Sequence[str]) -> int:
 def find_images(source: str | os.PathLike) -> list[str]:
   """The image file of a path, or the image files of a folder.
 
-  Args:
-    source: a file of any name, or a folder.
-
   Returns:
     Paths that begin with `source`, in order.
 
@@ -162,15 +159,7 @@ def find_images(source: str | os.PathLike) -> list[str]:
 def predictions_of(
   model: TrainedModel, paths: Sequence[str]
 ) -> Iterator[Prediction]:
-  """Classifies image files, batch by batch, on all devices.
-
-  Args:
-    model: the network.
-    paths: of the files.
-
-  Yields:
-    A Prediction for each path, in order.
-  """
+  """Classifies image files, batch by batch, on all devices."""
   devices = jax.local_devices()
   mesh = Mesh(np.array(devices), ("batch",))
   dealt = NamedSharding(mesh, PartitionSpec("batch"))

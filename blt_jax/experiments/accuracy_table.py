@@ -1,8 +1,6 @@
-"""Accuracies of an experiment beside the paper's, in Markdown and CSV."""
+"""Accuracies of an experiment beside the paper's, in Markdown."""
 
-import csv
 import dataclasses
-import io
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,21 +42,6 @@ class Value:
     return self.mean - self.paper
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-  """A setting at one of its epochs.
-
-  Attributes:
-    label: of the setting.
-    epoch: "last", or "best" on validation.
-    values: top-1 on the test images in percent, by shot group.
-  """
-
-  label: str
-  epoch: str
-  values: Mapping[str, Value]
-
-
 def value_of(numbers: Iterable[float], paper: float = math.nan) -> Value:
   """Mean and deviation of numbers; NaN among them are left out."""
   known = [number for number in numbers if not math.isnan(number)]
@@ -77,41 +60,33 @@ def accuracy(record: RunRecord, epoch: str, group: str) -> float:
   return math.nan if found is None else float(found)
 
 
-def accuracy_rows(results: Results, paper: Paper, epoch: str) -> list[Row]:
-  """A row for each setting.
-
-  Args:
-    results: finished runs.
-    paper: the paper's numbers in percent.
-    epoch: "last" or "best".
-  """
-  return [
-    Row(
-      label,
-      epoch,
-      {
-        group: value_of(
-          (accuracy(record, epoch, group) for record in records),
-          float(paper.get(label, {}).get(group, math.nan)),
-        )
-        for group in GROUPS
-      },
-    )
+def accuracy_rows(
+  results: Results, paper: Paper, epoch: str
+) -> dict[str, dict[str, Value]]:
+  """{label: {group: top-1 on the test images, percent}}."""
+  return {
+    label: {
+      group: value_of(
+        (accuracy(record, epoch, group) for record in records),
+        float(paper.get(label, {}).get(group, math.nan)),
+      )
+      for group in GROUPS
+    }
     for label, records in results.items()
-  ]
+  }
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Mapping[str, Mapping[str, Value]]) -> str:
   """The rows as a Markdown table; paper and difference in the groups' order."""
   order = " / ".join(GROUPS)
   lines = [
     f"| setting | seeds | {' | '.join(GROUPS)} | paper: {order} | difference |",
     "|---|---|" + "---|" * len(GROUPS) + "---|---|",
   ]
-  for row in rows:
-    values = [row.values[group] for group in GROUPS]
+  for label, by_group in rows.items():
+    values = by_group.values()
     cells = [
-      row.label,
+      label,
       str(max(value.seeds for value in values)),
       *(spread(value) for value in values),
       _joined([plain(value.paper) for value in values]),
@@ -119,34 +94,6 @@ def markdown(rows: Sequence[Row]) -> str:
     ]
     lines.append(f"| {' | '.join(cells)} |")
   return "\n".join(lines) + "\n"
-
-
-def comma_separated(rows: Sequence[Row]) -> str:
-  """The rows as CSV: a line a setting, epoch and group; nothing for NaN."""
-  table: list[dict[str, Any]] = [
-    {
-      "setting": row.label,
-      "epoch": row.epoch,
-      "group": group,
-      "seeds": value.seeds,
-      "mean": _exact(value.mean),
-      "deviation": _exact(value.deviation),
-      "paper": _exact(value.paper),
-      "difference": _exact(value.difference),
-    }
-    for row in rows
-    for group, value in row.values.items()
-  ]
-  return to_csv(table)
-
-
-def to_csv(table: Sequence[Mapping[str, Any]]) -> str:
-  """Rows with the same columns, at least one, as text."""
-  file = io.StringIO()
-  writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
-  writer.writeheader()
-  writer.writerows(table)
-  return file.getvalue()
 
 
 def spread(value: Value, digits: int = 1) -> str:
@@ -170,7 +117,3 @@ def signed(number: float) -> str:
 def _joined(cells: list[str]) -> str:
   """Cells with slashes between them; one dash if there is nothing."""
   return "-" if set(cells) == {"-"} else " / ".join(cells)
-
-
-def _exact(number: float) -> float | str:
-  return "" if math.isnan(number) else round(number, 4)

@@ -46,7 +46,7 @@ def _ablation(
     title,
     "main paper, Fig. 3",
     settings.values_of(key, values, held=held, against=against, **pairs),
-    figure="accuracy_lines",
+    figure="accuracy",
   )
 
 
@@ -76,7 +76,7 @@ _ALL = (
     "Accuracy against the confidence that the ascent has to reach",
     "supplement, Fig. 4 and section 1.3",
     settings.confidences(),
-    figure="accuracy_lines",
+    figure="accuracy",
     note=(
       "The paper prints no numbers beside its Fig. 4. Its text: few-shot "
       "accuracy falls with the confidence, by up to 5.9 points, while many and "
@@ -90,21 +90,21 @@ _ALL = (
     "Batch size and learning rate",
     "supplement, Table 1",
     settings.table1(),
-    figure="accuracy_lines",
+    figure="accuracy",
   ),
   Experiment(
     "table2",
     "Batch size with the smaller learning rate and p = 0.5",
     "supplement, Table 2",
     settings.table2(),
-    figure="accuracy_lines",
+    figure="accuracy",
   ),
   Experiment(
     "table3",
     "Six backbones",
     "supplement, Table 3",
     settings.backbones(),
-    figure="accuracy_bars",
+    figure="accuracy",
     note=_TABLE3_NOTE,
   ),
   Experiment(
@@ -117,7 +117,7 @@ _ALL = (
       against="blt",
       p="0.5",
     ),
-    figure="accuracy_bars",
+    figure="accuracy",
     note="The paper's row BLT is its bar of gamma 0.9 and p 0.5.",
   ),
   Experiment(
@@ -125,7 +125,7 @@ _ALL = (
     "Hallucinations against augmentations, on Places-LT",
     "supplement, Table 5",
     settings.table5(),
-    figure="accuracy_bars",
+    figure="accuracy",
     dataset="places_lt",
     note=(
       "The row printed as 'Plain model + sampling' holds the numbers of the "
@@ -137,7 +137,6 @@ _ALL = (
     "Training time with and without BLT",
     "supplement, Table 6",
     settings.methods(("sampling", "blt"), settings.TABLE6, against="sampling"),
-    figure="time",
     table="time",
   ),
   _ablation(
@@ -179,7 +178,7 @@ _ALL = (
     "Hallucinations against augmentations and nothing",
     "main paper, Fig. 3",
     settings.extra_images(),
-    figure="accuracy_bars",
+    figure="accuracy",
   ),
   Experiment(
     "static",
@@ -192,7 +191,7 @@ _ALL = (
       gamma="1.0",
       p="0.5",
     ),
-    figure="accuracy_bars",
+    figure="accuracy",
     note=(
       "gamma and p are not printed with this figure; 1 and 0.5 are those of "
       "the ablations beside it."
@@ -227,7 +226,7 @@ _ALL = (
     "Losses for long tails, alone and with BLT",
     "not in the paper; docs/losses.md",
     settings.losses(),
-    figure="accuracy_bars",
+    figure="accuracy",
     note=(
       "A row of blt is compared with the same loss alone. plain samples "
       "naturally and has a linear classifier, but for LDAM, whose scale is "

@@ -43,18 +43,7 @@ class Change:
 def changes_of(
   results: Results, paper: Paper, setting: Setting, *, epoch: str
 ) -> list[Change]:
-  """The accuracies of a setting minus those of its `against`, by shot group.
-
-  Args:
-    results: finished runs.
-    paper: the paper's numbers.
-    setting: one that names another to compare with.
-    epoch: "last" or "best".
-
-  Returns:
-    A Change for each group, but for those where no seed has both settings and
-    those without classes.
-  """
+  """The accuracies of a setting minus those of its `against`, by shot group."""
   assert setting.against is not None
   ours = {r.config.seed: r for r in results.get(setting.label, ())}
   others = {r.config.seed: r for r in results.get(setting.against, ())}

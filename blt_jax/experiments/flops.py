@@ -15,12 +15,7 @@ GIGA = 1e9
 
 
 def forward(model: nn.Module, image_size: int) -> float:
-  """FLOPs of a forward pass of one image in inference mode.
-
-  Args:
-    model: from `create_model`.
-    image_size: side of the square image, pixels.
-  """
+  """FLOPs of a forward pass of one image in inference mode."""
   image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
   apply = functools.partial(model.apply, train=False)
   init = functools.partial(model.init, train=False)

@@ -1,4 +1,4 @@
-"""Writes the page of an experiment: its tables, its figure and report.md."""
+"""Writes the page of an experiment: report.md with its tables and figure."""
 
 import dataclasses
 import functools
@@ -65,24 +65,12 @@ class Origin:
 def write_page(
   planned: PlannedExperiment, plan: Plan, folder: pathlib.Path, origin: Origin
 ) -> pathlib.Path:
-  """Writes table.md, table.csv, the figure and report.md of an experiment.
-
-  Args:
-    planned: the experiment.
-    plan: that it is part of.
-    folder: where the files go.
-    origin: of the results.
-
-  Returns:
-    The path of report.md.
-  """
+  """Writes report.md, with the tables, and the figure of an experiment."""
   results, missing = read_results(planned, plan)
   folder.mkdir(parents=True, exist_ok=True)
   sections = [_head(planned, plan, results, origin)]
   if results:
-    text, table, said = _tables(planned, results)
-    (folder / "table.md").write_text(text)
-    (folder / "table.csv").write_text(table)
+    text, said = _tables(planned, results)
     sections += [text, _figure(planned, results, folder)]
     sections += [_list("What the numbers say", said)]
   sections += [_list("Not finished", missing), _runs(planned, plan, folder)]
@@ -190,31 +178,27 @@ def schedule(plan: Plan) -> str:
 
 def _tables(
   planned: PlannedExperiment, results: Results
-) -> tuple[str, str, list[str]]:
-  """(Markdown, CSV, sentences) of an experiment."""
+) -> tuple[str, list[str]]:
+  """(tables in Markdown, what they say in sentences) of an experiment."""
   published = paper_of(planned)
   if planned.experiment.table == "time":
     times = time_table.time_rows(results, published)
     text = f"Training without validation.\n\n{time_table.markdown(times)}"
-    return text, time_table.comma_separated(times), time_table.sentences(times)
-  rows = {
-    epoch: accuracy_table.accuracy_rows(results, published, epoch)
-    for epoch in accuracy_table.EPOCHS
-  }
-  parts = [
-    f"{TITLES[epoch]}: top-1 on the test images in percent, mean ± standard "
-    f"deviation over seeds.\n\n{accuracy_table.markdown(each)}"
-    for epoch, each in rows.items()
-  ]
-  said = [
-    f"{TITLES[epoch]}: {sentence}"
-    for epoch in accuracy_table.EPOCHS
-    for sentence in changes.sentences(
-      results, published, planned.settings, epoch=epoch
+    return text, time_table.sentences(times)
+  parts, said = [], []
+  for epoch, title in TITLES.items():
+    rows = accuracy_table.accuracy_rows(results, published, epoch)
+    parts.append(
+      f"{title}: top-1 on the test images in percent, mean ± standard "
+      f"deviation over seeds.\n\n{accuracy_table.markdown(rows)}"
     )
-  ]
-  table = accuracy_table.comma_separated([*rows["last"], *rows["best"]])
-  return "\n".join(parts), table, said
+    said += [
+      f"{title}: {sentence}"
+      for sentence in changes.sentences(
+        results, published, planned.settings, epoch=epoch
+      )
+    ]
+  return "\n".join(parts), said
 
 
 def _figure(

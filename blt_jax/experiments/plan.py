@@ -50,13 +50,7 @@ class PlannedRun:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedExperiment:
-  """An experiment on a data set.
-
-  Attributes:
-    experiment: what the catalogue says.
-    settings: as adapted to the data set.
-    runs: {label: names of its runs, in the order of the seeds}.
-  """
+  """An experiment on a data set."""
 
   experiment: Experiment
   settings: tuple[Setting, ...]

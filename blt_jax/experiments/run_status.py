@@ -37,11 +37,7 @@ def is_finished(run: PlannedRun) -> bool:
 
 
 def stage1_sources(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Finished runs in a folder that trained stage 1 themselves, by its key.
-
-  Returns:
-    {key of `plan.stage1_key`: work directory}.
-  """
+  """Finished runs in a folder that trained stage 1 themselves, by its key."""
   found: dict[str, pathlib.Path] = {}
   for path in sorted(folder.glob(f"*/{directory.RESULTS}")):
     config = directory.read_config(path.parent)

@@ -71,15 +71,7 @@ def _pairs(method: str, **pairs: str) -> dict[str, str]:
 def values_of(
   key: str, values: Iterable[str], *, held: str, against: str, **pairs: str
 ) -> tuple[Setting, ...]:
-  """A setting a value of one parameter of BLT (main paper, Fig. 3).
-
-  Args:
-    key: the parameter.
-    values: of the parameter.
-    held: the other parameters, as paper_results.json says them.
-    against: the value that the others are compared with.
-    **pairs: the variant's other pairs.
-  """
+  """A setting a value of one parameter of BLT (main paper, Fig. 3)."""
   return tuple(
     Setting(
       value,

@@ -13,11 +13,7 @@ Seconds = Mapping[tuple[str, str, int], float]
 
 
 def epoch_seconds(folder: pathlib.Path) -> Seconds:
-  """Median seconds of an epoch, with its validation, of the finished runs.
-
-  Args:
-    folder: of the work directories of runs on one data set.
-  """
+  """Median seconds of an epoch, with its validation, of the finished runs."""
   found: dict[tuple[str, str, int], list[float]] = {}
   for path in sorted(folder.glob(f"*/{directory.RESULTS}")):
     config = directory.read_config(path.parent)

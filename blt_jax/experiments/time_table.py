@@ -102,26 +102,6 @@ def ratios(
   ]
 
 
-def comma_separated(rows: Mapping[str, Mapping[str, Value]]) -> str:
-  """A line a setting and unit, in seconds; nothing for NaN."""
-  return tables.to_csv(
-    [
-      {
-        "setting": label,
-        "unit": unit,
-        "seeds": value.seeds,
-        "mean": _exact(value.mean),
-        "deviation": _exact(value.deviation),
-        "paper": _exact(value.paper),
-        "ratio": _exact(value.mean / rows[next(iter(rows))][unit].mean),
-        "paper_ratio": _exact(value.paper / rows[next(iter(rows))][unit].paper),
-      }
-      for label, values in rows.items()
-      for unit, value in values.items()
-    ]
-  )
-
-
 def sentences(rows: Mapping[str, Mapping[str, Value]]) -> list[str]:
   """What the ratios say, a sentence a setting."""
   return [
@@ -148,7 +128,3 @@ def _seconds(text: str) -> float:
   """Seconds of a time as the paper prints it: "3h10min"."""
   hours, minutes = text.removesuffix("min").split("h")
   return 3600.0 * int(hours) + 60.0 * int(minutes)
-
-
-def _exact(number: float) -> float | str:
-  return "" if math.isnan(number) else float(f"{number:.6g}")

@@ -46,13 +46,6 @@ def train_all(
 ) -> list[Failure]:
   """Trains what is not finished, in order, and goes on after failures.
 
-  Args:
-    runs: each one once.
-    poll: seconds between looks at runs that another process holds.
-
-  Returns:
-    The runs that failed.
-
   Raises:
     ValueError: for a work directory of another configuration.
     KeyboardInterrupt: after the training that it interrupts was ended.

@@ -26,13 +26,6 @@ def configure(
 ) -> Config:
   """The configuration of a run, as its command line makes it.
 
-  Args:
-    protocol: of the data set.
-    variant: pairs, without the seed.
-    overrides: {"section.field": value} of the user, which win over the
-      protocol's.
-    seed: of the run.
-
   Raises:
     ValueError: for a pair or an override that the configuration refuses.
   """

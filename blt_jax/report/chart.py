@@ -48,12 +48,7 @@ class Chart:
 
 
 def new_chart(title: str, *, height: float = 2.7) -> tuple[Figure, Axes]:
-  """An empty chart: light horizontal lines, room for a note above the data.
-
-  Args:
-    title: of the chart.
-    height: inches.
-  """
+  """An empty chart: light horizontal lines, room for a note above the data."""
   figure, axes = style.new_figure(_WIDTH, height)
   plot: Axes = axes[0, 0]
   plot.set_title(title, fontsize=_FONT, pad=20, x=0)

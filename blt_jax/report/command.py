@@ -17,13 +17,6 @@ def write_report(
 ) -> pathlib.Path:
   """Writes the report of runs, and the figures of a single one.
 
-  Args:
-    workdirs: work directories, at least one.
-    folder: where report.html and figures/ go; made when it does not exist.
-
-  Returns:
-    report.html.
-
   Raises:
     ValueError: when a directory holds no run, or a file of it is damaged.
   """
@@ -45,11 +38,6 @@ def write_report(
 
 def report(workdir: str | None, workdirs: Sequence[str], output: str) -> None:
   """--mode=report.
-
-  Args:
-    workdir: --workdir, or None.
-    workdirs: --workdirs.
-    output: --output; empty for the work directory itself.
 
   Raises:
     ValueError: when there is no work directory, or several and no output.

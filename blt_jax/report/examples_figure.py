@@ -23,14 +23,6 @@ def perturbed(run: RunRecord, *, most: int = 12) -> Chart | None:
 
   Beside each its classes, the target's confidence before and after, the
   confidence that was drawn as the goal, and the number of updates.
-
-  Args:
-    run: a run.
-    most: examples; six of them stand one below the other.
-
-  Returns:
-    A chart with four axes an example, the last one for its text; None for a
-    run that kept no examples.
   """
   examples = run.examples
   if examples is None or not len(examples):

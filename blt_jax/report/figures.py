@@ -41,13 +41,6 @@ def write_figures(
 ) -> dict[str, list[pathlib.Path]]:
   """Writes every figure that the record of a run has the numbers for.
 
-  Args:
-    drawings: of a run, finished or not.
-    folder: where they go; made when it does not exist.
-
-  Returns:
-    {name: its PNG and SVG file}, names as in FIGURES.
-
   Raises:
     ValueError: when a file of the run is damaged.
   """

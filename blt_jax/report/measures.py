@@ -41,15 +41,7 @@ class Pair:
 
 
 def confused_pairs(entries: Confusion, limit: int = 12) -> list[Pair]:
-  """The pairs of different classes that were confused most often.
-
-  Args:
-    entries: of a confusion matrix.
-    limit: most pairs to return.
-
-  Returns:
-    Pairs by falling count; equal counts by falling share, then by class.
-  """
+  """The pairs of different classes that were confused most often."""
   totals = entries.totals()
   wrong = np.flatnonzero(entries.true != entries.predicted)
   # All that tie with the last one stay until they are sorted.
@@ -186,12 +178,7 @@ def best_epoch(run: RunRecord) -> int | None:
 
 
 def accuracies_so_far(run: RunRecord) -> dict[str, dict[str, Any]]:
-  """What results.json will hold of validation, from the epochs so far.
-
-  Returns:
-    {"best", "last"}: {"stage", "epoch", "validation": top-1 by group}; empty
-    before the first epoch.
-  """
+  """What results.json will hold of validation, from the epochs so far."""
   best = best_epoch(run)
   if best is None:
     return {}

@@ -44,9 +44,6 @@ class RunRecord:
   def entries(self, name: str) -> Confusion | None:
     """A confusion matrix as its non-zero entries, or None without the file.
 
-    Args:
-      name: "test-best", "test-last" or "stage2-epoch003" (validation).
-
     Raises:
       ValueError: when the file is damaged.
     """
@@ -107,12 +104,6 @@ class RunRecord:
 
 def read_run(workdir: str | pathlib.Path) -> RunRecord:
   """Reads the record of a run.
-
-  Args:
-    workdir: work directory of a run, finished or not.
-
-  Returns:
-    A RunRecord. Confusion matrices and examples are read when asked for.
 
   Raises:
     ValueError: when the directory holds no run, or a file is damaged.

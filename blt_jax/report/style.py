@@ -153,15 +153,7 @@ def write(figure: Figure, file: Any, kind: str) -> None:
 
 
 def save(figure: Figure, path: str | pathlib.Path) -> list[pathlib.Path]:
-  """Writes a figure as PNG (150 dpi) and SVG.
-
-  Args:
-    figure: from `new_figure`.
-    path: of the files, without a suffix; its folder is made.
-
-  Returns:
-    The two files.
-  """
+  """Writes a figure as PNG (150 dpi) and SVG."""
   stem = pathlib.Path(path)
   stem.parent.mkdir(parents=True, exist_ok=True)
   files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]

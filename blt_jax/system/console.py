@@ -28,13 +28,6 @@ def progress(
 ) -> Iterator:
   """Passes steps on while showing how many are done and the time left.
 
-  Args:
-    steps: what to iterate over.
-    title: stands in front of the bar.
-    total: number of steps.
-    initial: how many of them are done.
-    unit: what a step is called.
-
   Returns:
     Iterator over `steps`.
   """

@@ -117,11 +117,7 @@ class Watch:
       yield item
 
   def interrupted(self, place: str) -> Interrupted:
-    """What ends a run that was asked to stop, once it has saved.
-
-    Args:
-      place: what was done last, for the message.
-    """
+    """What ends a run that was asked to stop, once it has saved."""
     number = self.signal or signal.SIGTERM  # Another process's signal.
     return Interrupted(
       number,

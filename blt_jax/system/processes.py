@@ -54,9 +54,6 @@ def start() -> None:
 def from_environment(variables: Mapping[str, str]) -> dict[str, Any] | None:
   """Arguments of `jax.distributed.initialize`, None for a single process.
 
-  Args:
-    variables: of the environment.
-
   Raises:
     ValueError: names the variable that is missing or wrong.
   """
@@ -173,11 +170,7 @@ def is_first() -> bool:
 
 
 def barrier(name: str) -> None:
-  """Waits until every process is here.
-
-  Args:
-    name: of the place in the program, the same in all processes.
-  """
+  """Waits until every process is here."""
   if count() > 1:
     multihost_utils.sync_global_devices(name)
 

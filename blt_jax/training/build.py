@@ -73,17 +73,7 @@ def init_state(
   *,
   draw: int = 0,
 ) -> TrainState:
-  """A fresh state.
-
-  Args:
-    config: the configuration.
-    model: from `build_model`.
-    num_classes: C.
-    draw: another number gives another initialisation of the same seed.
-
-  Returns:
-    A state at step 0 with an empty confusion matrix.
-  """
+  """A fresh state; another `draw` is another initialisation of the seed."""
   size = config.dataset.image_size
   images = jnp.zeros((1, size, size, 3), jnp.float32)
   # Full optimisation gives the same bits and takes three times as long.
@@ -120,14 +110,7 @@ def state_of(
   *,
   key: jax.Array,
 ) -> TrainState:
-  """A state at step 0 with an empty confusion matrix.
-
-  Args:
-    variables: {"params", "batch_stats"} of the model.
-    model: from `build_model`.
-    num_classes: C.
-    key: PRNG key of the run.
-  """
+  """A state at step 0 with an empty confusion matrix."""
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables["params"],
@@ -218,10 +201,6 @@ def build_offline_hallucinate(
 ) -> Callable:
   """Hallucination outside of training: images that no step draws.
 
-  Args:
-    config: the configuration.
-    stream: STATIC_IMAGES or EXAMPLES.
-
   Returns:
     (state, (numbers int32 [k], Sources of k images)) -> Hallucinations; the
     random numbers of an image depend on its number.
@@ -242,12 +221,7 @@ def build_eval_step(
   config: Config,
   adjust_fns: Sequence[Callable[[jax.Array], jax.Array] | None] = (None,),
 ) -> Callable:
-  """`eval_step` mapped over the devices: (state, batch) -> outputs.
-
-  Args:
-    config: the configuration.
-    adjust_fns: from `objective.build_adjustment`.
-  """
+  """`eval_step` mapped over the devices: (state, batch) -> outputs."""
   step = functools.partial(
     train_step.eval_step,
     normalize_fn=build_normalize(config),

@@ -41,9 +41,6 @@ def check_data(
     config: a configuration, as get_config of configs/*.py gives it.
     output: CSV file for all findings; "" writes none.
 
-  Returns:
-    The exit code: 1 when something is wrong, else 0.
-
   Raises:
     ValueError: for a configuration or a data set that can't be loaded, and
       when `output` can't be written.

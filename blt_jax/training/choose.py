@@ -189,9 +189,6 @@ def sample(split: Split, *, most: int = _SAMPLE) -> Sample:
     most: files to look at, at regular distances in the split's order. Those
       that can't be read are left out.
 
-  Returns:
-    A Sample.
-
   Raises:
     ValueError: when none can be read.
   """

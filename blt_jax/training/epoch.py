@@ -93,9 +93,6 @@ class Epoch:
       save: takes the state between two steps, and `midway`.
       workdir: where the images of a step that went wrong are named.
 
-    Returns:
-      The state after the epoch.
-
     Raises:
       FloatingPointError: when a loss, a gradient or a weight is not finite.
       Interrupted: when it was asked to stop, after `save`.

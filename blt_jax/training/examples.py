@@ -26,10 +26,6 @@ def make_examples(feeder: Feeder, state: TrainState) -> Examples:
   confusion matrix gives, by the configuration's ascent. A method that never
   hallucinates gets them as well, so that reports can compare.
 
-  Args:
-    feeder: reads the images.
-    state: network and confusion matrix of the epoch to show.
-
   Returns:
     At most MAX_EXAMPLES; none when no class was ever confused.
   """

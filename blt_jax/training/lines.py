@@ -16,13 +16,7 @@ _LISTED_CLASSES, _LISTED_ENDS, _NAME_WIDTH = 20, 5, 30
 
 
 def epoch_line(row: EpochRow, *, epochs: int, left: str) -> str:
-  """One finished epoch in one line.
-
-  Args:
-    row: the epoch's row of metrics.csv.
-    epochs: epochs of the stage.
-    left: time left of the run.
-  """
+  """One finished epoch in one line."""
   validation = accuracies(row.validation)
   line = (
     f"stage {row.stage} epoch {row.epoch:>{len(str(epochs))}}/{epochs}  "

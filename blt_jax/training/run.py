@@ -69,12 +69,7 @@ class Run:
     return first.epochs * first.steps
 
   def train_fn(self, stage: Stage, epoch: int) -> Callable:
-    """`train_step` of an epoch: (state, batch) -> (state, metrics).
-
-    Args:
-      stage: stage of the epoch.
-      epoch: its number in the stage, from 1.
-    """
+    """`train_step` of an epoch: (state, batch) -> (state, metrics)."""
     reweighted = stage.reweighted(epoch)
     key = (stage.number, reweighted)
     if key not in self._train_fns:
@@ -102,11 +97,7 @@ class Run:
     return self._eval_fns[key]
 
   def announce(self, picked: Sequence[str] = ()) -> None:
-    """Says what is going to be trained on what, and what to know about it.
-
-    Args:
-      picked: lines about values that the configuration left open.
-    """
+    """Says what is going to be trained on what, and what to know about it."""
     groups = shot_groups(self.config, self.class_counts)
     console.say(
       lines.dataset_lines(

@@ -63,17 +63,7 @@ def load_or_make(
   end_of_stage1: Callable[[], TrainState],
   stage: Stage,
 ) -> Pool:
-  """The pool of a run: from its file, or made and written.
-
-  Args:
-    path: .npz file in the work directory.
-    feeder: reads the images.
-    end_of_stage1: gives network and confusion matrix at that time.
-    stage: the stage that will use the pool.
-
-  Returns:
-    The same pool every time.
-  """
+  """The pool of a run: from its file, or made and written."""
   pool = _load(path)
   # All processes make the pool when one of them could not read it, because
   # making it is a computation of all of them.

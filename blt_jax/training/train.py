@@ -201,12 +201,6 @@ def validate(
 ) -> tuple[TrainState, EpochRow]:
   """The validation pass of an epoch.
 
-  Args:
-    session: of the run.
-    state: after the steps of the epoch.
-    epoch: these steps.
-    save: writes a checkpoint from within the epoch.
-
   Returns:
     (the state with the confusion on the validation images, the epoch's row).
 
@@ -290,9 +284,6 @@ def test_best_and_last(
 
   What they confused, and examples of hallucination with the best epoch, are
   left in the work directory.
-
-  Returns:
-    What results.json is to hold.
   """
   run, workdir = session.run, session.workdir
   last, best = progress.rows[-1], progress.best

@@ -111,10 +111,6 @@ class Checkpoints:
     The two latest, the best and `keep_steps` stay, and none from within an
     epoch.
 
-    Args:
-      arrays: after the epoch.
-      progress: where the run stands.
-
     Raises:
       OSError: when it can't be written; those before it are intact.
     """
@@ -125,10 +121,6 @@ class Checkpoints:
     """Removes the checkpoints that the newest one makes superfluous.
 
     A run does it again at its start: it may have ended in the middle of it.
-
-    Args:
-      progress: of the newest checkpoint.
-      step: of the newest checkpoint.
     """
     if progress.midway is not None:
       return
@@ -144,10 +136,6 @@ class Checkpoints:
 
   def save_midway(self, arrays: Arrays, progress: Progress) -> None:
     """Writes a checkpoint from within an epoch; the one before it stays.
-
-    Args:
-      arrays: between two steps.
-      progress: with `midway`.
 
     Raises:
       OSError: when it can't be written; those before it are intact.
@@ -195,13 +183,6 @@ class Checkpoints:
     self, template: Arrays, progress: Progress
   ) -> tuple[dict[str, Any], EpochRow]:
     """The best epoch of the stage whose checkpoint is sound.
-
-    Args:
-      template: see `restore`.
-      progress: of the run.
-
-    Returns:
-      (arrays, the epoch's row).
 
     Raises:
       FileNotFoundError: when no epoch of the stage has a sound checkpoint.

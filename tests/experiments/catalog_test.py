@@ -151,7 +151,7 @@ def test_paths_lead_to_the_papers_numbers(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_figures_can_be_drawn(name):
-  assert EXPERIMENTS[name].figure in FIGURES
+  assert EXPERIMENTS[name].figure in (*FIGURES, None)
 
 
 @pytest.mark.parametrize("name", ["alpha", "beta", "gamma", "p"])

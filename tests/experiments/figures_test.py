@@ -3,6 +3,7 @@ import xml.etree.ElementTree as ET
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.container import BarContainer
 from PIL import Image
 
 from blt_jax.experiments import catalog, flops
@@ -182,11 +183,6 @@ def _texts(figure):
   return "\n".join(texts)
 
 
-def _line(axes, color):
-  """The first line of a colour."""
-  return next(line for line in axes.lines if line.get_color() == color)
-
-
 def test_every_kind_of_figure_of_the_catalogue_can_be_drawn():
   kinds = {e.figure for e in catalog.EXPERIMENTS.values() if e.figure}
   assert kinds <= set(FIGURES)
@@ -306,48 +302,11 @@ def test_many_classes_stand_one_below_the_other(tmp_path):
   assert len({axes.get_position().x0 for axes in figure.axes[:4]}) == 1
 
 
-def test_lines_are_means_over_seeds_beside_the_paper(tmp_path):
-  results = _accuracy_runs(tmp_path, ALPHAS)
-  figure = FIGURES["accuracy_lines"](results, PAPER)
-  ours, paper = figure.axes
-  color = style.GROUP_STYLE["many"]["color"]
-  assert _line(ours, color).get_ydata().tolist() == [61, 63, 59]
-  assert _line(ours, color).get_linestyle() == "-"
-  published = _line(paper, color)
-  np.testing.assert_array_equal(published.get_ydata(), [39.3, np.nan, 43.6])
-  assert published.get_linestyle() == "--"
-  spans = [np.ptp(axes.get_ylim()) for axes in (ours, paper)]
-  assert spans[0] == pytest.approx(spans[1])
-  assert ours.get_xlabel() == "alpha, scale of the classifier"
-  # Deviation of 61 and 63 around their mean.
-  (bars, *_) = ours.containers
-  (segments,) = [c.get_segments() for c in bars.lines[2]]
-  assert np.ptp(segments[0][:, 1]) == pytest.approx(2 * np.sqrt(2))
-
-
-def test_axes_end_where_accuracies_do(tmp_path):
-  results = {
-    label: [
-      write_run(
-        tmp_path / f"{label}-{seed}",
-        arg=f"alpha={label}",
-        accuracies={"overall": 50.0, "many": many, "medium": 50, "few": 90.0},
-      )
-      for seed, many in enumerate((0.0, 100.0))
-    ]
-    for label in ("15", "20")
-  }
-  published = {"15": {"many": 40.0}, "20": {"many": 42.0}}
-  figure = FIGURES["accuracy_lines"](results, published)
-  for axes in figure.axes:
-    np.testing.assert_allclose(axes.get_ylim(), (-2, 102))
-
-
-def test_one_seed_has_no_whiskers_and_no_paper_no_axes(tmp_path):
+def test_one_seed_has_no_whiskers_and_no_paper_no_marks(tmp_path):
   results = _accuracy_runs(tmp_path, ALPHAS, seeds=1)
-  figure = FIGURES["accuracy_lines"](results, {})
+  figure = FIGURES["accuracy"](results, {})
   (axes,) = figure.axes
-  assert not any(container.has_yerr for container in axes.containers)
+  assert not any(container.errorbar for container in axes.containers)
   assert "paper" not in _texts(figure)
   assert "one seed" in figure.get_supxlabel()
 
@@ -359,9 +318,9 @@ def test_labels_of_two_parts_make_a_row_for_each_first_part(tmp_path):
     for batch in (64, 32)
   }
   results = _accuracy_runs(tmp_path, settings, seeds=1)
-  figure = FIGURES["accuracy_lines"](results, {})
+  figure = FIGURES["accuracy"](results, {})
   titles = [axes.get_title("left") for axes in figure.axes]
-  assert titles == ["digits_lt: base rate", "digits_lt: small rate"]
+  assert titles == ["base rate", "small rate"]
   assert figure.axes[0].get_xlabel() == "batch size (images)"
   ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
   assert ticks == ["64", "32"]
@@ -369,7 +328,7 @@ def test_labels_of_two_parts_make_a_row_for_each_first_part(tmp_path):
 
 def test_bars_are_means_with_the_papers_marks(tmp_path):
   results = _accuracy_runs(tmp_path, ALPHAS)
-  figure = FIGURES["accuracy_bars"](results, PAPER)
+  figure = FIGURES["accuracy"](results, PAPER)
   (axes,) = figure.axes
   assert len(axes.patches) == 3 * 4
   heights = [patch.get_height() for patch in axes.patches[:3]]
@@ -377,15 +336,19 @@ def test_bars_are_means_with_the_papers_marks(tmp_path):
   marks = [line for line in axes.lines if line.get_marker() == "D"]
   np.testing.assert_array_equal(marks[0].get_ydata(), [39.3, np.nan, 43.6])
   assert "paper" in _texts(figure)
+  assert axes.get_xlabel() == "alpha, scale of the classifier"
+  # Deviation of 61 and 63 around their mean.
+  bars = next(c for c in axes.containers if isinstance(c, BarContainer))
+  segments = bars.errorbar.lines[2][0].get_segments()
+  assert np.ptp(segments[0][:, 1]) == pytest.approx(2 * np.sqrt(2))
 
 
 def test_groups_without_classes_are_left_out(tmp_path):
   summary = {"overall": 80.0, "many": None, "medium": 85.0, "few": None}
   run = write_run(tmp_path / "run", accuracies=summary)
-  for kind in ("accuracy_lines", "accuracy_bars"):
-    figure = FIGURES[kind]({"blt": [run]}, {})
-    labels = [text.get_text() for text in figure.legends[0].texts]
-    assert labels == ["medium", "overall"]
+  figure = FIGURES["accuracy"]({"blt": [run]}, {})
+  labels = [text.get_text() for text in figure.legends[0].texts]
+  assert labels == ["medium", "overall"]
 
 
 def test_gain_is_the_difference_in_order_of_size(tmp_path):
@@ -449,36 +412,6 @@ def test_without_any_confusion_there_is_no_point(tmp_path):
   assert style.save(figure, tmp_path / "rank")
 
 
-def test_time_is_that_of_settled_epochs_beside_the_papers_ratio(tmp_path):
-  runs = {
-    "sampling": [
-      write_run(
-        tmp_path / "s", arg="method=sampling", seconds=(9.0, 5.0, 2.0, 2.0)
-      )
-    ],
-    "blt": [write_run(tmp_path / "b", seconds=(9.0, 9.0, 4.0, 4.0))],
-  }
-  paper = {
-    "sampling": {
-      "image": 0.001,
-      "batch_256": 0.28,
-      "epoch": 126,
-      "total": "3h",
-    },
-    "blt": {"image": 0.003, "batch_256": 0.84, "epoch": 252, "total": "7h"},
-  }
-  figure = FIGURES["time"](runs, paper)
-  image, batch, epoch = figure.axes
-  steps = sum(COUNTS) // 32
-  heights = [[p.get_height() for p in axes.patches] for axes in figure.axes]
-  np.testing.assert_allclose(heights[2], [2, 4])
-  np.testing.assert_allclose(heights[1], [2000 / steps, 4000 / steps])
-  np.testing.assert_allclose(heights[0], np.array(heights[1]) / 32)
-  assert (image.get_ylabel(), epoch.get_ylabel()) == ("milliseconds", "seconds")
-  assert epoch.texts[1].get_text() == "4\n× 2.00\npaper: × 2.00"
-  assert batch.texts[1].get_text().endswith("× 2.00\npaper: × 3.00")
-
-
 def test_flops_are_those_of_the_network_and_the_image_size(tmp_path):
   results = _accuracy_runs(
     tmp_path,
@@ -518,12 +451,10 @@ def test_the_papers_accuracy_stands_at_its_own_flops(tmp_path, monkeypatch):
 MISSING = {
   "images": "perturbed.npz",
   "confused_classes": r"confusion/stage2-epoch\*.npz",
-  "accuracy_lines": "results.json",
-  "accuracy_bars": "results.json",
+  "accuracy": "results.json",
   "per_class_gain": "confusion/test-last.npz",
   "flops": "results.json",
   "confusion_rank": "confusion/test-last.npz",
-  "time": "settled epochs of stage 2",
 }
 
 
@@ -539,11 +470,10 @@ def test_what_a_run_lacks_is_named(kind, pair, tmp_path):
     FIGURES[kind](results, {})
 
 
-@pytest.mark.parametrize("kind", ["confused_classes", "time"])
-def test_a_comparison_needs_a_setting_without_perturbation(kind, pair):
+def test_a_comparison_needs_a_setting_without_perturbation(pair):
   match = "none of the settings blt is without perturbation"
   with pytest.raises(ValueError, match=match):
-    FIGURES[kind]({"blt": pair["blt"]}, {})
+    FIGURES["confused_classes"]({"blt": pair["blt"]}, {})
 
 
 def test_images_need_a_setting_with_perturbation(pair):

@@ -74,7 +74,7 @@ def test_dry_run_makes_nothing_and_prints_the_commands(planned):
   assert blt[-1] == f"--workdir={runs}/blt,seed=0"
 
 
-def test_training_ends_with_tables_figure_and_report(trained):
+def test_training_ends_with_a_report_and_its_figure(trained):
   output, lines = trained
   folder = output / "digits_lt/fig3"
   assert lines[0] == "2 runs to train, 0 are finished"
@@ -82,7 +82,7 @@ def test_training_ends_with_tables_figure_and_report(trained):
     f"{name}:" for name in NAMES
   ]
   assert lines[3:] == [str(folder / "report.md")]
-  for name in ("table.md", "table.csv", "figure.png", "figure.svg"):
+  for name in ("report.md", "figure.png", "figure.svg"):
     assert (folder / name).stat().st_size > 100
 
 
@@ -105,7 +105,7 @@ def test_report_says_where_its_numbers_come_from(trained):
 
 def test_table_holds_what_the_runs_found(trained):
   output = trained[0]
-  table = (output / "digits_lt/fig3/table.md").read_text()
+  table = (output / "digits_lt/fig3/report.md").read_text()
   for name in NAMES:
     path = output / "runs/digits_lt" / name / "results.json"
     test = json.loads(path.read_text())["last"]["test"]
@@ -125,12 +125,12 @@ def test_same_command_again_trains_nothing(call, trained):
   output = trained[0]
   paths = sorted((output / "runs").rglob("log.txt"))
   before = [path.read_text() for path in paths]
-  (output / "digits_lt/fig3/table.md").unlink()
+  (output / "digits_lt/fig3/report.md").unlink()
   lines, _ = call(*SMALL, f"--output={output}")
   assert lines == [str(output / "digits_lt/fig3/report.md")]
   assert [path.read_text() for path in paths] == before
   assert len(before) == 2
-  assert (output / "digits_lt/fig3/table.md").exists()
+  assert (output / "digits_lt/fig3/report.md").exists()
 
 
 def test_dry_run_knows_what_is_finished_and_how_long_it_takes(call, trained):

@@ -1,7 +1,5 @@
 """Tables, changes and times from fixed results, computed by hand."""
 
-import csv
-import io
 import math
 import pathlib
 
@@ -50,12 +48,11 @@ AGAINST = Setting("blt", {"method": "blt"}, against="neither")
 
 
 def _row(results, label, paper=PAPER, epoch="last"):
-  rows = accuracy_table.accuracy_rows(results, paper, epoch)
-  return next(row for row in rows if row.label == label)
+  return accuracy_table.accuracy_rows(results, paper, epoch)[label]
 
 
 def test_mean_deviation_and_difference_of_three_seeds():
-  few = _row(RESULTS, "blt").values["few"]
+  few = _row(RESULTS, "blt")["few"]
   assert few.seeds == 3
   assert few.mean == 21.0
   assert few.deviation == 5.0
@@ -64,13 +61,13 @@ def test_mean_deviation_and_difference_of_three_seeds():
 
 
 def test_best_and_last_epoch_are_told_apart():
-  assert _row(RESULTS, "blt", epoch="last").values["overall"].mean == 32.0
-  assert _row(RESULTS, "blt", epoch="best").values["overall"].mean == 31.5
+  assert _row(RESULTS, "blt", epoch="last")["overall"].mean == 32.0
+  assert _row(RESULTS, "blt", epoch="best")["overall"].mean == 31.5
 
 
 def test_one_seed_has_no_deviation():
   results = {"blt": RESULTS["blt"][:1]}
-  value = _row(results, "blt").values["many"]
+  value = _row(results, "blt")["many"]
   assert (value.seeds, value.mean) == (1, 39.0)
   assert math.isnan(value.deviation)
   assert "| blt | 1 | 39.0 | 31.0 | 16.0 | 31.0 |" in accuracy_table.markdown(
@@ -78,16 +75,11 @@ def test_one_seed_has_no_deviation():
   )
 
 
-def test_group_without_classes_is_a_dash_and_nothing_in_csv():
+def test_group_without_classes_is_a_dash():
   results = {"blt": [_record(0, (50.0, 40.0, None, 45.0))]}
   rows = accuracy_table.accuracy_rows(results, PAPER, "last")
-  assert math.isnan(rows[0].values["few"].mean)
+  assert math.isnan(rows["blt"]["few"].mean)
   assert "| 50.0 | 40.0 | - | 45.0 |" in accuracy_table.markdown(rows)
-  line = list(
-    csv.DictReader(io.StringIO(accuracy_table.comma_separated(rows)))
-  )[2]
-  assert (line["group"], line["seeds"], line["mean"]) == ("few", "0", "")
-  assert (line["paper"], line["difference"]) == ("25.5", "")
 
 
 def test_difference_that_rounds_to_nothing_has_no_minus():
@@ -114,27 +106,6 @@ def test_markdown_table_as_a_whole():
     "| blt | 3 | 41.7 ± 2.3 | 31.0 ± 0.0 | 21.0 ± 5.0 | 32.0 ± 1.0 "
     "| 44.4 / 33.5 / 25.5 / 36.6 | -2.7 / -2.5 / -4.5 / -4.6 |\n"
   )
-
-
-def test_csv_has_a_line_a_setting_epoch_and_group():
-  rows = [
-    *accuracy_table.accuracy_rows(RESULTS, PAPER, "last"),
-    *accuracy_table.accuracy_rows(RESULTS, PAPER, "best"),
-  ]
-  lines = list(
-    csv.DictReader(io.StringIO(accuracy_table.comma_separated(rows)))
-  )
-  assert len(lines) == 2 * 2 * 4
-  assert lines[6] == {
-    "setting": "blt",
-    "epoch": "last",
-    "group": "few",
-    "seeds": "3",
-    "mean": "21.0",
-    "deviation": "5.0",
-    "paper": "25.5",
-    "difference": "-4.5",
-  }
 
 
 def _change(group, results=RESULTS, paper=PAPER):
@@ -254,18 +225,6 @@ def test_time_table_in_its_units():
     "| 1.000 / 250.0 / 100.00 / 3:10:00 |"
   )
   assert lines[4].startswith("| blt / sampling |  | 2.50 | 2.50 | 2.50 |")
-
-
-def test_time_csv_has_ratios():
-  lines = list(
-    csv.DictReader(io.StringIO(time_table.comma_separated(_time_rows())))
-  )
-  epoch = next(
-    line
-    for line in lines
-    if (line["setting"], line["unit"]) == ("blt", "epoch")
-  )
-  assert (epoch["ratio"], epoch["paper_ratio"]) == ("2.5", "2.5")
 
 
 def test_sentence_of_a_time():

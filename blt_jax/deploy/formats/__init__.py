@@ -20,9 +20,6 @@ FORMATS: tuple[str, ...] = tuple(_MODULES)
 def module(name: str) -> ModuleType:
   """The module of a format.
 
-  Args:
-    name: one of FORMATS.
-
   Raises:
     ImportError: when a package is missing; says which to install.
   """

@@ -38,12 +38,6 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
 def read(path: pathlib.Path) -> TrainedModel:
   """The network in a file, which may come from a stranger.
 
-  Args:
-    path: of the file, or of an exported directory.
-
-  Returns:
-    The network.
-
   Raises:
     ValueError: names the file and what is wrong with it.
     ImportError: safetensors is not installed.

@@ -1,7 +1,7 @@
 """Accuracy by shot group and setting, ours beside the paper's."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,73 +22,14 @@ _FIELDS = {
   "perturb.p": "p, share of tail draws hallucinated for",
   "perturb.confidence": "confidence to be reached (range: drawn from it)",
 }
-_SHIFT = 0.05  # Between the groups' points of a setting.
 _IGNORED = ("seed", "num_devices", "dataset.root", "stage1.reuse")
 
-_LIMITS = (-2.0, 102.0)  # Of axes of accuracies, percent.
-
 
 @parts.figure_of
-def accuracy_lines(results: parts.Results, paper: parts.Paper) -> Figure:
-  """Test accuracy by group against a setting; the paper's beside it, dashed.
-
-  Labels such as "base rate, batch 64" give a row of axes for each first part.
-  Both columns show as many percentage points, so that slopes can be compared.
-
-  Args:
-    results: the runs of each setting, in the order of the axis.
-    paper: the paper's accuracies of some or all settings.
-
-  Returns:
-    A figure with a row of axes a panel and one or two columns.
-
-  Raises:
-    ValueError: if a run is not finished.
-  """
-  groups = parts.known_groups(results)
-  panels = parts.split_labels(list(results))
-  columns = 2 if any(label in paper for label in results) else 1
-  longest = max(len(ticks) for ticks in panels.values())
-  figure, axes = style.new_figure(
-    max(3.4, 1.6 + 0.55 * longest) * columns,
-    1.0 + 2.7 * len(panels),
-    rows=len(panels),
-    columns=columns,
-    sharey="col",
-  )
-  dataset = next(iter(results.values()))[0].config.dataset.name
-  for row, (panel, ticks) in enumerate(panels.items()):
-    _our_lines(axes[row, 0], results, ticks, groups)
-    if columns == 2:
-      _paper_lines(axes[row, 1], paper, ticks, groups)
-    for column, whose in enumerate((dataset, "paper")[:columns]):
-      title = f"{whose}: {panel}" if panel else whose
-      axes[row, column].set_title(title)
-      _name_axis(axes[row, column], list(ticks.values()), results)
-  _equal_spans([axes[0, column] for column in range(columns)])
-  handles = [
-    Line2D([], [], **_line(group), linestyle="-", label=group)
-    for group in groups
-  ]
-  if columns == 2:
-    grey: dict[str, Any] = {"color": parts.GREY}
-    handles.append(Line2D([], [], **grey, linestyle="-", label="ours"))
-    handles.append(Line2D([], [], **grey, linestyle="--", label="paper"))
-  style.legend(figure, handles)
-  _accuracy_caption(figure, results, paper)
-  return figure
-
-
-@parts.figure_of
-def accuracy_bars(results: parts.Results, paper: parts.Paper) -> Figure:
+def accuracy(results: parts.Results, paper: parts.Paper) -> Figure:
   """Test accuracy of each setting by group; the paper's as marks.
 
-  Args:
-    results: the runs of each setting.
-    paper: the paper's accuracies of some or all settings.
-
-  Returns:
-    A figure with a row of axes a panel, as in `accuracy_lines`.
+  Labels such as "base rate, batch 64" give a row of axes for each first part.
 
   Raises:
     ValueError: if a run is not finished.
@@ -104,7 +45,7 @@ def accuracy_bars(results: parts.Results, paper: parts.Paper) -> Figure:
   )
   for row, (panel, ticks) in enumerate(panels.items()):
     _group_bars(axes[row, 0], results, paper, list(ticks), groups)
-    parts.name_ticks(axes[row, 0], list(ticks.values()), width=13)
+    _name_axis(axes[row, 0], list(ticks.values()), results)
     axes[row, 0].set_title(panel)
   if axes[0, 0].get_ylim()[1] > 85:
     axes[0, 0].set_ylim(0, 103)  # Whiskers may end above 100.
@@ -142,43 +83,6 @@ def _group_bars(
   axes.set_ylabel("top-1 accuracy (percent)")
 
 
-def _our_lines(
-  axes: Axes,
-  results: parts.Results,
-  ticks: Mapping[str, str],
-  groups: Sequence[str],
-) -> None:
-  for number, group in enumerate(groups):
-    mean, deviation = _series(results, list(ticks), group)
-    # Side by side, so that no whisker hides another.
-    shift = _SHIFT * (number - (len(groups) - 1) / 2)
-    axes.errorbar(
-      np.arange(len(ticks)) + shift,
-      mean,
-      yerr=_whiskers(results, deviation),
-      capsize=2.5,
-      linestyle="-",
-      **_line(group),
-    )
-  axes.set_ylabel("top-1 accuracy (percent)")
-
-
-def _paper_lines(
-  axes: Axes,
-  paper: parts.Paper,
-  ticks: Mapping[str, str],
-  groups: Sequence[str],
-) -> None:
-  for group in groups:
-    axes.plot(
-      np.arange(len(ticks)),
-      _published(paper, list(ticks), group),
-      linestyle="--",
-      markerfacecolor="white",
-      **_line(group),
-    )
-
-
 def _series(
   results: parts.Results, labels: Sequence[str], group: str
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -203,12 +107,6 @@ def _whiskers(
   """The deviation, where there is more than one seed."""
   several = any(len(records) > 1 for records in results.values())
   return np.nan_to_num(deviation) if several else None
-
-
-def _line(group: str) -> dict[str, Any]:
-  """Colour and marker of a group; the line itself says whose numbers."""
-  look = style.GROUP_STYLE[group]
-  return {"color": look["color"], "marker": look["marker"]}
 
 
 def _face(group: str) -> dict[str, Any]:
@@ -246,12 +144,12 @@ def _name_axis(
     name = {"batch": "batch size (images)"}.get(name, name)
   else:
     name = _varied_field(results)
-  parts.name_ticks(axes, ticks, width=12)
+  parts.name_ticks(axes, ticks, width=13)
   axes.set_xlabel(name)
 
 
 def _varied_field(results: parts.Results) -> str:
-  """The one field in which the settings differ, in words; or "setting"."""
+  """The one field in which the settings differ, in words; "" for several."""
   configs = [flatten(r[0].config) for r in results.values()]
   differing = [
     field
@@ -260,20 +158,8 @@ def _varied_field(results: parts.Results) -> str:
     and any(c.get(field) != configs[0][field] for c in configs)
   ]
   if len(differing) != 1:
-    return "setting"
+    return ""
   return _FIELDS.get(differing[0], differing[0])
-
-
-def _equal_spans(columns: Sequence[Axes]) -> None:
-  """Gives each column as many percentage points, all within 0..100 and a bit.
-
-  Whiskers beyond are cut off: no accuracy is there.
-  """
-  limits = [np.clip(axes.get_ylim(), *_LIMITS) for axes in columns]
-  span = max(top - bottom for bottom, top in limits)
-  for axes, (bottom, top) in zip(columns, limits, strict=True):
-    lower = np.clip((bottom + top - span) / 2, _LIMITS[0], _LIMITS[1] - span)
-    axes.set_ylim(lower, lower + span)
 
 
 def _accuracy_caption(

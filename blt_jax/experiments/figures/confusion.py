@@ -31,14 +31,6 @@ Epochs = list[tuple[int, int]]
 def confused_classes(results: parts.Results, paper: parts.Paper) -> Figure:
   """Classes that tail classes are taken for, by epoch, without and with BLT.
 
-  Args:
-    results: a setting without perturbation and one with it.
-    paper: not used; the paper's figure has no numbers.
-
-  Returns:
-    A figure: a picture for each of two tail classes and both settings, and a
-    line plot of the number of confused classes, mean over all tail classes.
-
   Raises:
     ValueError: if one of the two settings, a tail or the confusion matrices of
       stage 2 are missing.
@@ -87,13 +79,6 @@ def confusion_rank(results: parts.Results, paper: parts.Paper) -> Figure:
 
   For each tail class, the share of its test images taken for the class that it
   is confused with most, second most, ...; then the mean over tail classes.
-
-  Args:
-    results: the runs of each setting.
-    paper: not used; the paper's figure has no numbers.
-
-  Returns:
-    A figure with one pair of logarithmic axes.
 
   Raises:
     ValueError: if a run has no tail or no confusion matrix of the test.

@@ -36,14 +36,6 @@ class _Point:
 def flops(results: parts.Results, paper: parts.Paper) -> Figure:
   """Accuracy, overall and few, against FLOPs of a forward pass of an image.
 
-  Args:
-    results: the runs of each setting, labelled "method, backbone".
-    paper: the paper's accuracies of some or all settings; a second row of axes
-      shows them at the FLOPs of these backbones for 224 pixels.
-
-  Returns:
-    A figure with one or two rows of axes, overall and few.
-
   Raises:
     ValueError: if a run is not finished.
   """
@@ -90,18 +82,7 @@ def gigaflops(
   classifier: str = "squashing_cosine",
   hidden: int = 512,
 ) -> float:
-  """GFLOPs of a forward pass of one image; remembered, as it compiles.
-
-  Args:
-    backbone: one of models.BACKBONES.
-    num_classes: 1 or more.
-    image_size: side of the image, pixels.
-    classifier: one of models.CLASSIFIERS.
-    hidden: width of the layer before the classifier.
-
-  Returns:
-    1e9 FLOPs, a multiply-add counted as two.
-  """
+  """GFLOPs of a forward pass of one image; remembered, as it compiles."""
   model = create_model(
     backbone, num_classes, classifier=classifier, hidden=hidden
   )

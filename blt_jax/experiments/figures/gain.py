@@ -21,13 +21,6 @@ def per_class_gain(results: parts.Results, paper: parts.Paper) -> Figure:
   The setting with perturbation minus the one without; the first minus the
   second where they do not differ in that.
 
-  Args:
-    results: the runs of two settings.
-    paper: not used; the paper's figure has no numbers.
-
-  Returns:
-    A figure with one pair of axes.
-
   Raises:
     ValueError: if there is one setting only, the settings differ in classes, or
       a run has no confusion matrix of the test.

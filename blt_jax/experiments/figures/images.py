@@ -11,13 +11,6 @@ from blt_jax.report.record import RunRecord
 def images(results: parts.Results, paper: parts.Paper) -> Figure:
   """Images of the first run with perturbation.
 
-  Args:
-    results: the runs of each setting.
-    paper: not used; the paper's figure has no numbers.
-
-  Returns:
-    A figure with a row of images an example, see `examples_figure`.
-
   Raises:
     ValueError: if no setting perturbs, or the run kept no examples.
   """

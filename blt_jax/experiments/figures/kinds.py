@@ -4,7 +4,7 @@ Each takes the runs of every setting and the paper's numbers and returns a
 figure for `report.style.save`. None of them trains or touches pyplot.
 """
 
-from blt_jax.experiments.figures.accuracy import accuracy_bars, accuracy_lines
+from blt_jax.experiments.figures.accuracy import accuracy
 from blt_jax.experiments.figures.confusion import (
   confused_classes,
   confusion_rank,
@@ -13,16 +13,13 @@ from blt_jax.experiments.figures.flops import flops
 from blt_jax.experiments.figures.gain import per_class_gain
 from blt_jax.experiments.figures.images import images
 from blt_jax.experiments.figures.parts import Draw
-from blt_jax.experiments.figures.time import time
 
 # kind -> (results: label -> a run a seed, paper: label -> numbers) -> Figure.
 FIGURES: dict[str, Draw] = {
   "images": images,
   "confused_classes": confused_classes,
-  "accuracy_lines": accuracy_lines,
-  "accuracy_bars": accuracy_bars,
+  "accuracy": accuracy,
   "per_class_gain": per_class_gain,
   "flops": flops,
   "confusion_rank": confusion_rank,
-  "time": time,
 }

@@ -19,13 +19,6 @@ def embed(chart: Chart, prefix: str) -> Markup:
 
   Text stays text and takes the page's font; colours of the palette become the
   style sheet's variables, so that the drawing turns dark with the page.
-
-  Args:
-    chart: a drawing.
-    prefix: of its identifiers, another for each chart of a page.
-
-  Returns:
-    An svg element as wide as its place, with a text alternative.
   """
   root = ET.fromstring(chart.svg)
   for parent in root.iter():

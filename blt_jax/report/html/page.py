@@ -23,12 +23,6 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 def render(drawings: Sequence[Drawings]) -> str:
   """The report of one run, or of several side by side.
 
-  Args:
-    drawings: the charts of each run, at least one.
-
-  Returns:
-    An HTML document that needs nothing but itself.
-
   Raises:
     ValueError: when there is no run, or a file of a run is damaged.
   """

@@ -24,12 +24,7 @@ def percent(value: float | None, *, digits: int = 1) -> str:
 
 
 def accuracies(content: Mapping[str, Any], *path: str) -> list[str]:
-  """The groups' accuracies below a place of results.json, the tail first.
-
-  Args:
-    content: results.json, or a part of it (of a run that is not finished).
-    *path: keys that lead to them.
-  """
+  """The groups' accuracies below a place of results.json, the tail first."""
   found: Any = content
   for key in path:
     found = found.get(key, {})
@@ -233,13 +228,7 @@ def times_table(runs: Sequence[RunRecord], labels: Sequence[Any]) -> Markup:
 def config_table(
   runs: Sequence[RunRecord], labels: Sequence[Any], *, only: Sequence[str] = ()
 ) -> Markup:
-  """The configuration field by field; differences between runs are marked.
-
-  Args:
-    runs: one or more.
-    labels: of the runs.
-    only: fields to show, all by default.
-  """
+  """The configuration field by field; differences between runs are marked."""
   flat = [flatten(run.config) for run in runs]
   different = set(measures.differences(runs))
   rows = [
