@@ -1,6 +1,7 @@
 """Writes a trained network for other programs: --mode=export."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +19,7 @@ from blt_jax.deploy import formats, model_card
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.system import console
-from blt_jax.workdir import checksums, files
+from blt_jax.workdir import files
 
 DEFAULT_FORMATS = ("safetensors", "jax")
 FILE = "model.json"
@@ -79,11 +81,21 @@ def export(
 
 def as_exported(model: TrainedModel) -> TrainedModel:
   """The network as exports compute it, in float32, with its fingerprint."""
-  digests = checksums.of_arrays({"weights": model.variables})
   description = dataclasses.replace(
-    model.description, dtype="float32", weights=digests["weights"]
+    model.description, dtype="float32", weights=_digest(model.variables)
   )
   return dataclasses.replace(model, description=description)
+
+
+def _digest(tree: Any) -> str:
+  """SHA-256 of a tree of arrays: names, types, shapes and values."""
+  digest = hashlib.sha256()
+  for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    array = np.ascontiguousarray(leaf)
+    title = f"{jax.tree_util.keystr(key)} {array.dtype} {np.shape(leaf)}"
+    digest.update(title.encode())
+    digest.update(array.view(np.uint8).data)
+  return digest.hexdigest()
 
 
 def compare(

@@ -80,10 +80,8 @@ def write(
 
 def _write_figures(workdir: pathlib.Path, folder: pathlib.Path) -> list[str]:
   from blt_jax.report import figures
-  from blt_jax.report.record import read_run
 
-  drawings = figures.Drawings(read_run(workdir))
-  figures.write_figures(drawings, folder / FIGURES)
+  figures.write_figures(figures.drawings_of(workdir), folder / FIGURES)
   return sorted(path.name for path in (folder / FIGURES).glob("*.png"))
 
 

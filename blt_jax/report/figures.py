@@ -6,7 +6,7 @@ from collections.abc import Callable
 from blt_jax.report import class_figures, epoch_figures, style
 from blt_jax.report.chart import Chart
 from blt_jax.report.examples_figure import perturbed
-from blt_jax.report.record import RunRecord
+from blt_jax.report.record import RunRecord, read_run
 
 FOLDER = "figures"
 
@@ -34,6 +34,11 @@ class Drawings(dict[str, Chart | None]):
     with style.look():
       self[name] = FIGURES[name](self.run)
     return self[name]
+
+
+def drawings_of(workdir: pathlib.Path) -> Drawings:
+  """The charts of a run, finished or not; see `read_run`."""
+  return Drawings(read_run(workdir))
 
 
 def write_figures(

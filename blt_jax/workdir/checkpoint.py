@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from blt_jax.system import console, processes
-from blt_jax.workdir import checksums
+from blt_jax.workdir import files
 from blt_jax.workdir.progress import EpochRow, Progress, best_first
 from blt_jax.workdir.records import Confusion
 
@@ -166,7 +166,7 @@ class Checkpoints:
       if step is not None and (found.step != step or not found.ends_epoch):
         continue
       try:
-        checksums.check(found.path)
+        files.check_checksums(found.path)
       except (OSError, ValueError) as error:
         console.say(
           f"checkpoint {found.path} is damaged, passed over: {_short(error)}"
@@ -234,7 +234,7 @@ class Checkpoints:
       if not saved:
         raise RuntimeError("Orbax did not take it")
       if processes.is_first():
-        checksums.write(folder / str(step))
+        files.write_checksums(folder / str(step))
       processes.barrier(f"checkpoint of step {step}")
     # Orbax raises errors of many types.
     except Exception as error:

@@ -1,6 +1,7 @@
-"""Writing files so that a reader sees the old one or the new one, whole."""
+"""Files that a reader finds whole: written in one step, with checksums."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -12,6 +13,9 @@ import numpy as np
 
 # The end of the name of a file that is not finished yet.
 UNFINISHED = ".tmp"
+
+# In a folder, the checksum of each of its other files.
+CHECKSUMS = "checksums.json"
 
 
 @contextlib.contextmanager
@@ -98,3 +102,44 @@ def remove_unfinished(folder: pathlib.Path) -> None:
   for pattern in (f"*{UNFINISHED}", f"*/*{UNFINISHED}"):
     for path in folder.glob(pattern):
       path.unlink(missing_ok=True)
+
+
+def write_checksums(folder: pathlib.Path) -> None:
+  """Writes the checksums of a folder's files to `CHECKSUMS` in it."""
+  write_json(folder / CHECKSUMS, _checksums(folder))
+
+
+def check_checksums(folder: pathlib.Path) -> None:
+  """Compares the files of a folder with their checksums.
+
+  Raises:
+    ValueError: names a file that is not what was written.
+  """
+  expected = read_object(folder / CHECKSUMS)
+  if expected is None:
+    raise ValueError(f"it has no {CHECKSUMS}")
+  found = _checksums(folder)
+  for name in sorted(expected.keys() | found.keys()):
+    if name not in found:
+      raise ValueError(f"{name} is missing")
+    if found[name] != expected.get(name):
+      raise ValueError(f"wrong checksum of {name}")
+
+
+def _checksums(folder: pathlib.Path) -> dict[str, str]:
+  """SHA-256 of each file, by its path in the folder.
+
+  Raises:
+    ValueError: for a link, which could lead to what is not of this run.
+  """
+  found = {}
+  for root, folders, names in os.walk(folder):
+    for name in (*folders, *names):
+      path = pathlib.Path(root, name)
+      if path.is_symlink():
+        raise ValueError(f"{path.relative_to(folder)} is a symbolic link")
+      if name in names and path != folder / CHECKSUMS:
+        with path.open("rb") as file:
+          digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found[path.relative_to(folder).as_posix()] = digest
+  return found
