@@ -16,28 +16,14 @@ from blt_jax.config.check import (
   with_values,
 )
 from blt_jax.config.schema import (
-  CheckpointConfig,
   Config,
-  DatasetConfig,
-  ModelConfig,
-  OptimizerConfig,
-  PerturbConfig,
-  Stage1Config,
-  Stage2Config,
   StageConfig,
 )
 
 __all__ = [
   "SCHEMA",
-  "CheckpointConfig",
   "Config",
-  "DatasetConfig",
   "Field",
-  "ModelConfig",
-  "OptimizerConfig",
-  "PerturbConfig",
-  "Stage1Config",
-  "Stage2Config",
   "StageConfig",
   "check_config",
   "config_dict",

@@ -98,15 +98,7 @@ def normalize(
 
 
 def hflip(images: jax.Array, flips: jax.Array) -> jax.Array:
-  """Mirrors left and right where flips says so.
-
-  Args:
-    images: [n, h, w, c], of any dtype.
-    flips: bool [n].
-
-  Returns:
-    [n, h, w, c] of the images' dtype.
-  """
+  """Mirrors images, [n, h, w, c], where flips, bool [n], says so."""
   return jnp.where(_per_image(flips), images[:, :, ::-1], images)
 
 
@@ -139,49 +131,6 @@ def rotate(images: jax.Array, degrees: jax.Array) -> jax.Array:
   return take(pixels, source.reshape(len(images), -1)).reshape(images.shape)
 
 
-def adjust_brightness(images: jax.Array, factors: jax.Array) -> jax.Array:
-  """Blends with black: clip(factor * image, 0, 1).
-
-  Args:
-    images: float32 [n, h, w, 3], 0..1.
-    factors: float32 [n], 0 or more; 0 gives black, 1 the image.
-
-  Returns:
-    float32 [n, h, w, 3], 0..1.
-  """
-  return _blend(images, _black(images), _per_image(factors))
-
-
-def adjust_contrast(images: jax.Array, factors: jax.Array) -> jax.Array:
-  """Blends with the mean of the grey image.
-
-  clip(factor * image + (1 - factor) * mean(grey), 0, 1)
-
-  Args:
-    images: float32 [n, h, w, 3], 0..1.
-    factors: float32 [n], 0 or more; 0 gives flat grey, 1 the image.
-
-  Returns:
-    float32 [n, h, w, 3], 0..1.
-  """
-  return _blend(images, _mean_grey(images), _per_image(factors))
-
-
-def adjust_saturation(images: jax.Array, factors: jax.Array) -> jax.Array:
-  """Blends with the grey image.
-
-  clip(factor * image + (1 - factor) * grey, 0, 1)
-
-  Args:
-    images: float32 [n, h, w, 3], 0..1.
-    factors: float32 [n], 0 or more; 0 gives the grey image, 1 the image.
-
-  Returns:
-    float32 [n, h, w, 3], 0..1.
-  """
-  return _blend(images, _grey(images), _per_image(factors))
-
-
 def color_jitter(
   images: jax.Array,
   operations: Sequence[str],
@@ -191,13 +140,17 @@ def color_jitter(
 ) -> jax.Array:
   """Adjusts each image by every operation, in an order of its own.
 
-  All operations blend with a reference of their own, so each round is one
-  blend whose reference is selected image by image, whatever the order.
+      clip(factor * image + (1 - factor) * reference, 0, 1)
+
+  The reference of brightness is black, that of contrast the mean of the grey
+  image, that of saturation the grey image. So each round is one blend whose
+  reference is selected image by image, whatever the order.
 
   Args:
     images: float32 [n, h, w, 3], 0..1.
     operations: k names out of "brightness", "contrast" and "saturation".
-    factors: float32 [n, k], the factor of operations[j] in column j.
+    factors: float32 [n, k], 0 or more, the factor of operations[j] in column
+      j; 1 changes nothing.
     order: int [n, k], the index of the operation that each round applies.
 
   Returns:

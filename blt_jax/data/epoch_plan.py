@@ -65,17 +65,7 @@ class EpochPlan:
   def of_images(
     cls, indices: np.ndarray, *, seed: int, stage: int, epoch: int
   ) -> "EpochPlan":
-    """A plan without slots.
-
-    Args:
-      indices: int64 [steps, B], images of each batch.
-      seed: of the run, for the crops.
-      stage: likewise.
-      epoch: likewise.
-
-    Returns:
-      An EpochPlan with H = 0.
-    """
+    """A plan without slots."""
     none = indices[:, :0]
     return cls(
       indices,
@@ -103,9 +93,6 @@ class EpochPlan:
       process_count: number of equal shares; divides B.
       devices: of all processes together, a multiple of their number; divides
         H. As many as processes by default.
-
-    Returns:
-      An EpochPlan.
 
     Raises:
       ValueError: B or H is not divisible.
@@ -138,9 +125,6 @@ class EpochPlan:
   def tail(self, first_step: int) -> "EpochPlan":
     """What is left of the plan from a step on, to resume in mid-epoch.
 
-    Args:
-      first_step: steps to skip, 0 <= first_step <= len(self).
-
     Returns:
       An EpochPlan whose batches equal this plan's, crops included.
 
@@ -160,9 +144,6 @@ class EpochPlan:
 
   def crop_uniforms(self, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Random numbers for one step's crops; only the global position matters.
-
-    Args:
-      step: row of this plan.
 
     Returns:
       (batch [B, 22], sources [H, 22]): float64 in [0, 1).

@@ -156,9 +156,6 @@ def epoch_plan(
       shuffled, without replacement.
     hallucinate: None for no slots (H = 0).
 
-  Returns:
-    The EpochPlan.
-
   Raises:
     ValueError: batch_size or a field of hallucinate is out of range.
   """

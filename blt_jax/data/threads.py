@@ -26,16 +26,7 @@ def in_order(
   *,
   num_threads: int,
 ) -> Generator[Result]:
-  """Does tasks on threads, a few at a time.
-
-  Args:
-    function: is called on the threads, once with each task.
-    tasks: taken one by one as earlier ones are done.
-    num_threads: 1 or more.
-
-  Yields:
-    What `function` returns, in the order of the tasks.
-  """
+  """Does tasks on threads, a few at a time."""
   under_way: collections.deque[Future[Result]] = collections.deque()
   pool = ThreadPoolExecutor(num_threads)
   try:

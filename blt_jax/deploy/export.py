@@ -41,13 +41,6 @@ def export(
   are kept only after another process has loaded each of them and computed the
   same logits of real images (views of the two photographs in scikit-learn).
 
-  Args:
-    model: the network.
-    folder: made when it does not exist. Other formats of the same network
-      that it holds stay.
-    names: of the formats, some of `formats.FORMATS`.
-    workdir: of the run, for the card's figures.
-
   Raises:
     ValueError: for an unknown format, a folder with other files, or a format
       whose logits differ by more than TOLERANCE.

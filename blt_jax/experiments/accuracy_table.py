@@ -11,7 +11,6 @@ from blt_jax.report.record import RunRecord
 
 # The paper prints the overall accuracy last.
 GROUPS = (*metrics.GROUPS[1:], metrics.GROUPS[0])
-EPOCHS = ("last", "best")
 
 Results = Mapping[str, Sequence[RunRecord]]
 """Label of a setting -> a record a seed."""
@@ -56,7 +55,7 @@ def value_of(numbers: Iterable[float], paper: float = math.nan) -> Value:
 def accuracy(record: RunRecord, epoch: str, group: str) -> float:
   """Top-1 of a run on the test images in percent, NaN for an empty group."""
   assert record.results is not None
-  found = record.results[epoch]["test"][group]
+  found = record.results[epoch]["test"].get(group)
   return math.nan if found is None else float(found)
 
 

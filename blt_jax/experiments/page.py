@@ -31,15 +31,7 @@ TITLES = {"last": "Last epoch", "best": "Best epoch on validation"}
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-  """Where results come from.
-
-  Attributes:
-    command: the command line that made them.
-    date: of the report.
-    machine: processor and system.
-    versions: {package: version}.
-    commit: of the checkout, "" outside of one.
-  """
+  """Where results come from."""
 
   command: str
   date: str
@@ -212,8 +204,7 @@ def _figure(
   if kind is None:
     return ""
   try:
-    records = {label: list(each) for label, each in results.items()}
-    figure = kinds.FIGURES[kind](records, paper_of(planned))
+    figure = kinds.FIGURES[kind](results, paper_of(planned))
   except ValueError as error:
     return f"No figure: {error}\n"
   style.save(figure, folder / "figure")

@@ -59,15 +59,7 @@ class PlannedExperiment:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """Everything that is to be trained and drawn.
-
-  Attributes:
-    protocol: of the data set.
-    seeds: one or more.
-    folder: of the work directories.
-    runs: each one once, in the order of training.
-    experiments: in the order asked for.
-  """
+  """Everything that is to be trained and drawn."""
 
   protocol: Protocol
   seeds: tuple[int, ...]

@@ -159,12 +159,7 @@ def end_labels(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
 
 
 def names_above(axes: Axes, names: Sequence[tuple[float, str, str]]) -> None:
-  """Writes names above parts of the data, moved apart as they need.
-
-  Args:
-    axes: where they stand.
-    names: (middle as a share of the width, text, colour) each, from the left.
-  """
+  """Writes names above parts of the data, moved apart as they need."""
   longest = max((len(text) for _, text, _ in names), default=0)
   width = longest * 0.62 * (_FONT - 1) / 72 / _PLOT
   places = spread([place for place, _, _ in names], gap=width, margin=width / 2)

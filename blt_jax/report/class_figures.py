@@ -190,11 +190,7 @@ def confusion(run: RunRecord) -> Chart | None:
 def shares_by_size(
   entries: Confusion, order: np.ndarray
 ) -> tuple[np.ndarray, int]:
-  """A confusion matrix in percent, neighbouring classes taken together.
-
-  Args:
-    entries: of a confusion matrix of C classes.
-    order: int [C], the classes in the order of the rows.
+  """A confusion matrix in percent by `order`, int [C], neighbours together.
 
   Returns:
     (float64 [m, m], the mean over a row's classes of the share of their images

@@ -62,11 +62,7 @@ def confused_pairs(entries: Confusion, limit: int = 12) -> list[Pair]:
 def group_flow(
   entries: Confusion, groups: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
-  """Where the images of each shot group end up.
-
-  Args:
-    entries: of a confusion matrix.
-    groups: bool [C] of each shot group.
+  """Where the images of each shot group, bool [C], end up.
 
   Returns:
     {group: {"correct", "many", "medium", "few"}}: percent classified correctly
@@ -118,12 +114,7 @@ class Bins:
 
 
 def binned(values: np.ndarray, bins: int) -> Bins:
-  """Means and quartiles of values in about equal neighbouring parts.
-
-  Args:
-    values: float [C] in order of rank, NaN where unknown.
-    bins: how many; no more than C are made.
-  """
+  """Means and quartiles of values, float [C], in about equal parts."""
   bins = min(bins, len(values))
   edges = np.round(np.linspace(0, len(values), bins + 1)).astype(int)
   rows = []

@@ -104,10 +104,6 @@ class Watch:
   def between(self, items: Iterable[Item], place: str) -> Iterator[Item]:
     """Passes items on.
 
-    Args:
-      items: batches of something that is not worth a checkpoint.
-      place: where the run is, for the message.
-
     Raises:
       Interrupted: between two items, when a stop is asked for.
     """

@@ -149,12 +149,6 @@ def build_train_step(
 ) -> Callable:
   """`train_step` of a stage, mapped over the devices.
 
-  Args:
-    config: the configuration.
-    stage: what it is a step of.
-    class_counts: int [C], training images of each class.
-    reweighted: whether the deferred weights of the losses are on.
-
   Returns:
     (state, batch) -> (state, metrics); the state is donated.
 

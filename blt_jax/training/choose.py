@@ -109,11 +109,6 @@ def choose(
 ) -> tuple[Config, list[str]]:
   """Chooses every value that is left open; a pure function.
 
-  Args:
-    config: the configuration.
-    sample: what the images are like.
-    num_devices: that a batch is dealt to, 1 or more.
-
   Returns:
     (configuration, a line for each choice with its reason).
   """

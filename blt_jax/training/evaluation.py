@@ -43,12 +43,6 @@ def evaluate(
 ) -> list[Evaluation]:
   """Evaluates every image of a split once.
 
-  Args:
-    state: parameters and running statistics; its confusion matrix gives the
-      number of classes.
-    batches: device batches.
-    eval_fn: `train_step.eval_step`, mapped over devices.
-
   Returns:
     The counts over all images whose mask is True, for each way in which
     `eval_fn` adjusts the logits.

@@ -69,12 +69,7 @@ class Feeder:
   def training(
     self, plan: sampling.EpochPlan, *, fill: FillFn | None = None
   ) -> Generator[Fed]:
-    """The batches of a plan.
-
-    Args:
-      plan: an epoch, of `stages.plan_epoch`, or what is left of one.
-      fill: fills the slots, in place of fresh crops of their images.
-    """
+    """The batches of a plan."""
     crop_scale = self.config.dataset.crop_scale
     if fill is None:
       yield from self._read(plan, crop_scale)
@@ -118,9 +113,6 @@ class Feeder:
 
   def evaluation(self, role: str) -> Iterator[EvalBatch]:
     """Device batches of a whole split, the last one padded.
-
-    Args:
-      role: of the split, "training", "validation" or "test".
 
     Yields:
       Batches, each array with a leading device axis. A split that fits into

@@ -63,14 +63,7 @@ def class_table(
   counts: Mapping[str, np.ndarray],
   groups: Mapping[str, np.ndarray],
 ) -> str:
-  """The classes by size: all of up to 20, else the 5 largest and 5 smallest.
-
-  Args:
-    class_names: [C].
-    counts: images of each class, int [C], by the name of the split, "training"
-      first.
-    groups: shot group -> bool [C].
-  """
+  """The classes by size: all of up to 20, else the 5 largest and 5 smallest."""
   order = np.argsort(-counts["training"], kind="stable").tolist()
   left_out = len(order) - 2 * _LISTED_ENDS
   shown = order

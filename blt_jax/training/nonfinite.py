@@ -29,13 +29,6 @@ def check(
 ) -> None:
   """Refuses a step whose loss, gradient or images are not finite.
 
-  Args:
-    metrics: of `train_step`.
-    plan: of the whole epoch.
-    step: number of the step in the epoch, from 0.
-    split: the training images.
-    workdir: nonfinite.json there names the images of the step.
-
   Raises:
     FloatingPointError: says which step, and whether its hallucinated images are
       what is not finite.

@@ -34,18 +34,12 @@ def build_objective(
   gamma: float | None = None,
   reweighted: bool = False,
 ) -> Objective:
-  """The loss of `model.loss`.
+  """The loss of `model.loss`, for training counts int [C].
 
   Balanced softmax and logit adjustment take the class distribution of the
   stage's sampler: they are to undo what the network sees, and it sees natural
   frequencies only under natural sampling. The other losses take the training
   counts, as in their papers.
-
-  Args:
-    config: the configuration.
-    class_counts: int [C], training images of each class.
-    gamma: of the stage's balanced sampler, None for natural sampling.
-    reweighted: whether the deferred weights are on (`Stage.reweighted`).
 
   Raises:
     ValueError: when the loss depends on the counts and a class has no image.
@@ -121,18 +115,10 @@ def build_adjustment(
   *,
   gamma: float | None,
 ) -> Callable[[jax.Array], jax.Array] | None:
-  """The post-hoc adjustment of a network's logits, None if it is off.
+  """The post-hoc adjustment of logits, float [n, C]; None if it is off.
 
   What it undoes are the class frequencies that the network was trained with:
   those of the sampler of its stage.
-
-  Args:
-    config: the configuration.
-    class_counts: int [C], training images of each class.
-    gamma: of that stage's balanced sampler, None for natural sampling.
-
-  Returns:
-    float [n, C] -> float32 [n, C].
 
   Raises:
     ValueError: when a class has no training image.

@@ -45,11 +45,6 @@ def build_stages(
 ) -> list[Stage]:
   """Both stages, without those of 0 epochs.
 
-  Args:
-    config: the configuration.
-    class_counts: int [C], training images of each class.
-    devices: number of devices over all processes.
-
   Raises:
     ValueError: when a batch can't be dealt to the devices or is larger than the
       training set.
@@ -120,13 +115,7 @@ def sampler_gamma(section: StageConfig) -> float | None:
 def gamma_at(
   config: Config, class_counts: np.ndarray, *, step: int
 ) -> float | None:
-  """`sampler_gamma` of the stage that a network comes from.
-
-  Args:
-    config: the configuration.
-    class_counts: int [C], training images of each class.
-    step: steps that the network has been trained for, over both stages.
-  """
+  """`sampler_gamma` of the stage that a network comes from."""
   stage1 = config.stage1
   is_stage1 = step <= stage1.epochs * _steps(stage1, class_counts)
   return sampler_gamma(config.stage1 if is_stage1 else config.stage2)
@@ -135,14 +124,7 @@ def gamma_at(
 def plan_epoch(
   config: Config, stage: Stage, epoch: int, *, labels: np.ndarray
 ) -> sampling.EpochPlan:
-  """Which images the batches and slots of an epoch hold.
-
-  Args:
-    config: the configuration.
-    stage: stage of the epoch.
-    epoch: its number in the stage, from 1.
-    labels: of the training images, int [N].
-  """
+  """The images, labels int [N], that an epoch's batches and slots hold."""
   perturb = config.perturb
   slots = sampling.HallucinationPlan(
     tail=stage.tail,

@@ -80,10 +80,6 @@ def remove_stale_lock(workdir: pathlib.Path) -> None:
 def claim(workdir: pathlib.Path, config: Config) -> None:
   """Makes a work directory for a configuration, or checks that it is its own.
 
-  Args:
-    workdir: made when it does not exist.
-    config: written to config.json in a new work directory.
-
   Raises:
     ValueError: when the directory belongs to another configuration; names the
       fields that differ.
@@ -154,11 +150,6 @@ def check_classes(
   workdir: pathlib.Path, class_counts: np.ndarray, class_names: Sequence[str]
 ) -> None:
   """Writes classes.json, or checks that a run goes on with the same classes.
-
-  Args:
-    workdir: of the run.
-    class_counts: int [C], training images of each class.
-    class_names: of the C classes.
 
   Raises:
     ValueError: when the classes or their numbers of images have changed.

@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from blt_jax.config import check_config
 from blt_jax.method import losses
 from blt_jax.method.losses import class_balanced_weights
 from blt_jax.training import build, objective, train
@@ -154,7 +155,7 @@ def test_gamma_is_that_of_the_stage_that_a_network_comes_from():
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_evaluation_adjusts_by_the_stage_of_the_network(stage):
-  run = Run(make_config(model__posthoc_tau=2.0))
+  run = Run(check_config(make_config(model__posthoc_tau=2.0)))
   state = build.init_state(run.config, run.model, 10)
   state = state.replace(step=np.int32(6 if stage == 1 else 7))
   evaluation = run.evaluate(state, "validation")

@@ -136,11 +136,6 @@ def compare(
 ) -> tuple[tuple[Fact, ...], str]:
   """Compares a data set with what is known of it.
 
-  Args:
-    dataset: its name says which data set it should be.
-    groups: shot group -> bool [C].
-    settings: config.dataset, which tells whether it was split as the known one.
-
   Returns:
     (facts, note): no facts and a note that says why where nothing is known.
   """

@@ -78,20 +78,7 @@ def report(
   facts_note: str = "",
   seconds: float = 0.0,
 ) -> Report:
-  """Judges a scanned data set.
-
-  Args:
-    dataset: what was scanned.
-    scan: of its images.
-    image_size: short side below which images are noted, pixels.
-    shot_limits: many_above and few_up_to, see longtail.shot_groups.
-    facts: from facts.compare.
-    facts_note: why there are no facts.
-    seconds: that the scan took.
-
-  Returns:
-    The Report.
-  """
+  """Judges a scanned data set."""
   unreadable = np.array(sorted(scan.errors), np.int64)
   findings = [
     Finding("error", "unreadable images", unreadable),
@@ -142,9 +129,6 @@ def _copies(scan: Scan) -> list[Finding]:
 
 def first_of_content(scan: Scan) -> np.ndarray:
   """For each image the first one with the same content, mostly itself.
-
-  Args:
-    scan: n images; one that can't be decoded is the first of its content.
 
   Returns:
     int64 [n], rows.

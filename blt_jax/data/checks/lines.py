@@ -47,10 +47,6 @@ def text(report: Report) -> str:
 def write_csv(report: Report, path: str) -> None:
   """Writes every finding and the size of every class.
 
-  Args:
-    report: of a checked data set.
-    path: of the file, which is replaced.
-
   Raises:
     OSError: the file can't be written.
   """

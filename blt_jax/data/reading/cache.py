@@ -58,10 +58,6 @@ def in_memory(split: Split, *, max_pixels: int = MOST_PIXELS) -> Split:
   To read such images one by one takes longer than all that follows; decoded,
   2478 images of 32 x 32 pixels pass the pipeline seven times as fast.
 
-  Args:
-    split: of any kind.
-    max_pixels: largest width times height of an image that may be decoded.
-
   Returns:
     The same images in memory if all of them are sound, of one size, and within
     MOST_PIXELS and MOST_BYTES; else the split as it is.

@@ -50,12 +50,6 @@ class ImageError(ValueError):
 def read_header(data: bytes) -> Header:
   """Format, mode and size of an encoded image.
 
-  Args:
-    data: content of a file; its name plays no part.
-
-  Returns:
-    The Header.
-
   Raises:
     ImageError: Pillow knows no such format.
   """

@@ -54,10 +54,6 @@ class Substitutes:
   def note(self, row: int, reason: str) -> None:
     """Counts an unreadable image and logs it, both only the first time.
 
-    Args:
-      row: the image's position in the split.
-      reason: why it can't be read.
-
     Raises:
       ValueError: on_error is "stop", or too many images are unreadable.
     """
@@ -77,14 +73,6 @@ class Substitutes:
 
   def find(self, reader: Reader, row: int, draws: np.ndarray) -> np.ndarray:
     """Reads the next image of the class that can be read.
-
-    Args:
-      reader: of this split's images.
-      row: position in the split of an image that can't be read.
-      draws: of its crop; a damaged file may hold one crop and not another.
-
-    Returns:
-      What the reader gives for the other image.
 
     Raises:
       ValueError: no image of the class can be read, or see `note`.

@@ -123,15 +123,7 @@ def _optional_split(part: str, images, labels) -> Split | None:
 
 
 def array_split(part: str, images, labels) -> Split:
-  """A split from arrays, checked.
-
-  Args:
-    part: what the split is called in a message: "train".
-    images: uint8 [n, h, w, 3]; [n, h, w] or [n, h, w, 1] is grey.
-    labels: int [n], 0 or more.
-
-  Returns:
-    The Split, in RGB.
+  """A split in RGB from arrays as in `from_arrays`, checked.
 
   Raises:
     ValueError: an array has the wrong type, shape or length.

@@ -30,12 +30,6 @@ def read_names(file: str) -> NamesFile:
   categories_places365.txt, "/a/apartment_building/outdoor 8", whose names are
   returned as folders are called: apartment_building-outdoor.
 
-  Args:
-    file: text file.
-
-  Returns:
-    The names and which of the forms it was.
-
   Raises:
     ValueError: the file can't be read, or a line is empty, or numbers or names
       are not unique, or a number is missing.

@@ -44,12 +44,6 @@ def files_below(folder: str) -> list[str]:
   Hidden files and folders are skipped. Links to folders are followed, each
   folder once.
 
-  Args:
-    folder: where to look.
-
-  Returns:
-    Paths from that folder on, with "/", in order.
-
   Raises:
     ValueError: a folder can't be read.
   """

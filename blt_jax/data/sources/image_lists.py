@@ -199,14 +199,7 @@ def _check_labels(listed: ImageList, num_classes: int) -> None:
 
 
 def names_from_folders(train: ImageList) -> tuple[str, ...]:
-  """Names classes by the folder of their first image, or else by number.
-
-  Args:
-    train: the training images; the largest label + 1 is the number of classes.
-
-  Returns:
-    [C] names: folders if they tell all classes apart, else numbers.
-  """
+  """Names classes by the folder of their first image, or else by number."""
   labels, first = np.unique(train.labels, return_index=True)
   folders = [class_folder(path) for path in train.paths[first]]
   names = [str(c) for c in range(int(labels[-1]) + 1)]
@@ -218,9 +211,6 @@ def names_from_folders(train: ImageList) -> tuple[str, ...]:
 
 def labels_of_folders(lists: Sequence[ImageList]) -> dict[str, int]:
   """The label that lists give to each folder, checked line by line.
-
-  Args:
-    lists: of one data set.
 
   Returns:
     A label for each folder's name and a folder for each label.

@@ -56,12 +56,6 @@ def load_npz(
 def read_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   """The arrays of an .npz file.
 
-  Args:
-    path: of the file.
-
-  Returns:
-    {name: array}.
-
   Raises:
     ValueError: it can't be read, is no archive of arrays, is damaged, or an
       array holds Python objects, which could run a program.

@@ -171,15 +171,6 @@ def drop_small_classes(
   dropped. The authors drop the smallest classes of iNaturalist 2018 in this
   way.
 
-  Args:
-    class_names: [C].
-    train: the pool of training images.
-    others: further splits; None entries stay None.
-    minimum: images that a class needs in the pool to stay.
-
-  Returns:
-    (class_names, train, others) of the classes that stay.
-
   Raises:
     ValueError: no class stays.
   """

@@ -25,10 +25,6 @@ def load_tfds(
   *,
   data_dir: str | None = None,
   manual_dir: str | None = None,
-  download: bool = True,
-  train_split: str = "train",
-  validation_split: str = "validation",
-  test_split: str = "test",
   options: SplitOptions = LONG_TAILED,
 ) -> Dataset:
   """A TensorFlow Datasets image set, made long-tailed unless it is already.
@@ -39,15 +35,12 @@ def load_tfds(
   which is what the data set is prepared as if it is not yet.
 
   Args:
-    name: of the TFDS data set; it has features "image" and "label".
+    name: of the TFDS data set; it has features "image" and "label" and splits
+      "train" and "test". Without a split "validation", validation images are
+      held out of training.
     data_dir: where TFDS keeps prepared data; None is its own default.
     manual_dir: folder of the archives that TFDS can't download; None is its
       own default.
-    download: whether to download and prepare what is not prepared.
-    train_split: TFDS name of the split to train on.
-    validation_split: TFDS name of the split to validate on; a data set without
-      it has validation images held out of training.
-    test_split: TFDS name of the split to test on.
     options: see SplitOptions.
 
   Returns:
@@ -56,18 +49,16 @@ def load_tfds(
   Raises:
     ValueError: TFDS can't provide the data, or a class lacks images.
   """
-  builder = prepared_builder(
-    name, data_dir=data_dir, manual_dir=manual_dir, download=download
-  )
+  builder = prepared_builder(name, data_dir=data_dir, manual_dir=manual_dir)
   validation = None
-  if validation_split in builder.info.splits:
-    validation = _tfds_split(builder, validation_split)
+  if "validation" in builder.info.splits:
+    validation = _tfds_split(builder, "validation")
   return assemble(
     name,
     builder.info.features["label"].names,
-    train=_tfds_split(builder, train_split),
+    train=_tfds_split(builder, "train"),
     validation=validation,
-    test=_tfds_split(builder, test_split),
+    test=_tfds_split(builder, "test"),
     options=options,
   )
 
@@ -139,11 +130,7 @@ class TfdsRecords:
     return f"{self._title}, record {index}"
 
   def labels(self, *, at_once: int = 256) -> np.ndarray:
-    """Reads every record once for its label: int32 [n].
-
-    Args:
-      at_once: records that are in memory together.
-    """
+    """Reads every record once for its label: int32 [n]."""
     labels = np.empty(len(self), np.int32)
     for start in range(0, len(self), at_once):
       indices = np.arange(start, min(start + at_once, len(self)))
@@ -161,22 +148,12 @@ class TfdsRecords:
 
 
 def prepared_builder(
-  name: str, *, data_dir: str | None, manual_dir: str | None, download: bool
+  name: str, *, data_dir: str | None, manual_dir: str | None
 ) -> Any:
   """The TFDS builder of a data set, downloaded and prepared where it is not.
 
   What will not be read into memory is prepared as array_record files, which
   have random access.
-
-  Args:
-    name: of the TFDS data set.
-    data_dir: where TFDS keeps prepared data; None is its own default.
-    manual_dir: folder of the archives that TFDS can't download; None is its
-      own default.
-    download: whether to download and prepare what is not prepared.
-
-  Returns:
-    A prepared builder with features "image" and "label".
 
   Raises:
     ValueError: TFDS can't provide the data.
@@ -189,7 +166,7 @@ def prepared_builder(
   try:
     builder = tfds.builder(name, data_dir=data_dir)
     _check_features(builder)
-    if download and not builder.is_prepared():
+    if not builder.is_prepared():
       _prepare(builder, manual_dir)
   except Exception as error:  # TFDS raises anything from its own to urllib's.
     # For an unknown name TFDS lists all data sets, in thousands of letters.
@@ -197,11 +174,6 @@ def prepared_builder(
     raise ValueError(
       f"TFDS data set {name!r} can't be had: {found or type(error).__name__}"
     ) from error
-  if not builder.is_prepared():
-    raise ValueError(
-      f"TFDS data set {name!r} is not prepared in {builder.data_dir}; expected"
-      " download=True, or a folder in which it is prepared"
-    )
   return builder
 
 
@@ -217,14 +189,6 @@ def read_labels(builder: Any, split: str, records: TfdsRecords) -> np.ndarray:
   The labels are part of the records, so the first time every record is read,
   some thousands a second. The labels are kept in labels-<split>.npy beside the
   records if that folder is writable, and read from there the next time.
-
-  Args:
-    builder: of the data set.
-    split: TFDS name of the split.
-    records: of that split.
-
-  Returns:
-    The labels.
 
   Raises:
     ValueError: a record can't be read, or a label is not one of the classes.

@@ -1,5 +1,7 @@
 """What one setting gains over another, class by class (main paper)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -69,7 +71,9 @@ def _pair(results: parts.Results) -> tuple[str, str]:
   return labels[0], labels[1]
 
 
-def _gains(better: list[RunRecord], base: list[RunRecord]) -> np.ndarray:
+def _gains(
+  better: Sequence[RunRecord], base: Sequence[RunRecord]
+) -> np.ndarray:
   """Gain of each class, a row a seed that both have, else a row of means."""
   ours, theirs = (
     {int(r.config.seed): _accuracies(r) for r in records}

@@ -3,7 +3,7 @@
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,14 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from blt_jax.method import metrics
+from blt_jax.experiments import accuracy_table
+from blt_jax.experiments.accuracy_table import GROUPS, Paper, Results
 from blt_jax.report import style
 from blt_jax.report.record import RunRecord
 from blt_jax.workdir.records import Confusion
 
-Results = Mapping[str, list[RunRecord]]
-Paper = Mapping[str, Mapping[str, float]]
 Draw = Callable[[Results, Paper], Figure]
 
-# In the order of the paper's tables.
-GROUPS = (*metrics.GROUPS[1:], metrics.GROUPS[0])
 EPOCH = "last"  # Whose test the figures show: the "last" epoch or the "best".
 TESTED = f"Test images, {EPOCH} epoch"
 GREY = style.GREY
@@ -74,11 +71,9 @@ def accuracies(records: Sequence[RunRecord], group: str) -> tuple[float, float]:
   Returns:
     (mean, deviation) in percent, NaN for a group without classes.
   """
-  values = []
   for record in records:
-    results = needed(record.results, record, "results.json")
-    value = results[EPOCH]["test"].get(group)
-    values.append(math.nan if value is None else float(value))
+    needed(record.results, record, "results.json")
+  values = [accuracy_table.accuracy(r, EPOCH, group) for r in records]
   return spread(np.array(values))
 
 

@@ -92,12 +92,17 @@ def reads(monkeypatch):
   return seen
 
 
-def _load(data_dir, *, train_split="train", **options):
+def _load(data_dir, **options):
   return sources.load_tfds(
     "tiny",
     data_dir=str(data_dir),
-    train_split=train_split,
     options=sources.SplitOptions(**options),
+  )
+
+
+def _builder(data_dir):
+  return tfds_source.prepared_builder(
+    "tiny", data_dir=str(data_dir), manual_dir=None
   )
 
 
@@ -229,7 +234,7 @@ def test_data_set_without_random_access_says_what_to_do(tfds, tmp_path):
 
 def test_unknown_split_is_named(data_dir):
   with pytest.raises(ValueError, match="split 'nosuch' can't be opened"):
-    _load(data_dir, train_split="nosuch")
+    tfds_source.TfdsRecords(_builder(data_dir), "nosuch")
 
 
 def test_hidden_labels_are_named(tfds, tmp_path):
@@ -442,11 +447,6 @@ def test_tfds_by_profile(tfds, tmp_path):
   np.testing.assert_array_equal(dataset.test.images, images[:6])
 
 
-def test_tfds_says_what_is_not_prepared(tfds, tmp_path):
-  with pytest.raises(ValueError, match="'cifar10' is not prepared in .*downl"):
-    sources.load_tfds("cifar10", data_dir=str(tmp_path), download=False)
-
-
 def test_tfds_names_an_unknown_data_set(tfds, tmp_path):
   with pytest.raises(ValueError, match="TFDS data set 'nosuch' can't be had"):
-    sources.load_tfds("nosuch", data_dir=str(tmp_path), download=False)
+    sources.load_tfds("nosuch", data_dir=str(tmp_path))
