@@ -34,7 +34,7 @@ def build_dataset(config: Config) -> Dataset:
   """Finds the images of a configuration and splits them.
 
   Raises:
-    ValueError: when something is missing or malformed; names it.
+    ValueError: when a file is missing or malformed; names it.
   """
   dataset = config.dataset
 
@@ -193,7 +193,7 @@ def build_hallucinate(config: Config) -> Callable:
 def build_offline_hallucinate(
   config: Config, *, stream: rng.Stream
 ) -> Callable:
-  """Hallucination outside of training: images that no step draws.
+  """Hallucination outside of a training step, for static images and examples.
 
   Returns:
     (state, (numbers int32 [k], Sources of k images)) -> Hallucinations; the

@@ -10,8 +10,9 @@ counts contradict what is known of the data set (data/checks/facts.py). Odd
 formats, names and sizes and copies inside a split are only noted. --output
 names a CSV file for every finding and for the number of training images of each
 class; it may be left out. Nothing is trained, no device is used, and TensorFlow
-is used only where the source is TFDS. A configuration without a test list or
-folder tests on its validation images, which count once and are no leak.
+is used only where the source is TFDS. Where a configuration has no test list or
+folder, its validation images are the test as well; they count once and are no
+leak.
 """
 
 import errno

@@ -18,12 +18,13 @@ from blt_jax.data.reading.decode import ImageError, read_header
 from blt_jax.training import build, devices
 from blt_jax.workdir import directory
 
-# Images whose size is looked at.
+# Most images whose size is looked at.
 _SAMPLE = 200
 # The beginning of a file, where most formats tell the size, bytes.
 _HEAD = 1 << 18
 
-# Short sides up to this many pixels are small: the network has no coarse stem.
+# Images with short sides up to this many pixels are small: their network has
+# no coarse stem.
 _SMALL = 48
 # Training images from which on a deeper network pays: the paper trains
 # ResNet-10 on the 115,846 of ImageNet-LT, deeper ones on iNaturalist's 437,513.
@@ -80,7 +81,7 @@ def complete(
     config: the configuration.
     workdir: of the run, which need not exist. The values in its config.json are
       taken, so that a run goes on as it began.
-    num_devices: that a batch is dealt to; None: those of the configuration.
+    num_devices: devices that share a batch; None for the configuration's.
 
   Returns:
     A Complete. Its config is the one given where nothing was open.
@@ -200,8 +201,8 @@ def sample(split: Split, *, most: int = _SAMPLE) -> Sample:
       problem = problem or f"{_name(split, row)}: can't be read ({error})"
   if not shapes:
     raise ValueError(
-      f"{problem}; that makes {count} of {count} training images. Without one, "
-      "no config.dataset.image_size can be picked; --mode=check_data reads all"
+      f"{problem}, nor can any other of {count} training images; expected one "
+      "to pick config.dataset.image_size by. --mode=check_data names them all."
     )
   return Sample(len(split), np.array(shapes))
 

@@ -24,7 +24,7 @@ from blt_jax.workdir.progress import Midway
 # wait, few enough that the progress bar is right and memory has room for them.
 _AHEAD = 2
 
-# Compiled as one program; else each array would have a program of its own.
+# Compiled as one program: otherwise each array would get one of its own.
 _norm = jax.jit(optax.tree.norm)
 
 
@@ -35,8 +35,9 @@ class Epoch:
     stage: stage of the epoch.
     number: of the epoch in its stage, from 1.
     steps: steps made.
-    sums: over those steps, of the metrics of `train_step`, and "seconds",
-      "waited" for data and "replaced", images that could not be read.
+    sums: over those steps: of the metrics of `train_step`, of "seconds", of
+      "waited", the seconds that steps waited for data, and of "replaced", the
+      images that could not be read.
   """
 
   def __init__(
@@ -91,19 +92,19 @@ class Epoch:
       pool: static images, if the method has them.
       watch: says when to save and to stop.
       save: takes the state between two steps, and `midway`.
-      workdir: where the images of a step that went wrong are named.
+      workdir: `nonfinite.check` writes there.
 
     Raises:
       FloatingPointError: when a loss, a gradient or a weight is not finite.
-      Interrupted: when it was asked to stop, after `save`.
+      Interrupted: when a signal asked to stop; after `save`.
     """
     if self.steps < self.stage.steps:
       state = self._train_rest(state, pool, watch, save, workdir)
     norm = float(_norm((state.params, state.batch_stats)))
     if not math.isfinite(norm):
       raise FloatingPointError(
-        f"the norm of the weights is {norm} {self.place}: try lower learning "
-        "rates. The checkpoint before it is intact."
+        f"the norm of the weights is {norm} {self.place}; expected a finite "
+        "one. Try lower learning rates. The checkpoint before it is intact."
       )
     return state
 
@@ -143,7 +144,7 @@ class Epoch:
     return state
 
   def _settle(self, most: int, workdir: pathlib.Path) -> None:
-    """Waits for steps and adds them up, until at most so many are under way."""
+    """Waits for steps and adds them up until at most `most` are under way."""
     while len(self._queue) > most:
       metrics = jax.device_get(self._queue.popleft())
       nonfinite.check(
@@ -160,15 +161,15 @@ class Epoch:
   def _add(self, values: Mapping[str, Any]) -> None:
     """Adds to the sums.
 
-    Always a step at a time: adding in another order would round otherwise, and
-    an interrupted epoch would have other sums.
+    It is called for one step at a time, because another order of adding rounds
+    differently: an interrupted epoch would have other sums.
     """
     for name, value in values.items():
       self.sums[name] = self.sums.get(name, 0.0) + float(value)
 
 
 class _Times:
-  """Passes batches on, counting and timing them since the last `take`."""
+  """Passes batches on; counts replaced images and times since `take`."""
 
   def __init__(self, batches: Iterator[Fed]):
     self._batches = batches

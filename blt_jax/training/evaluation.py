@@ -18,7 +18,8 @@ class Evaluation:
 
   Attributes:
     confusion: int32 [C, C], [true, predicted].
-    in_top5: int64 [C], images of each class with it among the five likeliest.
+    in_top5: int64 [C], images of each class that have it among their five
+      likeliest classes.
   """
 
   confusion: np.ndarray

@@ -36,11 +36,11 @@ class Fed(NamedTuple):
 class Feeder:
   """Batches for the steps of one configuration, dealt to the devices.
 
-  Of each batch a process reads what its own devices work on.
+  A process reads the part of each batch that its own devices work on.
   """
 
   def __init__(self, config: Config, dataset: Dataset, *, devices: int):
-    """Feeds so many devices, over all processes, with the images of a data set.
+    """Feeds `devices` devices, over all processes, with a data set's images.
 
     Raises:
       ValueError: when the processes have different numbers of devices.
@@ -124,7 +124,8 @@ class Feeder:
   def _train(self) -> Split:
     """The training images, decoded where they are small.
 
-    What lies in memory is resized there; only files can leave it to the device.
+    Images in memory are resized by the host; only those in files can be resized
+    by the device.
     """
     if self.config.dataset.resize_on == "device":
       return self.dataset.train
@@ -187,7 +188,7 @@ def canvas(config: Config) -> int | None:
   """Side of the canvases that crops travel in; None if the host resizes."""
   where = config.dataset.resize_on
   if where == "auto":
-    # A CPU would only do the same work with less suitable tools.
+    # Where the devices are CPUs, resizing on them would save the host nothing.
     where = "host" if mapping.on_cpu(config) else "device"
   if where == "host":
     return None

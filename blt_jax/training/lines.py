@@ -1,4 +1,4 @@
-"""What a run tells its user of data sets, epochs and results, as text."""
+"""The text that a run prints about its data set, epochs and results."""
 
 import math
 import unicodedata
@@ -11,7 +11,8 @@ from blt_jax.data.text import printable
 from blt_jax.method.metrics import GROUPS
 from blt_jax.workdir.progress import EpochRow
 
-# Classes in a table, those at either end of a longer one, letters of a name.
+# Most classes that a table has in full, classes at either end of a longer one,
+# and most letters of a name.
 _LISTED_CLASSES, _LISTED_ENDS, _NAME_WIDTH = 20, 5, 30
 
 
@@ -46,7 +47,7 @@ def dataset_lines(
   validation: int,
   test: int,
 ) -> str:
-  """What a data set holds: images a split, classes a shot group."""
+  """What a data set holds: images of each split, classes of each group."""
   sizes = ", ".join(
     f"{group} {int(mask.sum())}" for group, mask in groups.items()
   )

@@ -15,7 +15,8 @@ from blt_jax.workdir import files
 # In the work directory: the step and its images.
 FILE = "nonfinite.json"
 
-# Normalised pixels are below 10; what the ascent adds is of the same size.
+# A hallucinated image with a larger pixel is named as the cause. Normalised
+# pixels are below 10, and what the ascent adds is of the same size.
 _PLAUSIBLE = 1e3
 
 
@@ -30,8 +31,8 @@ def check(
   """Refuses a step whose loss, gradient or images are not finite.
 
   Raises:
-    FloatingPointError: says which step, and whether its hallucinated images are
-      what is not finite.
+    FloatingPointError: names the step and whether its hallucinated images
+      caused it.
   """
   wrong = [
     f"the {title} is {metrics[name]}"

@@ -1,4 +1,4 @@
-"""The loss that a configuration trains with, and its logits at evaluation."""
+"""The loss of a configuration, and how it adjusts logits at evaluation."""
 
 import dataclasses
 import functools
@@ -54,7 +54,7 @@ def build_objective(
 def _loss_fn(
   config: Config, class_counts: np.ndarray, gamma: float | None
 ) -> Callable:
-  """`Objective.loss_fn`."""
+  """The `Objective.loss_fn` of a configuration."""
   model = config.model
   if model.loss == "cross_entropy":
     return functools.partial(losses.cross_entropy, margin=model.margin)
@@ -101,7 +101,7 @@ def _ldam_fn(config: Config, class_counts: np.ndarray) -> Callable:
 
 
 def _above_0(config: Config, class_counts: np.ndarray) -> np.ndarray:
-  """The counts, for a loss that divides by them or takes their logarithm."""
+  """The counts, for a loss that can't take 0; raises ValueError for one."""
   return per_class(
     f"config.model.loss is {config.model.loss!r}, but the number of training "
     "images",
@@ -117,8 +117,8 @@ def build_adjustment(
 ) -> Callable[[jax.Array], jax.Array] | None:
   """The post-hoc adjustment of logits, float [n, C]; None if it is off.
 
-  What it undoes are the class frequencies that the network was trained with:
-  those of the sampler of its stage.
+  It undoes the class frequencies that the network was trained with, which are
+  those of its stage's sampler.
 
   Raises:
     ValueError: when a class has no training image.

@@ -23,8 +23,8 @@ def begin_or_resume(
 ) -> tuple[TrainState, Progress]:
   """The state that a run goes on with, and where it stands.
 
-  That of the newest checkpoint; without any, the end of another run's stage 1
-  if the configuration names one, or else fresh weights.
+  It is the state of the newest checkpoint. Without any, it is the end of
+  another run's stage 1 if the configuration names one, or else a fresh state.
   """
   if checkpoints.latest_step() is not None:
     return _resume(run, checkpoints, workdir)
@@ -41,8 +41,8 @@ def _resume(
 ) -> tuple[TrainState, Progress]:
   """Goes on from the newest checkpoint.
 
-  What comes after a checkpoint is done again, as the run may have ended before
-  it: old checkpoints are removed and metrics.csv is written.
+  Removes old checkpoints and writes metrics.csv again, because the run may have
+  ended right after it wrote the checkpoint.
   """
   template = run.state_shapes()
   arrays, progress = checkpoints.restore(template.arrays())
@@ -174,11 +174,11 @@ def begin_stage(
   *,
   begun: bool,
 ) -> tuple[TrainState, static_images.Pool | None]:
-  """What a stage begins or goes on with.
+  """The state and the static images that a stage begins or goes on with.
 
   Args:
     run: the run.
-    state: at the end of stage 1, or within the stage.
+    state: fresh, at the end of stage 1, or within the stage.
     stage: the stage.
     workdir: of the run, where static images are kept.
     checkpoints: of the run, which keep the end of stage 1.

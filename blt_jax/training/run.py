@@ -27,7 +27,9 @@ from blt_jax.workdir.progress import Progress
 
 
 class Run:
-  """What is made of a configuration, and does not change while it trains.
+  """The data, network and compiled steps of a configuration.
+
+  Training does not change them.
 
   Attributes:
     config: the configuration.
@@ -51,7 +53,7 @@ class Run:
     self.class_counts = self.dataset.class_counts
     self.model = build.build_model(config, self.dataset.num_classes)
     self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
-    # By what they depend on: each is compiled once.
+    # Steps by what they depend on, so that each is compiled once.
     self._train_fns: dict[tuple[int, bool], Callable] = {}
     self._eval_fns: dict[tuple, Callable] = {}
 
@@ -79,7 +81,7 @@ class Run:
     return self._train_fns[key]
 
   def _eval_fn(self, step: int, taus: Sequence[float]) -> Callable:
-    """`eval_step` of a network that has been trained for so many steps."""
+    """`eval_step` of a network that has been trained for `step` steps."""
     gamma = None
     if any(taus):
       gamma = gamma_at(self.config, self.class_counts, step=step)
@@ -97,7 +99,7 @@ class Run:
     return self._eval_fns[key]
 
   def announce(self, picked: Sequence[str] = ()) -> None:
-    """Says what is going to be trained on what, and what to know about it."""
+    """Prints the data set, what was picked, notes on it, and the network."""
     groups = shot_groups(self.config, self.class_counts)
     console.say(
       lines.dataset_lines(

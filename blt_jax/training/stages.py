@@ -1,4 +1,4 @@
-"""The training stages of a configuration, and what the class counts decide."""
+"""The training stages of a configuration, and what class counts decide."""
 
 import dataclasses
 
@@ -19,7 +19,8 @@ class Stage:
     batch_size: real images of a step, over all devices.
     gamma: of the balanced sampler, None for natural sampling.
     tail: bool [C], the classes to hallucinate for.
-    capacity: hallucinated slots of a step, over all devices; 0 for none.
+    capacity: slots for hallucinated images in a step, over all devices; 0 for
+      none.
     reweight_epoch: first epoch with the deferred weights of the losses; 0 for
       none.
     config: the stage's section of the configuration.

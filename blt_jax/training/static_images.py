@@ -84,7 +84,7 @@ def check_memory(
   """Refuses static images that do not fit into memory.
 
   Raises:
-    ValueError: names what they take, and what is free.
+    ValueError: names the memory that they take, and what is free.
   """
   if not config.perturb.static:
     return
@@ -106,7 +106,7 @@ def _image_bytes(size: int) -> int:
 
 
 def _free_memory() -> int:
-  """Bytes that a program can still have; all of the machine's where unknown."""
+  """Bytes of memory that are free; all of the machine's where unknown."""
   with contextlib.suppress(OSError), open("/proc/meminfo") as file:
     for line in file:
       name, _, value = line.partition(":")
@@ -116,15 +116,15 @@ def _free_memory() -> int:
 
 
 def _load(path: pathlib.Path) -> Pool | None:
-  """The pool of a file; None without one, and when it is damaged."""
+  """The pool in a file; None when there is no file or it is damaged."""
   try:
     with np.load(path, allow_pickle=False) as content:
       return Pool(**content)
   except FileNotFoundError:
     return None
-  # A zip archive's checksums; a name or array that is not of a pool.
+  # What NumPy and zipfile raise for damage, and Pool for other arrays.
   except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError):
-    console.say(f"{path} is damaged, its images are hallucinated again")
+    console.say(f"{path} is damaged; its images are hallucinated again")
     return None
 
 

@@ -36,9 +36,9 @@ class Session:
 
   Attributes:
     run: data, model and compiled steps.
-    workdir: its work directory, which it holds.
-    checkpoints: of the work directory.
-    events: TensorBoard's.
+    workdir: its work directory, which is locked for it.
+    checkpoints: those in the work directory.
+    events: writes TensorBoard's events.
     watch: says when to save and when to stop.
   """
 
@@ -52,7 +52,8 @@ class Session:
     """Evaluates on the "validation" or "test" split.
 
     Raises:
-      Interrupted: when a stop is asked for at this place; nothing is saved.
+      Interrupted: when a signal asks to stop; the message names `place`.
+        Nothing is saved.
     """
     guard = functools.partial(self.watch.between, place=place)
     return self.run.evaluate(state, role, guard=guard)
@@ -66,8 +67,8 @@ def train(
   Every epoch ends with a validation pass and a checkpoint; long ones have more
   (`checkpoint.every_minutes`). The same call again continues where the last one
   stopped and ends with the same bits as a run that was never interrupted (on
-  CPU); after the end it returns the results at once. Called from the main
-  thread, SIGTERM and SIGINT end it after a checkpoint at the next step.
+  CPU); after the end it returns the results at once. In the main thread it
+  stops at SIGTERM and SIGINT, after a checkpoint at the next step.
 
   Args:
     config: a configuration, as get_config of configs/*.py gives it.
@@ -77,8 +78,8 @@ def train(
     What results.json holds.
 
   Raises:
-    ValueError: for a configuration, data set or work directory that can't work,
-      also one that another process trains in.
+    ValueError: for a configuration or data set that can't work, or a work
+      directory that another configuration or process uses.
     FloatingPointError: when a loss or gradient is no longer finite.
     OSError: when the work directory can't be written any more.
     Interrupted: a KeyboardInterrupt, after a signal.
@@ -105,7 +106,7 @@ def train(
 
 @contextlib.contextmanager
 def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
-  """Checks what a run needs, says what it will do and takes its directory."""
+  """Checks a run, announces it and locks its work directory."""
   config = chosen.config
   check_reuse(config)
   if not (workdir / directory.CONFIG).exists():
@@ -205,7 +206,7 @@ def validate(
     (the state with the confusion on the validation images, the epoch's row).
 
   Raises:
-    Interrupted: when it was asked to stop, after `save`.
+    Interrupted: when a signal asked to stop; after `save`.
   """
   start = time.monotonic()
   try:
@@ -224,10 +225,10 @@ def _finish_epoch(
 ) -> None:
   """Records a finished epoch.
 
-  The confusion matrix comes before the checkpoint: an epoch that has a
-  checkpoint is not trained again, so it would be missing for good. What shows
-  the epoch comes after it, so that an epoch that was shown is never trained
-  again.
+  The confusion matrix is written before the checkpoint: an epoch that has a
+  checkpoint is not trained again, so a matrix that is missing then would be
+  missing for good. The metrics and events are written after it, so that an
+  epoch that was shown is never trained again.
   """
   row = progress.rows[-1]
   name = records.epoch_name(row.stage, row.epoch)
@@ -282,8 +283,8 @@ def test_best_and_last(
 ) -> dict[str, Any]:
   """Evaluates the best and the last epoch on the test images.
 
-  What they confused, and examples of hallucination with the best epoch, are
-  left in the work directory.
+  Writes the confusion matrices of both, and examples of images hallucinated
+  with the best epoch, into the work directory.
   """
   run, workdir = session.run, session.workdir
   last, best = progress.rows[-1], progress.best
@@ -324,7 +325,7 @@ def test_best_and_last(
 
 
 def attempt(write: Callable[[], object], what: str) -> None:
-  """Writes what a trained run can do without; a failure is only said."""
+  """Calls `write` for a file that a run can do without: prints a failure."""
   try:
     write()
   except Exception as error:

@@ -1,1 +1,1 @@
-"""What a work directory holds, and nothing that computes."""
+"""Reads and writes what a work directory holds; computes nothing."""

@@ -31,12 +31,13 @@ FOLDER = "checkpoints"
 # Beside the folder of finished epochs: checkpoints from within an epoch.
 _MIDWAY = "midway"
 
-# Of thousands of classes, the whole matrix would be most of a checkpoint.
+# The array that is stored as its non-zero entries: with thousands of classes
+# the whole matrix would be most of a checkpoint.
 _SPARSE = "confusion"
 
 
 class _Found(NamedTuple):
-  """A checkpoint; the end of an epoch is newer than its last step."""
+  """A checkpoint; of two at one step, that of the epoch's end is newer."""
 
   step: int
   ends_epoch: bool
@@ -65,7 +66,8 @@ class Checkpoints:
       read_only: nothing is written, leftovers of killed saves are left alone,
         and checkpoints from within an epoch don't count.
     """
-    # What Orbax warns of is either said in better words here, or no trouble.
+    # Either this module says what Orbax warns of in better words, or it is no
+    # trouble.
     logging.getLogger("absl").addFilter(_no_warning_of_orbax)
     self._keep_steps = keep_steps
     self._read_only = read_only
@@ -120,7 +122,8 @@ class Checkpoints:
   def remove_old(self, progress: Progress, *, step: int) -> None:
     """Removes the checkpoints that the newest one makes superfluous.
 
-    A run does it again at its start: it may have ended in the middle of it.
+    A run calls this at its start as well, because its last call may have been
+    cut off.
     """
     if progress.midway is not None:
       return
@@ -215,7 +218,7 @@ class Checkpoints:
   def _write(
     self, manager: ocp.CheckpointManager, arrays: Arrays, progress: Progress
   ) -> None:
-    """Writes a checkpoint in place of what may stand there, damaged."""
+    """Writes a checkpoint, in place of a damaged one of the same step."""
     step, folder = int(arrays["step"]), pathlib.Path(manager.directory)
     copied = jax.tree.map(_host_copy, dict(arrays))
     copied[_SPARSE] = _packed(copied[_SPARSE])
@@ -254,9 +257,8 @@ def read_epoch(
   Args:
     workdir: of the run; nothing is written there.
     template: see `Checkpoints.restore`.
-    checkpoint: "best" (by validation) or "last". Where its checkpoint is
-      damaged, the next best or the one before it takes its place, which is
-      said.
+    checkpoint: "best" (by validation) or "last". If it is damaged, the next
+      best or the one before it takes its place, and a line says so.
 
   Returns:
     (arrays, the epoch's row).
@@ -286,7 +288,10 @@ def _no_warning_of_orbax(record: logging.LogRecord) -> bool:
 
 
 def _lack_of_room(folder: pathlib.Path, arrays: Any) -> str:
-  """Says so if a disk has no room for arrays; Orbax hides it in a page."""
+  """A clause that says so if a disk has no room for arrays, or "".
+
+  Orbax's own message hides this in a page of text.
+  """
   needed = sum(array.nbytes for array in jax.tree.leaves(arrays))
   free = shutil.disk_usage(folder).free if folder.exists() else needed
   if free >= needed:
@@ -353,7 +358,7 @@ def _unpacked(rows: np.ndarray) -> np.ndarray:
 
 
 def _placeholder(array: Any) -> np.ndarray:
-  """What tells Orbax to give a NumPy array; takes no memory."""
+  """An array that takes no memory and tells Orbax to return NumPy's."""
   return np.broadcast_to(np.empty((), array.dtype), np.shape(array))
 
 

@@ -1,4 +1,4 @@
-"""A work directory: whose it is, its configuration, classes and results."""
+"""A work directory: its lock, configuration, classes and results."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from blt_jax.config import SCHEMA, Config, check_config, flatten
 from blt_jax.system import console, processes
 from blt_jax.workdir import files
 
-# What the system says when a disk is full or no longer to be written.
+# The errors of a disk that is full or read-only.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 CONFIG, RESULTS = "config.json", "results.json"
@@ -28,9 +28,10 @@ STAGE1_FIELDS = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
 
 @contextlib.contextmanager
 def lock(workdir: pathlib.Path) -> Iterator[None]:
-  """Holds a work directory, made if need be, so that nobody else trains in it.
+  """Locks a work directory, so that no other process trains in it.
 
-  The system gives it back when this process ends, however it ends.
+  The directory is made if need be. The system frees the lock when this process
+  ends, however it ends.
 
   Raises:
     ValueError: when another process holds it, or it can't be written.
@@ -78,7 +79,7 @@ def remove_stale_lock(workdir: pathlib.Path) -> None:
 
 
 def claim(workdir: pathlib.Path, config: Config) -> None:
-  """Makes a work directory for a configuration, or checks that it is its own.
+  """Makes a configuration's work directory, or checks that one belongs to it.
 
   Raises:
     ValueError: when the directory belongs to another configuration; names the
@@ -126,9 +127,9 @@ def _may_become(field: str, theirs: Any, ours: Any) -> bool:
 
 
 def lengthen(workdir: pathlib.Path, config: Config) -> None:
-  """Makes a configuration with more epochs that of the work directory.
+  """Writes a configuration with more epochs into its work directory.
 
-  Results that it has keep existing under a name with their last epoch.
+  Results that are there are kept under a name with their last epoch.
   """
   if not processes.is_first() or _epochs(read_config(workdir)) == _epochs(
     config
@@ -216,7 +217,7 @@ def _is_in(folder: pathlib.Path, filename: Any) -> bool:
 def finished_results(
   workdir: pathlib.Path, config: Config
 ) -> dict[str, Any] | None:
-  """Results of a finished run of this configuration, None without one.
+  """Results of a finished run of this configuration, None if not finished.
 
   Raises:
     ValueError: when the directory belongs to another configuration, or its

@@ -20,7 +20,7 @@ CHECKSUMS = "checksums.json"
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Puts a file in the place of another one, also when the power fails.
+  """Replaces a file as a whole, even if the power fails meanwhile.
 
   Args:
     path: of the file, which need not exist; its folder must.

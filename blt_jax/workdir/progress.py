@@ -1,4 +1,4 @@
-"""What is known of finished epochs, and where a run stands."""
+"""The rows of metrics.csv, and where a run stands."""
 
 import dataclasses
 import math
@@ -16,11 +16,12 @@ class EpochRow:
     step: training steps of the run at its end.
     loss: mean over the images that were trained on, by their weights.
     val_overall: top-1 on the validation images, percent: the mean of the
-      accuracies of the classes; NaN without any. So are those of the groups.
+      accuracies of the classes, NaN without any. Likewise, each over its own
+      classes, the columns that follow.
     val_many: of the many-shot classes.
     val_medium: of the medium-shot classes.
     val_few: of the few-shot classes.
-    val_top5_overall: top-5 likewise.
+    val_top5_overall: top-5 of all classes.
     val_top5_many: of the many-shot classes.
     val_top5_medium: of the medium-shot classes.
     val_top5_few: of the few-shot classes.
@@ -101,7 +102,7 @@ class Progress:
 
   @classmethod
   def from_json(cls, content: Mapping[str, Any]) -> Self:
-    """The progress that `dataclasses.asdict` made the content of."""
+    """The progress that `dataclasses.asdict` turned into `content`."""
     midway = content["midway"]
     return cls(
       tuple(EpochRow(**row) for row in content["rows"]),
@@ -140,8 +141,8 @@ class Progress:
 def best_first(rows: Sequence[EpochRow]) -> list[EpochRow]:
   """Epochs of the last stage by falling overall top-1 on validation.
 
-  Equal ones are in their order. NaN and infinities are below everything, and a
-  rounding error of a mean decides nothing.
+  Equal ones keep their order. NaN and infinities come last. Accuracies are
+  compared to six decimals, so that rounding errors decide nothing.
   """
   last: Iterable[EpochRow] = (r for r in rows if r.stage == rows[-1].stage)
   return sorted(last, key=lambda row: -_rank(row.val_overall))

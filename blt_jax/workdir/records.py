@@ -145,7 +145,7 @@ def read_metrics(workdir: pathlib.Path) -> list[EpochRow]:
 
 
 def epoch_name(stage: int, epoch: int) -> str:
-  """What the validation confusion of an epoch is called."""
+  """The name of the validation confusion of an epoch."""
   return f"stage{stage}-epoch{epoch:03d}"
 
 
@@ -221,7 +221,7 @@ def _write(path: pathlib.Path, arrays: Mapping[str, Any]) -> None:
 
 
 def _read(kind: type[_Arrays], path: pathlib.Path) -> _Arrays | None:
-  """The arrays of a file as a dataclass; they have as many entries each.
+  """The arrays of a file as a dataclass; all have the same length.
 
   Raises:
     ValueError: when the file can't be read, or arrays are missing, unknown or
@@ -245,7 +245,7 @@ def _read(kind: type[_Arrays], path: pathlib.Path) -> _Arrays | None:
   lengths = {len(array) for array in arrays.values() if np.ndim(array)}
   if len(lengths) != 1:
     raise ValueError(
-      f"{path} has arrays of {sorted(lengths)} entries; expected as many in "
-      "each."
+      f"{path} has arrays of {sorted(lengths)} entries; expected arrays of "
+      "equal length."
     )
   return kind(**arrays)
