@@ -216,7 +216,7 @@ BAD_FOLDERS = [
     "no size to pick from",
     files({f"images/{c}/{i}.png": "text" for c in "ab" for i in range(9)}),
     f"{OPEN} --config.dataset.root=images",
-    ("images/a/", "can't be read", "no config.dataset.image_size can be"),
+    ("images/a/", "can't be read", "one to pick config.dataset.image_size by"),
   ),
   Case(
     "open fields and no root",

@@ -201,7 +201,7 @@ def sample(split: Split, *, most: int = _SAMPLE) -> Sample:
       problem = problem or f"{_name(split, row)}: can't be read ({error})"
   if not shapes:
     raise ValueError(
-      f"{problem}, nor can any other of {count} training images; expected one "
+      f"{problem}; none of {count} training images can be read; expected one "
       "to pick config.dataset.image_size by. --mode=check_data names them all."
     )
   return Sample(len(split), np.array(shapes))
