@@ -15,11 +15,10 @@ from blt_jax.method.perturb import (
 )
 from blt_jax.method.rng import Stream, fold
 
-# No probability is below 0: `perturb_images` leaves an image with this
-# confidence as it is.
+# `perturb_images` leaves an image with a confidence below 0 as it is.
 _OFF = -1.0
 
-# Of a batch: on the host before a step, on a device within it.
+# An array of a batch: NumPy's before a step, JAX's within it.
 Array = jax.Array | np.ndarray
 LogitsFn = Callable[[jax.Array], jax.Array]
 
@@ -94,8 +93,9 @@ def hallucinate(
     ascent: further arguments of `perturb_images`. max_steps=0 leaves the images
       augmented but not perturbed; nothing is computed to say whether they have
       reached their confidence.
-    narrowest: fewest images to ascend at a time: 1 where an image more costs
-      what it computes, more where its time disappears beside a device's delays.
+    narrowest: smallest number of images to ascend at a time: 1 where every
+      image adds to the time of a pass, as on a CPU; more where the launch of a
+      pass takes longer than a few images, as on a GPU.
 
   Returns:
     Hallucinations of k slots.
@@ -143,7 +143,7 @@ def reuse(
   confusion: jax.Array,
   sources: Sources,
 ) -> Hallucinations:
-  """Takes source images that were hallucinated before as they are.
+  """Uses source images that were hallucinated before, unchanged.
 
   For the methods static_targeted and static_random (paper, Fig. 5c).
 
@@ -172,7 +172,7 @@ def reuse(
 def _ascend(
   logits_fn: LogitsFn, images: jax.Array, *arguments: jax.Array, **options: Any
 ) -> PerturbResult:
-  """`perturb_images`; without any step the network sees no image."""
+  """`perturb_images`, but without a pass of the network if max_steps is 0."""
   if options.get("max_steps") == 0:
     return PerturbResult(
       images,

@@ -1,7 +1,7 @@
 """Training losses for long tails, and the class weights that they take.
 
-Every loss takes logits [n, C] and labels [n] and gives float32 [n], one value
-for each image; `weighted_mean` is their mean.
+Every loss takes logits [n, C] and labels [n] and returns float32 [n], one value
+for each image. `weighted_mean` averages them.
 """
 
 import jax
@@ -42,9 +42,9 @@ def focal(
 
       loss_i = -(1 - p_i)^gamma log p_i,   p_i = softmax(z_i)[y_i]
 
-  The form for softmax, without the factor alpha of the paper's detector, which
-  has a sigmoid for each class. gamma = 0 is cross entropy. Values and gradients
-  are finite also where p_i rounds to 1.
+  This is the form for softmax. It lacks the factor alpha of the paper's
+  detector, which has a sigmoid for each class. gamma = 0 is cross entropy.
+  Values and gradients are finite even where p_i rounds to 1.
 
   Args:
     logits: float [n, C], finite, C at least 2.
@@ -108,14 +108,15 @@ def balanced_softmax(
 
       loss_i = -log(pi_{y_i} exp(z_i[y_i]) / sum_c pi_c exp(z_i[c]))
 
-  At evaluation the logits are taken as they are: they are those of classes of
-  equal frequency.
+  Evaluation uses the logits unchanged: they then predict as if all classes were
+  equally frequent.
 
   Args:
     logits: float [n, C].
     labels: int [n], 0..C-1.
-    class_probabilities: [C], of the training draws; above 0, not traced. Any
-      multiple of them gives the same, so counts do for natural sampling.
+    class_probabilities: [C], probability that a training draw is of each class;
+      above 0, not traced. They need not sum to 1, so class counts will do for
+      natural sampling.
 
   Returns:
     float32 [n], 0 or more.
@@ -169,11 +170,11 @@ def logit_adjustment(
 def adjust_logits(
   logits: jax.Array, *, class_probabilities: npt.ArrayLike, tau: float
 ) -> jax.Array:
-  """Logits without the training draws' preference for frequent classes.
+  """Removes the training draws' preference for frequent classes from logits.
 
       z_i - tau log pi
 
-  The post-hoc adjustment of a network that was trained with cross entropy.
+  This adjusts a network after its training with cross entropy (post hoc).
 
   Args:
     logits: float [n, C].
@@ -208,14 +209,15 @@ def ldam(
 
       loss_i = CE(scale * (z_i - D_{y_i} onehot(y_i)), y_i)
 
-  with the margins D of `ldam_margins`. The scale is that of the authors' code,
-  for logits that are cosines; the paper's equation has none (1).
+  with the margins D of `ldam_margins`. The default scale is that of the
+  authors' code, whose logits are cosines; the paper's equation has none (1).
 
   Args:
     logits: float [n, C].
     labels: int [n], 0..C-1.
     class_counts: [C], training images of each class, above 0; not traced.
-    max_margin: of the smallest class, 0 or more, in the unit of the logits.
+    max_margin: margin of the smallest class, 0 or more, in the unit of the
+      logits.
     scale: above 0.
 
   Returns:
@@ -248,8 +250,9 @@ def weighted_mean(
   Args:
     values: float [n].
     weights: float [n], 0 or more.
-    total_weight: float scalar in place of the sum of `weights`: over several
-      devices each takes its share of the mean by dividing by the weight of all.
+    total_weight: float scalar to divide by instead of the sum of `weights`.
+      With several devices it is the sum over all of them, so that their results
+      add up to the mean.
 
   Returns:
     float32 scalar, 0 when nothing has any weight.
@@ -264,12 +267,12 @@ def weighted_mean(
 def per_class(
   name: str, values: npt.ArrayLike, *, num_classes: int | None = None
 ) -> np.ndarray:
-  """Checks numbers of which each class has one.
+  """Checks that there is one positive number for each class.
 
   Args:
     name: what they are, for the message.
     values: [C], each finite and above 0; not traced.
-    num_classes: C where it is known.
+    num_classes: C, None where it is not known.
 
   Returns:
     float64 [C].
@@ -299,8 +302,8 @@ def class_balanced_weights(
 
       w_c proportional to (1 - beta) / (1 - beta^n_c),   sum_c w_c = C
 
-  beta = 0 gives every class the weight 1. The closer it is to 1 the more it is
-  the inverse count, which beta = 1 (the limit, not in the paper) gives.
+  beta = 0 gives every class the weight 1. The closer beta is to 1, the closer
+  the weights are to inverse counts. beta = 1, the limit, is not in the paper.
 
   Args:
     class_counts: [C], training images of each class, above 0.
@@ -324,7 +327,7 @@ def class_balanced_weights(
   elif beta == 1:
     effective = counts
   else:
-    # 1 - beta^n, exactly also where beta^n is close to 1.
+    # 1 - beta^n, without loss of digits where beta^n is close to 1.
     effective = -np.expm1(counts * np.log(beta))
   weights = 1 / effective
   return weights / weights.mean()
@@ -335,11 +338,13 @@ def ldam_margins(class_counts: npt.ArrayLike, max_margin: float) -> np.ndarray:
 
       D_c = max_margin * (min_k n_k / n_c)^(1/4)
 
-  The paper's K / n_c^(1/4) with the K that gives the smallest class max_margin.
+  This is the paper's K / n_c^(1/4). K is such that the smallest class has the
+  margin max_margin.
 
   Args:
     class_counts: [C], training images of each class, above 0.
-    max_margin: of the smallest class, 0 or more, in the unit of the logits.
+    max_margin: margin of the smallest class, 0 or more, in the unit of the
+      logits.
 
   Returns:
     float64 [C], 0..max_margin.

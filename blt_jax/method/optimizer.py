@@ -13,8 +13,8 @@ def step_schedule(
   """A learning rate that is multiplied by 0.1 after each of some epochs.
 
   `drop_epochs=(25, 32)` trains epochs 1..25 with the base rate, 26..32 with a
-  tenth and the rest with a hundredth of it. (The authors' release steps its
-  scheduler before the epoch and so drops one epoch early.)
+  tenth and the rest with a hundredth of it. The authors' release steps its
+  scheduler before the epoch, so its rates drop one epoch earlier.
 
   Args:
     base_rate: learning rate of the first epoch.

@@ -1,8 +1,8 @@
 """Hard tail examples by gradient ascent on the image.
 
-`perturb_image` is the ascent as the paper has it, for one image.
-`perturb_images` is its fast form for many images; the tests prove that the two
-give the same. docs/method.md describes the method around it.
+`perturb_image` is the ascent of one image, as the paper describes it.
+`perturb_images` is its fast form for many images; the tests prove that both
+give the same result. docs/method.md describes the method around them.
 """
 
 import functools
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 
 class PerturbResult(NamedTuple):
-  """What the ascent made of each image.
+  """The result of the ascent for each image.
 
   Attributes:
     images: float [n, h, w, c], the perturbed images.
@@ -50,12 +50,12 @@ def perturb_image(
     image: float [h, w, c].
     target: int scalar.
     confidence: float scalar.
-    step_size: as in `perturb_images`, like what follows.
-    max_steps: see there.
-    momentum: see there.
+    step_size: as in `perturb_images`.
+    max_steps: as in `perturb_images`.
+    momentum: as in `perturb_images`.
 
   Returns:
-    A PerturbResult of the one image.
+    A PerturbResult without the axis n.
   """
 
   def logit(x):
@@ -100,9 +100,10 @@ def perturb_images(
   each update, so an image that satisfies it already comes back bit-identical.
   Images do not influence one another (as long as `logits_fn` treats them one by
   one: run it in inference mode). A confidence below 0 switches an image off;
-  where `logits_fn` gives NaN, an image is left as it is. It works inside `jit`,
-  `vmap`, `pmap` and `shard_map(..., check_vma=False)`; arrays that are sharded
-  with explicit axes need the last, as the images are gathered and sorted.
+  where `logits_fn` gives NaN, an image is left as it is. The function works
+  inside `jit`, `vmap`, `pmap` and `shard_map(..., check_vma=False)`. Arrays
+  that are sharded with explicit axes need `shard_map`, because the images are
+  gathered and sorted.
 
   This is `perturb_image` for each image, made fast. The images wait in a queue.
   `widths[0]` of them ascend at a time, in lanes; one that is done makes room
@@ -124,16 +125,16 @@ def perturb_images(
     step_size: factor of the update.
     max_steps: most updates an image can receive; 0 only checks the confidence.
     momentum: factor that carries the last update direction over, 0..1.
-    widths: falling numbers of images to ascend at a time, 1 or more each; n
-      stands for those above n. (n,) if empty.
+    widths: numbers of images to ascend at a time, each 1 or more and below the
+      one before it. Numbers above n count as n; () means (n,).
 
   Returns:
     A PerturbResult.
 
   Raises:
-    ValueError: if `images` are no floats, `targets` are no integers, `targets`
-      or `confidences` is not of shape [n], `max_steps` is negative, or `widths`
-      are not falling positive numbers.
+    ValueError: if `images` are not floats, `targets` are not integers,
+      `targets` or `confidences` is not of shape [n], `max_steps` is negative,
+      or `widths` are not falling positive numbers.
 
   References:
     Kozerawski et al., BLT: Balancing Long-Tailed Datasets with
@@ -214,7 +215,7 @@ class _Problem(NamedTuple):
     targets: int [n].
     confidences: float [n].
     queue: int32 [n], the images in the order of their turns.
-    waiting: int32, how many of the queue ascend at all.
+    waiting: int32, how many images of the queue ascend; the rest is off.
     step_size: factor of the update.
     max_steps: most updates an image can receive.
     momentum: factor that carries the last update direction over.
@@ -239,7 +240,7 @@ class _Ascent(NamedTuple):
     reached: bool [n].
     lanes: int32 [w], the image in each lane, n for an empty one.
     velocity: [w, h, w, c], of the images in the lanes; None without momentum.
-    taken: int32, places of the queue that were asked for.
+    taken: int32, places of the queue that lanes have asked for.
   """
 
   images: jax.Array
@@ -281,7 +282,7 @@ def _check(
 
 
 def _first(problem: _Problem, images: jax.Array, width: int) -> _Ascent:
-  """Before any update, with the first images of the queue in the lanes."""
+  """The carry before any update: the queue's first images are in the lanes."""
   momentum = problem.momentum
   without = isinstance(momentum, int | float) and momentum == 0
   return _Ascent(

@@ -2,8 +2,8 @@
 
 A key is made from another one by folding in a number. So an image's numbers
 depend on its place in the global batch and on the step alone: neither the
-number of devices nor an interruption changes them. (What the host draws, the
-images of a batch and their crops, is in `data.epoch_plan.Stream`.)
+number of devices nor an interruption changes them. `data.epoch_plan.Stream`
+names what the host draws: the images of a batch and their crops.
 """
 
 import enum
@@ -17,7 +17,7 @@ _IMPLEMENTATION = "threefry2x32"
 
 
 class Stream(enum.Enum):
-  """What a key is for: (what its number is folded into, the number)."""
+  """What a key is for: (the key that it is made from, the number folded in)."""
 
   INIT = ("seed", 0)
   """Initial weights."""
@@ -45,8 +45,8 @@ def init_key(seed: int, *, draw: int = 0) -> jax.Array:
   """PRNG key of the initial weights.
 
   Args:
-    seed: of the run.
-    draw: another number gives other weights of the same seed.
+    seed: the run's seed.
+    draw: each number gives other weights for the same seed.
   """
   return fold(_seed_key(seed, draw), Stream.INIT)
 
@@ -59,8 +59,8 @@ def run_key(seed: int) -> jax.Array:
   """
   if not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
     raise ValueError(
-      "jax_threefry_partitionable is False; expected True, JAX's default: the "
-      "random numbers of a run would be others than before it was resumed."
+      "jax_threefry_partitionable is False; expected True, JAX's default, so "
+      "that a resumed run draws the same random numbers as before."
     )
   return fold(_seed_key(seed, 0), Stream.RUN)
 

@@ -25,7 +25,7 @@ LossFn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class TrainState(flax.struct.PyTreeNode):
-  """What a step starts from, and what it makes of it.
+  """The state that a training step takes and returns.
 
   Attributes:
     step: int32 scalar, steps made so far over both stages.
@@ -56,7 +56,7 @@ class TrainState(flax.struct.PyTreeNode):
     return {name: getattr(self, name) for name in names}
 
   def with_arrays(self, arrays: Mapping[str, Any]) -> "TrainState":
-    """The state with what `arrays` gave of another one."""
+    """This state with the values that `arrays` gave for another one."""
     return self.replace(**jax.tree.map(jnp.asarray, dict(arrays)))
 
   def logits(self, images: jax.Array) -> jax.Array:
@@ -113,7 +113,7 @@ def train_step(
   Args:
     state: the state before the step.
     batch: this device's share.
-    tx: the optimizer; `state.opt_state` is of it.
+    tx: the optimizer that made `state.opt_state`.
     preprocess_fn: (rngs [n], images) -> float32 [n, h, w, 3], augments and
       normalises.
     hallucinate_fn: `hallucinate.hallucinate` with its settings, or
@@ -126,10 +126,10 @@ def train_step(
     axis_name: axis over which devices are mapped.
 
   Returns:
-    (state after the step, metrics summed over the whole batch: "loss" (times
-    weight), "weight", and with slots "hallucinated", "updates" and "reached";
-    and, not summed, "gradient_norm" of the update and "largest_pixel", the
-    greatest absolute value in the hallucinated images, infinite if one is NaN).
+    (state after the step, metrics of the whole batch). Sums are "loss" (times
+    weight), "weight" and, with slots, "hallucinated", "updates" and "reached".
+    Not sums are "gradient_norm" of the update and "largest_pixel", the greatest
+    absolute value in the hallucinated images, infinite if one is NaN.
   """
 
   def keys_of(stream: Stream, numbers: jax.Array) -> jax.Array:
@@ -254,9 +254,9 @@ def eval_step(
     state: the state; its parameters and running statistics are used.
     batch: this device's share.
     normalize_fn: images -> float32 [n, h, w, 3].
-    adjust_fns: float32 [n, C] -> float32 [n, C], what becomes of the logits
-      before the classes are chosen, in one or several ways; None leaves them
-      as they are.
+    adjust_fns: functions float32 [n, C] -> float32 [n, C]. Each changes the
+      logits in its own way before the classes are chosen; None leaves them
+      unchanged.
     axis_name: axis over which devices are mapped.
 
   Returns:

@@ -1,7 +1,7 @@
 """Models by name: backbone, hidden layer and classifier.
 
-Flax is imported by the functions, so that a configuration can be checked
-against the names without it.
+The functions import Flax when they are called, so that a configuration can be
+checked against the names quickly.
 """
 
 import importlib
@@ -12,8 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
   import flax.linen as nn
 
-# Backbone -> the module and class that make it; only that one is imported. The
-# module's CONFIGS has the class's arguments.
+# Backbone -> the module and class that make it; only that module is imported.
+# Its CONFIGS has the arguments of the class.
 _BACKBONES = {
   "resnet10": "resnet:ResNet",
   "resnet18": "resnet:ResNet",

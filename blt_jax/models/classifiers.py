@@ -13,8 +13,8 @@ class SquashingCosine(nn.Module):
 
       z_c = alpha * |f| / (beta + |f|) * cos(f, w_c)
 
-  Features of zeros have logits of zero, and finite gradients; the released
-  code divides 0 by 0 there. Its alpha is 16, the text's 20.
+  Features of zeros have logits of zero and finite gradients, where the released
+  code divides 0 by 0. The released code's alpha is 16, the paper's 20.
 
   Attributes:
     num_classes: 1 or more.
@@ -53,7 +53,7 @@ class Linear(nn.Module):
 
   Attributes:
     features: size of the output.
-    dtype: what it computes in and returns.
+    dtype: type of the computation and of the output.
   """
 
   features: int

@@ -1,4 +1,4 @@
-"""Convolution whose gradient is fast on CPU inside of loops, too."""
+"""A convolution whose gradient is fast on a CPU inside loops, too."""
 
 import dataclasses
 import functools
@@ -33,8 +33,8 @@ def conv_general_dilated(
   through naive loops, more than six times slower (small_resnet10, jax 0.10.2).
   So on CPU the gradient's convolution is given its transposed kernel here.
   Values, gradients and their gradients are those of `lax.conv_general_dilated`;
-  forward-mode derivatives (jvp) of one group do not exist there. Where JAX's
-  default backend is another one, this is `lax.conv_general_dilated`.
+  on CPU, forward-mode derivatives (jvp) of one group do not exist. On any other
+  default backend of JAX this is `lax.conv_general_dilated`.
 
   Args:
     images: [n, h, w, c].
@@ -42,8 +42,8 @@ def conv_general_dilated(
     strides: of height and width.
     padding: ((low, high), (low, high)) in pixels.
     feature_group_count: groups; more than 1 is left to lax.
-    **options: further arguments of `lax.conv_general_dilated`; what is not its
-      default is left to lax, too.
+    **options: further arguments of `lax.conv_general_dilated`; a convolution
+      with any that is not the default is left to lax, too.
 
   Returns:
     [n, h', w', filters].
@@ -85,7 +85,7 @@ def _conv(images, kernel, strides: Strides, padding: Padding) -> jax.Array:
 
 
 def _conv_forward(images, kernel, strides: Strides, padding: Padding):
-  """The value, and what the gradients that are asked for need."""
+  """The output, and what `_conv_backward` needs."""
   output = _conv(images.value, kernel.value, strides, padding)
   wanted = (images.perturbed, kernel.perturbed)
   return output, _Residuals(wanted, images.value, kernel.value)

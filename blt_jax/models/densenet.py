@@ -19,7 +19,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
   "densenet121": {"block_sizes": (6, 12, 24, 16)},
 }
 
-# Channels of a layer's bottleneck, in multiples of those that it adds.
+# Channels of a layer's bottleneck, in multiples of those that the layer adds.
 _BOTTLENECK = 4
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from blt_jax.models import layers, noise
 
 
-class Stage(NamedTuple):
+class MBConvConfig(NamedTuple):
   """Blocks of one kind in a row.
 
   Attributes:
@@ -22,7 +22,8 @@ class Stage(NamedTuple):
     filters: channels of their outputs.
     size: of their depthwise kernels.
     strides: of the first block; the others have 1.
-    expansion: channels of the depthwise convolution to those of the input.
+    expansion: channels of the depthwise convolution, in multiples of those of
+      the input.
   """
 
   blocks: int
@@ -36,13 +37,13 @@ class Stage(NamedTuple):
 CONFIGS: dict[str, dict[str, Any]] = {
   "efficientnet_b0": {
     "stages": (
-      Stage(blocks=1, filters=16, size=3, strides=1, expansion=1),
-      Stage(blocks=2, filters=24, size=3, strides=2),
-      Stage(blocks=2, filters=40, size=5, strides=2),
-      Stage(blocks=3, filters=80, size=3, strides=2),
-      Stage(blocks=3, filters=112, size=5, strides=1),
-      Stage(blocks=4, filters=192, size=5, strides=2),
-      Stage(blocks=1, filters=320, size=3, strides=1),
+      MBConvConfig(blocks=1, filters=16, size=3, strides=1, expansion=1),
+      MBConvConfig(blocks=2, filters=24, size=3, strides=2),
+      MBConvConfig(blocks=2, filters=40, size=5, strides=2),
+      MBConvConfig(blocks=3, filters=80, size=3, strides=2),
+      MBConvConfig(blocks=3, filters=112, size=5, strides=1),
+      MBConvConfig(blocks=4, filters=192, size=5, strides=2),
+      MBConvConfig(blocks=1, filters=320, size=3, strides=1),
     )
   },
 }
@@ -80,7 +81,8 @@ class InvertedBottleneck(nn.Module):
     filters: channels of the output.
     size: of the depthwise kernel.
     strides: of the depthwise convolution.
-    expansion: its channels, in multiples of those of the input.
+    expansion: channels of the depthwise convolution, in multiples of those of
+      the input.
     drop_rate: probability that an image loses the block in training.
     conv: makes a convolution: (filters, kernel size, strides, name=, groups=,
       bias=).
@@ -133,10 +135,11 @@ class InvertedBottleneck(nn.Module):
 class EfficientNet(nn.Module):
   """Images to globally pooled features.
 
-  In training an image loses block i of k with probability i / k of
-  `stochastic_depth` (i from 0), and each of its features with that of
-  `dropout`: torchvision's dropout in front of the last layer, which here is in
-  front of the layer `hidden`. In inference mode nothing is random.
+  In training an image loses block i of k with probability
+  i / k * `stochastic_depth` (i from 0), and each of its features with
+  probability `dropout`. This is torchvision's dropout before the last layer; in
+  our networks it lies before the layer `hidden`. In inference mode nothing is
+  random.
 
   Attributes:
     stages: kinds of blocks in their order.
@@ -149,7 +152,7 @@ class EfficientNet(nn.Module):
     axis_name: the mapped axis to sum batch statistics over, or None.
   """
 
-  stages: tuple[Stage, ...]
+  stages: tuple[MBConvConfig, ...]
   filters: int = 32
   features: int = 1280
   stochastic_depth: float = 0.2
@@ -205,13 +208,13 @@ class EfficientNet(nn.Module):
       return None
     if image_rngs is None:
       raise ValueError(
-        "image_rngs is None; with train=True stochastic depth and dropout "
-        "need one PRNG key an image (or rates of 0)"
+        "image_rngs is None; expected one PRNG key an image, which stochastic "
+        "depth and dropout need with train=True."
       )
     if image_rngs.shape[0] != images.shape[0]:
       raise ValueError(
-        f"image_rngs has {image_rngs.shape[0]} keys; {images.shape[0]} images "
-        f"need {images.shape[0]}"
+        f"image_rngs has {image_rngs.shape[0]} keys; expected "
+        f"{images.shape[0]}, one an image."
       )
     return image_rngs
 

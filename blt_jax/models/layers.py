@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from blt_jax.models import convolution, normalization
 
-# What makes a layer of a block: `conv` or `norm` below, with the dtype and the
-# mode already given, so that blocks need not know them.
+# A function that makes a layer of a block: `conv` or `norm` below, with dtype
+# and mode already given, so that blocks need not know them.
 Layer = Callable[..., Any]
 
 
@@ -30,13 +30,14 @@ def conv(
 
   Args:
     filters: channels of the output.
-    size: of the kernel, odd; it is padded by half of it on every side.
+    size: height and width of the kernel, odd; images are padded by size // 2 on
+      every side.
     strides: of height and width.
     name: of the module.
-    groups: of channels; as many as there are channels is depthwise.
-    bias: whether to add one, zeros at first.
+    groups: groups of channels; a group for each channel is depthwise.
+    bias: whether to add a bias, which starts at 0.
     fan: the kernel starts normal with variance 2 / fan: "fan_in" or "fan_out".
-    dtype: what it computes in and returns.
+    dtype: type of the computation and of the output.
 
   Returns:
     A module, [n, h, w, c] to [n, h', w', filters].

@@ -1,8 +1,8 @@
 """Random numbers of training: dropout and stochastic depth.
 
-Every image has a PRNG key of its own and every layer folds its number into it,
-so what happens to an image depends neither on its neighbours in the batch nor
-on the device that it is on.
+Every image has a PRNG key of its own and every layer folds its own number into
+that key, so what happens to an image depends neither on its neighbours in the
+batch nor on its device.
 """
 
 from collections.abc import Sequence

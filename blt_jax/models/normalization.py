@@ -19,9 +19,9 @@ class BatchNorm(nn.Module):
   over the devices, so that any number of devices gives the same statistics.
 
   Attributes:
-    dtype: what the output is computed for; parameters and statistics are
-      always float32.
-    axis_name: the mapped axis to sum the statistics over; None is local.
+    dtype: type of the output; parameters and statistics are always float32.
+    axis_name: the mapped axis to sum the statistics over; None sums them over
+      one device only.
     momentum: share of the old running statistics that an update keeps.
     epsilon: added to the variance.
   """

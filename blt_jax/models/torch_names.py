@@ -1,7 +1,7 @@
-"""What torchvision and timm call the tensors of our backbones.
+"""The names of our backbones' tensors in torchvision and timm.
 
-timm calls a ResNet's and a DenseNet's tensors as torchvision does, but for
-their last layer; EfficientNet's have names of their own.
+timm has torchvision's names for ResNet and DenseNet, except for the last layer,
+and names of its own for EfficientNet.
 """
 
 import functools
@@ -16,7 +16,7 @@ from blt_jax import models
 # ("params" or "batch_stats", module, ..., leaf)
 Path = tuple[str, ...]
 
-# Ends of the names of counters that nothing here needs.
+# The last part of the names of counters, which this package does not need.
 TRACKED = "num_batches_tracked"
 LEAVES = {
   "kernel": "weight",

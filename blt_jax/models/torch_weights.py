@@ -1,4 +1,4 @@
-"""Networks from and to the weights of torchvision and timm."""
+"""Converts networks from and to the weights of torchvision and timm."""
 
 import contextlib
 import functools
@@ -18,9 +18,9 @@ from blt_jax.models.torch_names import LAST_LAYER, LEAVES, TO_OIHW, TRACKED
 _TO_HWIO = (2, 3, 1, 0)
 # safetensors' names of the types that weights may have.
 _FLOATS = ("F64", "F32", "F16", "BF16")
-# What files of PyTorch's begin with: archives, and pickles of older versions.
+# First bytes of PyTorch's files: archives, and pickles of older versions.
 _PICKLES = (b"PK\x03\x04", b"\x80")
-# Parts of our networks, and where they are in the last layer of torchvision's.
+# Parts of our networks, and their places in torchvision's last layer.
 _HEAD = {"hidden": 0, "classifier": 2}
 
 
@@ -120,8 +120,8 @@ def backbone_from_safetensors(
 ) -> dict[str, Any]:
   """Variables of a backbone from a safetensors file of torchvision or timm.
 
-  The only kind of file that weights of strangers are read from, because it
-  holds no program. Names, types and shapes are checked before a tensor is read.
+  Weights of strangers are read from safetensors files only, because these hold
+  no program. Names, types and shapes are checked before a tensor is read.
 
   Args:
     name: one of blt_jax.models.BACKBONES.
@@ -132,7 +132,7 @@ def backbone_from_safetensors(
 
   Raises:
     ValueError: names the file, and what is wrong with it or the tensor that is
-      missing, unexpected, no float or of another shape than the backbone's.
+      missing, unexpected, not float or of another shape than the backbone's.
     ImportError: safetensors is not installed.
   """
   tensors = _read(path, name, torch_names.torch_shapes(name))
@@ -147,7 +147,7 @@ def network_from_safetensors(
   num_classes: int,
   bias: bool,
 ) -> dict[str, Any]:
-  """Variables of a whole network from what `network_to_torchvision` gave.
+  """Variables of a whole network from a file of `network_to_torchvision`.
 
   Args:
     name: of the backbone, one of blt_jax.models.BACKBONES.
@@ -194,10 +194,11 @@ def network_to_torchvision(
 ) -> dict[str, np.ndarray]:
   """The torchvision state dict of a whole network.
 
-  It is that of torchvision's network with the last layer, "fc" of a ResNet and
-  "classifier" of the others, replaced by Sequential(Linear, ReLU, classifier),
-  whose own tensors are "fc.0.weight", "fc.0.bias", "fc.2.weight" and, of a
-  linear classifier, "fc.2.bias".
+  It fits torchvision's network after its last layer ("fc" of a ResNet,
+  "classifier" of the others) was replaced by
+  Sequential(Linear, ReLU, classifier). The tensors of that layer are
+  "fc.0.weight", "fc.0.bias", "fc.2.weight" and, with a linear classifier,
+  "fc.2.bias".
 
   Args:
     name: of the backbone, one of blt_jax.models.BACKBONES.
@@ -285,7 +286,7 @@ def _read(
   """Tensors of a file by torchvision's names.
 
   Raises:
-    ValueError: names the file, and the tensor that is missing, unexpected, no
+    ValueError: names the file, and the tensor that is missing, unexpected, not
       float or of another shape.
   """
   with open_safetensors(path) as file:

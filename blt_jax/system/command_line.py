@@ -21,7 +21,7 @@ from blt_jax.config import (
 )
 from blt_jax.system import installed
 
-# Of the types of fields; a pair or a list of values is a tuple.
+# Parsers by the type of a field; a field of several values is a tuple.
 _PARSERS: dict[type, flags.ArgumentParser] = {
   bool: flags.BooleanParser(),
   int: flags.IntegerParser(),
@@ -98,7 +98,8 @@ def _flag_error(error: Exception, config: str | None) -> str:
   if isinstance(error, flags.UnrecognizedFlagError):
     return f"{one_line(error)}; {installed.command()} --help lists all flags."
   if isinstance(error, flags.Error):
-    # What a parser raised, and before it what get_config did.
+    # absl raises while it handles the parser's error, and the parser raises
+    # while it handles what get_config raised.
     parsing = error.__context__
     error_of_config = parsing and parsing.__context__
     if not isinstance(error_of_config, Exception):
@@ -113,7 +114,7 @@ def _flag_error(error: Exception, config: str | None) -> str:
 
 
 def _found_config(argument: str) -> str:
-  """--config=configs/NAME.py with the installed file where there is no such."""
+  """Names the installed file if --config=configs/NAME.py does not exist."""
   parts = re.fullmatch(r"(--?config=)(configs/\w+\.py)(.*)", argument)
   if not parts:
     return argument
@@ -135,7 +136,7 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def one_line(error: BaseException) -> str:
-  """The message of an error; of one of the system without its number."""
+  """The message of an error on one line; without the number of an OSError."""
   text = str(error) or type(error).__name__
   if isinstance(error, ImportError):
     text = installed.import_message(error)

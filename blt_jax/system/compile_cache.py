@@ -5,19 +5,20 @@ import pathlib
 
 import jax
 
-# What is kept of it at the start of a run, bytes.
+# Bytes that the cache is cut down to when a run starts.
 LIMIT = 2 * 2**30
 
 
 def enable() -> None:
-  """Lets JAX keep what it compiles in the user's cache from now on.
+  """Makes JAX keep compiled programs in the user's cache from now on.
 
-  That is blt_jax/xla in $XDG_CACHE_HOME or ~/.cache. A program is found again
-  by what it computes, the versions of JAX and XLA, and the kind of device, a
-  CPU's instruction set included. JAX_COMPILATION_CACHE_DIR makes it another
-  folder, which is left as it is, and JAX_ENABLE_COMPILATION_CACHE=0 turns it
-  off. JAX does not write into it atomically: what a killed process half wrote
-  is compiled anew with a warning, until the file is deleted.
+  The cache is the folder blt_jax/xla in $XDG_CACHE_HOME or ~/.cache. A program
+  is found again by what it computes, the versions of JAX and XLA, and the kind
+  of device, including a CPU's instruction set. JAX_COMPILATION_CACHE_DIR names
+  another folder, of which nothing is deleted here, and
+  JAX_ENABLE_COMPILATION_CACHE=0 turns the cache off. JAX does not write its
+  files atomically: a program that a killed process wrote half is compiled anew
+  with a warning until its file is deleted.
   """
   if jax.config.values["jax_compilation_cache_dir"]:
     return
@@ -25,7 +26,7 @@ def enable() -> None:
   folder = pathlib.Path(home) / "blt_jax" / "xla"
   try:
     folder.mkdir(parents=True, exist_ok=True)
-  except OSError:  # Nowhere to keep anything: every run compiles.
+  except OSError:  # No folder can be made: every run compiles.
     return
   prune(folder, LIMIT)
   jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -33,7 +34,7 @@ def enable() -> None:
 
 
 def prune(folder: pathlib.Path, limit: int) -> None:
-  """Deletes the files that were used longest ago, down to so many bytes.
+  """Deletes the files that were used longest ago, down to `limit` bytes.
 
   Other processes may use the folder, and delete in it, at the same time.
   """

@@ -8,7 +8,7 @@ import tqdm
 
 from blt_jax.system import processes
 
-# How often progress is printed where no terminal redraws the line, seconds.
+# Seconds between lines of progress where no terminal redraws the line.
 _LOG_INTERVAL = 30.0
 
 
@@ -26,7 +26,7 @@ def progress(
   initial: int = 0,
   unit: str = "step",
 ) -> Iterator:
-  """Passes steps on while showing how many are done and the time left.
+  """Yields steps and shows how many are done and the time left.
 
   Returns:
     Iterator over `steps`.
@@ -54,7 +54,7 @@ class Clock:
   """Estimates the time left of a run from the epochs that it made."""
 
   def __init__(self, images_left: int):
-    """Starts the clock with so many training images to go."""
+    """Starts the clock; `images_left` images are still to be trained on."""
     self._left = images_left
     self._seen = 0
     self._start = time.monotonic()
@@ -63,7 +63,7 @@ class Clock:
     """Counts images as trained on; returns the time left as h:mm:ss or "-"."""
     self._seen += images
     self._left -= images
-    if not self._seen:  # It went on with a validation.
+    if not self._seen:  # The run was resumed at a validation.
       return "-"
     seconds = (time.monotonic() - self._start) * self._left / self._seen
     return duration(seconds)

@@ -1,7 +1,7 @@
-"""Where the program and its configurations are: in a checkout, or installed.
+"""Finds the program and its configurations, in a checkout or installed.
 
 A checkout has main.py and configs/ beside the package. Its wheel has the files
-of configs/ inside of the package, and `blt-jax` or `python -m blt_jax` instead
+of configs/ inside the package, and `blt-jax` or `python -m blt_jax` instead
 of main.py.
 """
 
@@ -12,7 +12,7 @@ import sys
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
 
-# What only an extra of the package installs, by the names of the imports.
+# Modules that only an extra of the package installs.
 _EXTRAS: dict[str, tuple[str, ...]] = {
   "train": (
     "PIL",
@@ -52,19 +52,19 @@ def command() -> str:
 
 
 def config_file(path: str) -> str:
-  """The installed file for configs/NAME.py where there is no such file."""
+  """The installed file if configs/NAME.py itself does not exist."""
   file = _PACKAGE / path
   return str(file) if not os.path.isfile(path) and file.is_file() else path
 
 
 def provide_configs() -> None:
-  """Lets `from configs import common` find what is installed."""
+  """Makes `from configs import common` find the installed files."""
   if is_installed() or importlib.util.find_spec("configs") is None:
     sys.modules["configs"] = importlib.import_module("blt_jax.configs")
 
 
 def import_message(error: ImportError) -> str:
-  """What failed to be imported, and the extra to install if that helps."""
+  """Names what can't be imported, and the extra that installs it, if any."""
   package = (error.name or "").partition(".")[0]
   for extra, packages in _EXTRAS.items():
     if isinstance(error, ModuleNotFoundError) and package in packages:

@@ -1,4 +1,4 @@
-"""Asking a run to stop or to save, and agreeing on it between processes.
+"""Asks a run to stop or to save; all its processes agree on when.
 
 SIGTERM, which is also how clusters announce a preemption, and SIGINT (Ctrl-C)
 ask for a stop at the next step; a second signal ends the program at once.
@@ -22,11 +22,11 @@ Item = TypeVar("Item")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# What can be asked for; of several the greatest counts.
+# What can be asked for; where processes ask for several, the greatest counts.
 NOTHING, SAVE, STOP = range(3)
 
-# So many polls pass until several processes act on an answer, so that the
-# devices compute it while steps go on.
+# Polls until several processes act on an answer. Meanwhile the devices compute
+# the answer beside the steps.
 _LAG = 2
 
 
@@ -81,8 +81,8 @@ class Watch:
   def poll(self) -> int:
     """What is asked for now: NOTHING, SAVE or STOP.
 
-    Several processes get the greatest wish of all of them, that of two polls
-    ago.
+    With several processes it is the greatest request of all of them, two polls
+    late.
     """
     wish = NOTHING
     if self._every and time.monotonic() >= self._due:
@@ -98,7 +98,7 @@ class Watch:
     return int(self._answers.popleft())
 
   def saved(self) -> None:
-    """Starts the time until the next checkpoint anew."""
+    """Restarts the time until the next checkpoint."""
     self._due = time.monotonic() + self._every
 
   def between(self, items: Iterable[Item], place: str) -> Iterator[Item]:
@@ -113,8 +113,9 @@ class Watch:
       yield item
 
   def interrupted(self, place: str) -> Interrupted:
-    """What ends a run that was asked to stop, once it has saved."""
-    number = self.signal or signal.SIGTERM  # Another process's signal.
+    """The exception that ends a run which was asked to stop and has saved."""
+    # Without a signal of its own, this process stops for another one's.
+    number = self.signal or signal.SIGTERM
     return Interrupted(
       number,
       f"stopped by {signal.Signals(number).name} {place}; the same command "
@@ -122,25 +123,26 @@ class Watch:
     )
 
   def _receive(self, number: int, frame: object) -> None:
-    """Notes the first signal; what it does to the next one is the default."""
+    """Notes the first signal; the next one has its default effect."""
     del frame
     self.signal = number
-    # The system ends the process then, also while it computes outside Python.
+    # So the system ends the process, even while it computes outside Python.
     for each in SIGNALS:
       signal.signal(each, signal.SIG_DFL)
     name = signal.Signals(number).name
     text = (
-      f"{name}: stops after a checkpoint at the next step; a second signal "
-      "ends at once\n"
+      f"{name}: the run stops after a checkpoint at the next step; a second "
+      "signal ends it at once\n"
     )
-    os.write(2, text.encode())  # sys.stderr may be in use where this came.
+    os.write(2, text.encode())  # The signal may have come amid a print.
 
 
 @functools.cache
 def _greatest() -> Callable[[np.ndarray], jax.Array]:
-  """The function from an int32 for each device of this process to the greatest.
+  """A function that gives the greatest number of all processes.
 
-  Of all processes, which have to call it; an int32 scalar on its way.
+  It takes int32 [d], a number for each device of this process, and every
+  process has to call it. Its int32 scalar may still be computed.
   """
   return jax.pmap(
     lambda wish: jax.lax.pmax(wish, "devices"),

@@ -1,7 +1,7 @@
 """Several processes that train one run together, on one machine or on many.
 
-The environment says who they are (`start`). Each works on its share of every
-batch; the first one alone writes files and talks.
+The environment says which processes there are (`start`). Each works on its
+share of every batch; only the first one writes files and prints.
 """
 
 import math
@@ -16,22 +16,23 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-# JAX's variable of the coordinator, and two in the same manner.
+# Variables of the environment; the first one is JAX's own.
 COORDINATOR = "JAX_COORDINATOR_ADDRESS"
 COUNT = "JAX_NUM_PROCESSES"
 INDEX = "JAX_PROCESS_ID"
 
-# Seconds: without a sign of life, after which a process counts as lost; to wait
-# for the others at the start; and for their last words at the end.
+# Seconds of silence after which a process counts as lost; to wait for others at
+# the start; and to wait for their messages at the end.
 _HEARTBEAT, _START, _FAREWELL = 30, 180, 10
 
 
 def start() -> None:
-  """Joins the other processes when the environment names any.
+  """Joins the other processes if the environment names any.
 
-  JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES
-  and JAX_PROCESS_ID, or else what srun (SLURM) and mpirun (Open MPI) set. To be
-  called before JAX uses a device; does nothing for a process on its own.
+  It reads JAX_COORDINATOR_ADDRESS (host:port of the first process),
+  JAX_NUM_PROCESSES and JAX_PROCESS_ID, or else what srun (SLURM) and mpirun
+  (Open MPI) set. Call it before JAX uses a device; it does nothing for a single
+  process.
 
   Raises:
     ValueError: when the variables contradict one another.
@@ -61,7 +62,10 @@ def from_environment(variables: Mapping[str, str]) -> dict[str, Any] | None:
   if COUNT in given:
     return _from_plain(variables)
   if given:
-    raise ValueError(f"{given[0]} is set, but {COUNT} is not.")
+    raise ValueError(
+      f"{COUNT} is not set; expected the number of processes, as {given[0]} is "
+      "set."
+    )
   for size, other in (
     ("SLURM_NTASKS", "SLURM_STEP_NODELIST"),
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
@@ -78,7 +82,7 @@ def _from_plain(variables: Mapping[str, str]) -> dict[str, Any] | None:
     return None
   for name in (COORDINATOR, INDEX):
     if not variables.get(name):
-      raise ValueError(f"{COUNT} is {size}, but {name} is not set.")
+      raise ValueError(f"{name} is not set; expected it, as {COUNT} is {size}.")
   own = _whole(variables, INDEX, f"0 to {size - 1}", high=size - 1)
   address = variables[COORDINATOR]
   host, colon, port = address.rpartition(":")
@@ -92,15 +96,16 @@ def _from_plain(variables: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def leave(error: BaseException) -> None:
-  """Ends this process soon unless it came to its end.
+  """Ends this process at once after an error; returns after a regular end.
 
-  The others may wait for it in the middle of a step. They notice that it is
-  gone, where JAX's own farewell would wait for them. What ends all of them
-  alike, such as a refused configuration, each of them says.
+  The other processes may wait for this one in the middle of a step. So that
+  they notice that it is gone, JAX's shutdown, which would wait for them, is
+  left out. An error that ends all processes, such as a refused configuration,
+  is printed by each of them.
 
   Args:
-    error: what ended the program; SystemExit is its end without a code or,
-      in all of them alike, with that of a signal.
+    error: what ended the program. SystemExit without a code is a regular end,
+      and so is SystemExit with the code of a signal, which stops all processes.
   """
   if isinstance(error, SystemExit) and (
     not error.code or (isinstance(error.code, int) and error.code > 128)
@@ -123,15 +128,15 @@ def leave(error: BaseException) -> None:
   sys.stdout.flush()
   try:
     if not lost:
-      _let_others_speak()
-  finally:  # Whatever is pressed meanwhile.
+      _wait_for_messages()
+  finally:  # Even if Ctrl-C is pressed meanwhile.
     os._exit(1)
 
 
-def _let_others_speak() -> None:
-  """Waits a few seconds for all to end; the first process ends last.
+def _wait_for_messages() -> None:
+  """Waits a few seconds until every process has printed why it ends.
 
-  The first one coordinates them: JAX aborts the others when it is gone.
+  The first process ends last, because JAX aborts the others when it is gone.
   """
   from orbax.checkpoint import multihost  # Takes a second to import.
 
@@ -139,44 +144,45 @@ def _let_others_speak() -> None:
     multihost.sync_global_processes(
       "leave", timeout=_FAREWELL, processes=set(range(count()))
     )
-  except jax.errors.JaxRuntimeError:  # They compute, or are gone.
+  except jax.errors.JaxRuntimeError:  # The others compute, or are gone.
     return
   if is_first():
     time.sleep(1)
 
 
 def _lost_the_others(error: BaseException, text: str) -> bool:
-  """Whether a collective failed, going by the error and what it says."""
-  if "RESOURCE_EXHAUSTED" in text:  # Its own memory.
+  """Whether an error and its text tell that a collective operation failed."""
+  if "RESOURCE_EXHAUSTED" in text:  # This process ran out of memory.
     return False
-  # Where a result is fetched JAX raises a ValueError, which ends as a message.
+  # When a result is fetched, JAX raises a ValueError, of which cli.run leaves
+  # only the text.
   return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo " in text
 
 
 def count() -> int:
-  """Number of processes, also where the caller initialised jax.distributed."""
+  """Number of processes, even if the caller initialised jax.distributed."""
   return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def index() -> int:
   """Number of this process, from 0."""
-  # A process on its own need not start JAX's devices to know it.
+  # A single process need not start JAX's devices to know its number.
   return jax.process_index() if jax.distributed.is_initialized() else 0
 
 
 def is_first() -> bool:
-  """Whether this process is the one that writes and talks."""
+  """Whether this process is the one that writes files and prints."""
   return index() == 0
 
 
 def barrier(name: str) -> None:
-  """Waits until every process is here."""
+  """Waits until every process has called this."""
   if count() > 1:
     multihost_utils.sync_global_devices(name)
 
 
 def total(number: int) -> int:
-  """The sum of every process's number; all of them have to call it."""
+  """The sum of all processes' numbers; every process has to call this."""
   if count() == 1:
     return number
   return int(np.sum(multihost_utils.process_allgather(np.int32(number))))

@@ -15,16 +15,16 @@ from blt_jax.system import console, processes
 class Events:
   """An event file; use it in a `with` statement.
 
-  The first process writes for all of them. Without TensorFlow and clu nothing
-  is written, and that is said.
+  The first process writes for all of them. Without TensorFlow and clu it prints
+  a line and writes nothing.
   """
 
   def __init__(self, workdir: pathlib.Path):
-    """An event file in a folder, which begins with the first `write`.
+    """Opens an event file in a folder at the first `write`.
 
-    It takes the place of those that are there: a process that was killed may
-    have written an epoch that is trained again. So that no value is there
-    twice, the caller writes the finished epochs again.
+    The file replaces earlier ones, because a process that was killed may have
+    written an epoch that is trained again. So the caller writes all finished
+    epochs anew.
     """
     self._workdir = workdir
     self._writer = None
@@ -40,7 +40,7 @@ class Events:
         "no TensorBoard events: they need TensorFlow, clu and tensorboard"
       )
       return
-    logging.set_verbosity(logging.WARNING)  # clu tells of each value.
+    logging.set_verbosity(logging.WARNING)  # clu logs each value.
     for path in self._workdir.glob("events.out.tfevents.*"):
       path.unlink()
     self._writer = metric_writers.SummaryWriter(str(self._workdir))
@@ -53,7 +53,7 @@ class Events:
       self._writer.close()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Writes the finite ones of several values at a step."""
+    """Writes those values of a step that are finite."""
     if not self._begun and processes.is_first():
       self._begin()
     self._begun = True

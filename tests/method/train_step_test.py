@@ -20,7 +20,7 @@ MODEL = create_model("small_resnet10", CLASSES, hidden=16, axis_name="batch")
 # A small EfficientNet that drops far more than usual.
 NOISY = Network(
   backbone=efficientnet.EfficientNet(
-    stages=(efficientnet.Stage(2, 8, 3, 1, expansion=1),),
+    stages=(efficientnet.MBConvConfig(2, 8, 3, 1, expansion=1),),
     filters=8,
     features=16,
     stochastic_depth=0.9,

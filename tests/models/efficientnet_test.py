@@ -14,14 +14,14 @@ from blt_jax.models import (
   efficientnet,
   layers,
 )
-from blt_jax.models.efficientnet import Stage
+from blt_jax.models.efficientnet import MBConvConfig
 from blt_jax.models.network import Network
 
 # Everything that efficientnet_b0 has, only less of it.
 SMALL = efficientnet.EfficientNet(
   stages=(
-    Stage(blocks=1, filters=8, size=3, strides=1, expansion=1),
-    Stage(blocks=2, filters=12, size=5, strides=2, expansion=3),
+    MBConvConfig(blocks=1, filters=8, size=3, strides=1, expansion=1),
+    MBConvConfig(blocks=2, filters=12, size=5, strides=2, expansion=3),
   ),
   filters=8,
   features=32,
@@ -91,12 +91,14 @@ def _train(variables, images, rngs, *, mask=None, **rates):
 
 
 def test_training_without_keys_is_refused(variables):
-  with pytest.raises(ValueError, match="image_rngs is None; with train=True"):
+  with pytest.raises(
+    ValueError, match="image_rngs is None; expected one PRNG key"
+  ):
     _train(variables, _images(2), None)
 
 
 def test_keys_must_be_as_many_as_the_images(variables):
-  with pytest.raises(ValueError, match="has 6 keys; 2 images need 2"):
+  with pytest.raises(ValueError, match="has 6 keys; expected 2, one an image"):
     _train(variables, _images(2), KEYS)
 
 

@@ -35,7 +35,7 @@ def test_signal_asks_for_a_stop(number, capfd):
   assert signal.getsignal(number) == before
   assert watch.interrupted("here").signal == number
   name = signal.Signals(number).name
-  assert f"{name}: stops after a checkpoint" in capfd.readouterr().err
+  assert f"{name}: the run stops after a checkpoint" in capfd.readouterr().err
 
 
 def test_stop_comes_between_two_batches():
@@ -102,5 +102,5 @@ def test_second_signal_ends_a_busy_process_at_once():
   process.send_signal(signal.SIGTERM)
   _, errors = process.communicate(timeout=30)
   assert process.returncode == -signal.SIGTERM
-  assert errors.startswith("SIGINT: stops after")
+  assert errors.startswith("SIGINT: the run stops after")
   assert time.monotonic() - start < 2

@@ -301,10 +301,10 @@ def test_processes_that_the_caller_joined_are_counted():
 @pytest.mark.parametrize(
   "variables, message",
   [
-    ({"COUNT": "2"}, "JAX_NUM_PROCESSES is 2, but JAX_COORDINATOR_ADDRESS"),
+    ({"COUNT": "2"}, "JAX_COORDINATOR_ADDRESS is not set; expected it"),
     ({"COUNT": "two"}, "JAX_NUM_PROCESSES is 'two'; expected a whole number"),
     ({"COUNT": "0"}, "JAX_NUM_PROCESSES is '0'; expected a whole number"),
-    ({"INDEX": "0"}, "JAX_PROCESS_ID is set, but JAX_NUM_PROCESSES is not"),
+    ({"INDEX": "0"}, "JAX_NUM_PROCESSES is not set; expected the number"),
     (
       {"COUNT": "2", "COORDINATOR": "a:1", "INDEX": "2"},
       "JAX_PROCESS_ID is '2'; expected 0 to 1",
