@@ -140,17 +140,6 @@ def test_checkpoints_in_between_change_no_bit(whole, tmp_path, script):
   _assert_same(tmp_path, whole)
 
 
-@long_test("another run")
-def test_hallucinating_ahead_goes_on_at_the_same_groups(tmp_path, script):
-  config = make_config(perturb__every=4)
-  script({})
-  train.train(config, tmp_path / "whole")
-  script({13: STOP})
-  messages = _train_with_stops(config, tmp_path / "stopped")
-  assert len(messages) == 1
-  _assert_same(tmp_path / "stopped", tmp_path / "whole", config)
-
-
 @long_test("two more runs")
 def test_static_images_are_those_of_the_end_of_stage_1(tmp_path, script):
   config = make_config(",method=static_targeted")
