@@ -1,4 +1,4 @@
-"""What a trained network is: its description, as model.json has it."""
+"""The description of a trained network, as model.json holds it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-  """What there is to know about a network without its weights.
+  """Everything about a trained network but its weights.
 
   Attributes:
     backbone: one of models.BACKBONES.
@@ -78,12 +78,12 @@ class Description:
     )
 
   def to_json(self) -> dict[str, Any]:
-    """JSON's types only."""
+    """The description in JSON's types alone."""
     return {"format": VERSION, **dataclasses.asdict(self)}
 
   @classmethod
   def from_json(cls, content: Any, *, source: str) -> Self:
-    """The description that `to_json` gave, which may come from a stranger.
+    """Reads what `to_json` gave; checks it, as it may come from a stranger.
 
     Args:
       content: what JSON held.
@@ -150,7 +150,7 @@ def _a_class(rule: Rule) -> Rule:
 
 
 def _is_accuracy(value: Any) -> bool:
-  """Whether a value has what `accuracy` has, or nothing."""
+  """Whether a value is what `Description.accuracy` may be."""
 
   def are_percents(numbers: Any) -> bool:
     return isinstance(numbers, dict) and all(
@@ -165,7 +165,7 @@ def _is_accuracy(value: Any) -> bool:
   )
 
 
-# Field -> what JSON may say of it.
+# Field -> the rule that its value in JSON has to follow.
 _RULES: dict[str, Rule] = {
   **{
     name: _of_config(f"{section}.{name}")

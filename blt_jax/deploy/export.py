@@ -24,7 +24,7 @@ from blt_jax.workdir import files
 DEFAULT_FORMATS = ("safetensors", "jax")
 FILE = "model.json"
 
-# Largest difference of a logit that an export may make.
+# Largest difference between the logits of an export and those of the network.
 TOLERANCE = 1e-4
 
 

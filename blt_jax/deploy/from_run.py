@@ -30,8 +30,9 @@ def from_workdir(
   Args:
     workdir: of a run with at least one finished epoch.
     checkpoint: "best" (by validation) or "last" epoch.
-    posthoc_tau: in place of the run's `model.posthoc_tau`, None for that. The
-      description of another one has no accuracies: the run measured its own.
+    posthoc_tau: replaces the run's `model.posthoc_tau` unless it is None. With
+      another value the description has no accuracies, because the run measured
+      with its own.
 
   Raises:
     ValueError: when the directory holds no run or no checkpoint, or the tau
@@ -65,7 +66,7 @@ def from_workdir(
 
 
 def _describe(config: Config, **others: Any) -> Description:
-  """The description of a run's network, with fields beside the config's."""
+  """The description of a run's network; `others` come from elsewhere."""
   model, dataset = config.model, config.dataset
   return Description(
     backbone=model.backbone,

@@ -1,4 +1,4 @@
-"""A trained network from where it lies: `blt_jax.load`."""
+"""`blt_jax.load`: a trained network from an export or a work directory."""
 
 import os
 import pathlib

@@ -80,7 +80,7 @@ class TrainedModel:
     return self.logits(images).argmax(axis=1)
 
   def logits(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """What the network gives for images, prepared as in an evaluation.
+    """The network's logits of images, prepared as in an evaluation.
 
     Args:
       images: uint8 [n, h, w, 3], or n arrays uint8 [h, w, 3] of any sizes.

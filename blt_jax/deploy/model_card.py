@@ -62,7 +62,7 @@ def write(
   workdir: pathlib.Path | None = None,
 ) -> None:
   """Writes README.md, and figures/ when the run is at hand."""
-  # The run's figures are of what the run measured.
+  # The run's figures show what it measured, so they stand beside accuracies.
   measured = workdir if about.accuracy else None
   pictures = _write_figures(measured, folder) if measured else []
   if not pictures and (folder / FIGURES).is_dir():

@@ -1,1 +1,1 @@
-"""What a run leaves for its readers: records of a run, figures and reports."""
+"""Reads the work directories of runs, and writes their figures and reports."""

@@ -17,15 +17,15 @@ from matplotlib.figure import Figure
 
 from blt_jax.report import style
 
-MOST_BARS = 100  # With more values than this their steps are one shape.
+MOST_BARS = 100  # More values than this are drawn as one shape with steps.
 
 _WIDTH, _FONT = 4.4, 10.0  # Inches, points.
-_PLOT = 3.6  # Inches of the width that are left for the data, about.
+_PLOT = 3.6  # Inches of the width that the data have, about.
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-  """A drawing with what it says.
+  """A drawing, and what it shows in words.
 
   Attributes:
     figure: the drawing, in the light colours.
@@ -188,7 +188,7 @@ def spread(
     margin: what is left free at both ends if there is room.
 
   Returns:
-    float64 [n], rising; as near to where they were as that allows.
+    float64 [n], rising; as near to `places` as that allows.
   """
   steps = gap * np.arange(len(places))
   moved = np.maximum(np.asarray(places, np.float64), margin)

@@ -14,7 +14,7 @@ from blt_jax.report.measures import SHOT_GROUPS
 from blt_jax.report.record import RunRecord
 from blt_jax.workdir.records import Confusion
 
-TESTED = "test-best"  # Whose confusion is drawn: test images, best epoch.
+TESTED = "test-best"  # The confusion that is drawn: test images, best epoch.
 
 _NAMED = 12  # Most classes whose names stand at an axis.
 _CELLS = 200  # Most cells a side of a confusion matrix that eyes tell apart.
@@ -70,7 +70,8 @@ def class_counts(run: RunRecord) -> Chart | None:
 def class_accuracies(run: RunRecord) -> Chart | None:
   """Test accuracy of each class at the best epoch, the largest class first.
 
-  For many classes the mean of neighbours, and the middle half of them.
+  Where there are many classes, it shows the means of neighbouring ones and the
+  range of their middle half.
   """
   accuracies = run.class_accuracies(TESTED)
   if accuracies is None or not len(run.class_counts):
@@ -106,7 +107,8 @@ def accuracies_of_runs(
 ) -> Chart:
   """Test accuracy of each class in runs on the same classes.
 
-  Marks, or for many classes the mean of neighbouring ones as a line a run.
+  Each class is a mark. Many classes become a line for each run, through the
+  means of neighbouring ones.
   """
   first = runs[0]
   order = measures.by_size(first.class_counts)
@@ -194,7 +196,8 @@ def shares_by_size(
 
   Returns:
     (float64 [m, m], the mean over a row's classes of the share of their images
-    that a column's classes get; classes a row, 1 up to 200 classes).
+    that a column's classes get; how many classes a row stands for, which is 1
+    up to 200 classes).
   """
   num_classes = len(order)
   step = -(-num_classes // _CELLS)

@@ -28,7 +28,7 @@ def write_report(
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"--output={folder} is a file; expected a folder.")
   folder.mkdir(parents=True, exist_ok=True)
-  # The report comes last: with it everything is there.
+  # The report is written last: where it is, the figures are, too.
   if len(runs) == 1:
     figures.write_figures(drawings[0], folder / figures.FOLDER)
   path = folder / FILE

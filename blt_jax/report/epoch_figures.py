@@ -49,7 +49,7 @@ def accuracy(run: RunRecord) -> Chart | None:
 def accuracy_of_runs(
   runs: Sequence[RunRecord], group: str, labels: Sequence[str]
 ) -> Chart:
-  """Validation accuracy of one group over the epochs, a line a run."""
+  """Validation accuracy of one group over the epochs, a line for each run."""
   title = f"{group}: validation images, %"
   figure, axes = chart.new_chart(title)
   ends = []

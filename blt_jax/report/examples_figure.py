@@ -14,14 +14,14 @@ from blt_jax.workdir.records import Examples
 _ROWS = 6  # Most examples one below the other.
 _WIDTH, _ROW = 4.4, 0.94  # Inches of a column and of a row.
 _HEADING, _CAPTION = 0.25, 0.65  # Inches above and below the images.
-_SIDE = 128  # Most pixels a side; more than that is made smaller.
+_SIDE = 128  # Most pixels a side; larger images are made smaller.
 _FACTORS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 
 
 def perturbed(run: RunRecord, *, most: int = 12) -> Chart | None:
   """Some examples: original, amplified change around grey, and result.
 
-  Beside each its classes, the target's confidence before and after, the
+  Beside each stand its classes, the target's confidence before and after, the
   confidence that was drawn as the goal, and the number of updates.
   """
   examples = run.examples

@@ -10,7 +10,8 @@ from blt_jax.report.record import RunRecord, read_run
 
 FOLDER = "figures"
 
-# Name of the files -> chart of a run, None where it lacks the numbers.
+# Name of the files -> function from a run to its chart, which is None where the
+# run lacks the numbers.
 FIGURES: dict[str, Callable[[RunRecord], Chart | None]] = {
   "accuracy": epoch_figures.accuracy,
   "class_counts": class_figures.class_counts,

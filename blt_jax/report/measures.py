@@ -1,4 +1,4 @@
-"""What a report says about a run, in numbers: functions of its record."""
+"""The numbers of a report, computed from the record of a run."""
 
 import dataclasses
 import itertools
@@ -20,7 +20,7 @@ TAIL_FIRST = GROUPS[::-1]  # The tail is what the method is for.
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """A class and one that its images are taken for.
+  """A class, and another one that its images are taken for.
 
   Attributes:
     true: the class of the images.
@@ -36,7 +36,7 @@ class Pair:
 
   @property
   def share(self) -> float:
-    """Of the true class's images, 0..1."""
+    """Share of the true class's images, 0..1."""
     return self.count / self.total
 
 
@@ -44,7 +44,7 @@ def confused_pairs(entries: Confusion, limit: int = 12) -> list[Pair]:
   """The pairs of different classes that were confused most often."""
   totals = entries.totals()
   wrong = np.flatnonzero(entries.true != entries.predicted)
-  # All that tie with the last one stay until they are sorted.
+  # Pairs that tie with the last one are kept until they are sorted.
   least = np.sort(entries.count[wrong])[-limit:].min(initial=2**31 - 1)
   pairs = [
     Pair(
@@ -162,7 +162,7 @@ def times(run: RunRecord) -> dict[str, np.ndarray]:
 def best_epoch(run: RunRecord) -> int | None:
   """Place of the best row of the stage that was trained last, if any.
 
-  The earlier of equals, as training chooses it.
+  Of equal rows it is the earlier one, as in training.
   """
   best = next(iter(best_first(run.rows)), None)
   return None if best is None else run.rows.index(best)

@@ -59,7 +59,7 @@ class RunRecord:
     return epochs
 
   def class_accuracies(self, name: str = "test-best") -> np.ndarray | None:
-    """Accuracy of each class, float64 [C] in percent, or None: `entries`."""
+    """Accuracy of each class, float64 [C] in percent; None as `entries`."""
     entries = self.entries(name)
     if entries is None:
       return None
@@ -93,7 +93,7 @@ class RunRecord:
 
   @functools.cached_property
   def _classes(self) -> dict[str, Any]:
-    """Whatever holds the class counts and names: results.json first."""
+    """What holds class counts and names: results.json, else classes.json."""
     if self.results is not None:
       return self.results
     path = self.workdir / directory.CLASSES

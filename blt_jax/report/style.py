@@ -1,4 +1,4 @@
-"""How figures and pages look: the colours of both, and two files a figure.
+"""The look of figures and pages: colours, fonts, and how a figure is written.
 
 Figures are drawn in the light colours. The page shows the same drawings and
 takes the dark ones where the reader prefers them.
@@ -39,9 +39,9 @@ PALETTE = {
   "pale": ("#8fc7ea", "#35688c"),
 }
 INK, SOFT, RULE = (PALETTE[name][0] for name in ("ink", "soft", "rule"))
-GREY = "#808080"  # Of what is not known, between ink and white.
+GREY = "#808080"  # For what is not known; it lies between ink and white.
 
-# Of each shot group: its colour's name, darker from many to few, and keyword
+# The name of each group's colour, darker from many to few, and keyword
 # arguments of matplotlib's lines and bars, for readers who see no colour.
 GROUP_COLORS = {
   "overall": "ink",
@@ -60,7 +60,7 @@ GROUP_STYLE = {
   for group, look in _GROUP_LOOK.items()
 }
 
-# Of runs and settings, which are told apart by markers and lines, too.
+# Colours of runs and settings; markers and lines tell these apart as well.
 SERIES_COLORS = ("blue", "orange", "green", "pink", "amber", "sky")
 _MARKERS = "osD^vP"
 _LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
@@ -145,8 +145,8 @@ def write(figure: Figure, file: Any, kind: str) -> None:
   """
   metadata = {"png": ["Software"], "svg": ["Date", "Creator"]}[kind]
   with look(), warnings.catch_warnings():
-    # Of names in scripts that the font lacks: a PNG shows boxes, in an SVG the
-    # reader's fonts draw them.
+    # These warn of names in scripts that the font lacks. A PNG shows boxes
+    # then; in an SVG the reader's own fonts draw the names.
     warnings.filterwarnings("ignore", "Glyph .* missing from")
     warnings.filterwarnings("ignore", "Matplotlib currently does not support")
     figure.savefig(file, format=kind, metadata=dict.fromkeys(metadata))
@@ -186,7 +186,7 @@ def short_name(name: str, width: int, *, lines: int = 1) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-  """The text, or its beginning and its end."""
+  """The text; if it is longer than `length`, its beginning and its end."""
   if len(text) <= length:
     return text
   end = (length - 1) // 2

@@ -1,6 +1,6 @@
-"""What a trained network can be exported as, a module a format.
+"""The formats that a trained network can be exported in, a module for each.
 
-Each has `FILES`, the names of what it writes; `write(model, folder)`; and
+A module has `FILES`, the names of what it writes; `write(model, folder)`; and
 `load(folder)`, which reads nothing but the folder and gives a function from
 uint8 [n, s, s, 3] to float32 logits [n, C].
 """

@@ -68,7 +68,7 @@ def load(folder: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _parsed(text: str | None) -> Any:
-  """What a text of JSON says, None if it is none."""
+  """The content of a text of JSON, None for another text."""
   try:
     return json.loads(text or "null")
   except (ValueError, RecursionError):

@@ -22,8 +22,8 @@ from blt_jax.deploy.model import TrainedModel
 FOLDER = "savedmodel"
 FILES = (FOLDER,)
 PLATFORMS = ("cpu", "cuda", "tpu")
-# The version of StableHLO that the network is written in, of 2024. What JAX
-# writes by default only a TensorFlow of about its own age can read.
+# The version of StableHLO that the network is written in, of 2024. Only a
+# TensorFlow as new as JAX can read the version that JAX writes by default.
 _STABLEHLO = "1.0.0"
 
 
@@ -89,6 +89,6 @@ def load(folder: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
   def classify(images: np.ndarray) -> np.ndarray:
     return logits(images=tf.constant(images))["logits"].numpy()
 
-  # The graph goes when nothing holds what was loaded.
+  # The function has to keep what was loaded alive, or its graph goes.
   classify.saved = saved  # type: ignore[attr-defined]
   return classify

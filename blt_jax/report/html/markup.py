@@ -1,4 +1,4 @@
-"""HTML and SVG by function calls: whatever is not markup is escaped."""
+"""Makes HTML and SVG by function calls; escapes what is not markup."""
 
 import html
 from collections.abc import Iterable

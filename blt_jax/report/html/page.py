@@ -16,7 +16,7 @@ from blt_jax.report.html.side_by_side import Runs
 from blt_jax.report.record import RunRecord
 from blt_jax.system.console import duration
 
-# Neither scripts nor anything from elsewhere.
+# The page runs no scripts and loads nothing from elsewhere.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -62,7 +62,7 @@ def _document(side: Runs) -> str:
 
 
 def _header(side: Runs) -> Markup:
-  """What was run."""
+  """The titles and settings of the runs."""
   if not side.several:
     (run,) = side.runs
     name = f"{_setting(run)} · {run.workdir.resolve().name}"

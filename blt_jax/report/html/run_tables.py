@@ -24,7 +24,7 @@ def percent(value: float | None, *, digits: int = 1) -> str:
 
 
 def accuracies(content: Mapping[str, Any], *path: str) -> list[str]:
-  """The groups' accuracies below a place of results.json, the tail first."""
+  """The groups' accuracies at a path of results.json, the tail first."""
   found: Any = content
   for key in path:
     found = found.get(key, {})

@@ -108,7 +108,7 @@ def panels(parts: Any) -> Markup:
 
 
 def folded(title: str, content: Markup) -> Markup:
-  """What a reader may open."""
+  """Content that is hidden until the reader opens it."""
   return tag("details", tag("summary", title), content)
 
 
