@@ -35,7 +35,7 @@ except ImportError as error:
 if TYPE_CHECKING:
   from blt_jax.deploy.model import TrainedModel
 
-# TensorFlow only reads images here: it need not tell how it multiplies.
+# TensorFlow only reads images here: hide its messages about arithmetic.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
@@ -53,7 +53,7 @@ _WORKDIRS = flags.DEFINE_list(
 _OUTPUT = flags.DEFINE_string(
   "output",
   "",
-  "predict: CSV file. export: folder. check_data: CSV file for all findings. "
+  "predict: CSV file. export: folder. check_data: CSV file of all findings. "
   "report: folder of report.html. experiment: folder of the runs, tables and "
   "figures.",
 )
@@ -90,15 +90,17 @@ _DATASET = flags.DEFINE_enum(
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "experiment: seeds of each setting.")
 _SETTINGS = flags.DEFINE_list(
-  "settings", [], "experiment: only settings with one of these words, or all."
+  "settings",
+  [],
+  "experiment: settings to run, by words in their names; all by default.",
 )
 _DRY_RUN = flags.DEFINE_bool(
-  "dry_run", False, "experiment: print the runs and what they cost instead."
+  "dry_run", False, "experiment: only print the runs and what they cost."
 )
 
 
 def _train() -> int:
-  """Trains, tests and reports; goes on with a run that has begun."""
+  """Trains, tests and reports; resumes a run that has begun."""
   _check_needed("config", "configs/NAME.py")
   from blt_jax.system import compile_cache, processes
   from blt_jax.system.interrupt import Interrupted
@@ -112,14 +114,15 @@ def _train() -> int:
   except Interrupted as interrupted:
     if processes.is_first():
       print(interrupted, file=sys.stderr)
-    return 128 + interrupted.signal  # As if the signal had ended us.
+    # The exit code of a process that the signal ended.
+    return 128 + interrupted.signal
   if processes.is_first():
     _write_report(workdir)
   return 0
 
 
 def _write_report(workdir: pathlib.Path) -> None:
-  """Writes the report of a finished run; a failure is only said."""
+  """Writes the report of a finished run; prints a failure and goes on."""
   from blt_jax.system import console
   from blt_jax.workdir.directory import RESULTS
 
@@ -221,10 +224,11 @@ def _check_needed(flag: str, value: str) -> None:
 
 
 def _trained() -> "TrainedModel":
-  """The network that --workdir or --model stands for."""
+  """The network of --workdir or --model."""
   workdir, model = _WORKDIR.value, _MODEL.value
   if bool(workdir) == bool(model):
     raise ValueError(
+      f"--workdir and --model are {'both given' if model else 'missing'}; "
       f"--mode={_MODE.value} needs one of --workdir=DIR of a run and "
       "--model=DIR of an export."
     )
@@ -237,8 +241,8 @@ def _trained() -> "TrainedModel":
   if model:
     if flags.FLAGS["checkpoint"].present:
       raise ValueError(
-        f"--checkpoint={_CHECKPOINT.value}: an export, --model={model}, holds "
-        "one checkpoint; choose of a run's by --workdir."
+        f"--checkpoint={_CHECKPOINT.value}: expected only with --workdir; an "
+        f"export, --model={model}, holds one checkpoint."
       )
     from blt_jax.deploy.formats import safetensors_file
 
@@ -314,8 +318,8 @@ def _parse_flags(arguments: list[str]) -> list[str]:
 
 
 def run() -> None:
-  """The command line: what users get wrong ends with one clear line."""
-  # What --help shows.
+  """Runs the command line; an error of the user ends it with one line."""
+  # --help prints this.
   usage = str(__doc__).replace("python main.py", installed.command())
   sys.modules["__main__"].__doc__ = usage
   # absl knows the program as sys.argv[0], and the flags as this module's.

@@ -1,1 +1,1 @@
-"""Configurations: common.py has the variants, the others a data set each."""
+"""Configurations: a file for each data set, and common.py with variants."""

@@ -2,8 +2,8 @@
 
     python main.py --config=configs/cifar100_lt.py
 
-reads CIFAR-100 through TFDS: 10,847 training images, validation up to 20 images
-a class from what the profile leaves over (nothing of the largest class), the
+reads CIFAR-100 through TFDS: 10,847 training images; for validation up to 20
+images a class that the profile leaves over (none of the largest class); the
 official test set.
 
 Hardware, time and results: not measured by us yet.

@@ -2,10 +2,10 @@ r"""BLT on CIFAR-10-LT: 5000 ... 50 images a class (imbalance 100), 32 pixels.
 
     python main.py --config=configs/cifar10_lt.py
 
-reads CIFAR-10 through TFDS: 12,406 training images, validation up to 50 images
-a class from what the profile leaves over (nothing of the largest class), the
-official test set. The small protocol of docs/results.md (1000 ... 10
-images a class) from JPEG files in lists:
+reads CIFAR-10 through TFDS: 12,406 training images; for validation up to 50
+images a class that the profile leaves over (none of the largest class); the
+official test set. The small protocol of docs/results.md (1000 ... 10 images a
+class) reads JPEG files from lists:
 
     python main.py --config=configs/cifar10_lt.py \
         --config.dataset.source=image_list --config.dataset.root=DIR \

@@ -1,8 +1,9 @@
-"""The variants that all configurations share: what stands behind the colon.
+"""The variants of all configurations: what follows the colon of --config.
 
-A data set's file takes `config_dict()`, the defaults of blt_jax/config/schema,
-sets what is different there and ends with `variant(config, arg)`, which applies
-the pairs of `--config=configs/digits_lt.py:method=blt_softmax,seed=1`.
+A data set's file begins with `config_dict()`, the defaults of
+blt_jax/config/schema, and sets what is different. It ends with
+`variant(config, arg)`, which applies the pairs of
+`--config=configs/digits_lt.py:method=blt_softmax,seed=1`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import ml_collections
 
 from blt_jax.config import SCHEMA
 
-# The methods that the paper compares, and what each sets.
+# The methods that the paper compares, and the fields that each sets.
 METHODS: dict[str, dict[str, Any]] = {
   "plain": {
     "model.classifier": "linear",
@@ -67,7 +68,7 @@ VARIANT_KEYS = ("method", "preset", "lr", "confidence", *_FIELDS)
 def variant(
   config: ml_collections.ConfigDict, arg: str | None
 ) -> ml_collections.ConfigDict:
-  """Applies the `key=value,...` pairs behind the colon of --config.
+  """Applies the `key=value,...` pairs after the colon of --config.
 
   Args:
     config: the data set's configuration; changed in place.
@@ -94,7 +95,7 @@ def variant(
     else:
       for field in _FIELDS[key]:
         _set(config, {field: _parsed(key, value, SCHEMA[field].kind)})
-      if (key, value) == ("loss", "ldam"):  # Its scale is meant for cosines.
+      if (key, value) == ("loss", "ldam"):  # LDAM's scale is for cosines.
         config.model.classifier = "squashing_cosine"
   return config
 
@@ -126,7 +127,7 @@ def _set(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
 def _one_of(
   key: str, value: str, table: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
-  """What a table has for a name."""
+  """The entry of a table for a name."""
   if value not in table:
     raise ValueError(
       f"variant {key} is {value!r}; expected one of {', '.join(table)}."

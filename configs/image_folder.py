@@ -2,16 +2,16 @@ r"""BLT on your own images, in a folder a class.
 
     python main.py --config=configs/image_folder.py --config.dataset.root=DIR
 
-DIR holds either a folder for each class, then up to 5 images a class are held
-out for validation and 5 for the test, or train/, validation/ and test/ folders
+DIR holds a folder for each class; then up to 5 images a class are held out for
+validation and 5 for the test. Or it holds train/, validation/ and test/ folders
 with a folder for each class in them. Image size, backbone and batch size are
-picked from the images (blt_jax/training/choose.py) where they are not given,
-and the learning rates, the paper's for batches of 256, are scaled to the batch:
+chosen from the images (blt_jax/training/choose.py) if they are not given. The
+learning rates, the paper's for batches of 256, are scaled to the batch size:
 
     python main.py --config=configs/image_folder.py:backbone=resnet18,batch=64 \
         --config.dataset.root=DIR --config.dataset.image_size=128
 
-docs/data.md, Your own images, shows what is printed.
+docs/data.md, Your own images, shows what this prints.
 """
 
 import ml_collections
@@ -27,10 +27,10 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config.dataset.source = "image_folder"
   config.dataset.validation_per_class = 5
   config.dataset.test_per_class = 5
-  config.dataset.image_size = 0  # Picked from the images.
+  config.dataset.image_size = 0  # Chosen from the images.
   config.dataset.resize_size = 0  # image_size * 256 / 224.
-  config.model.backbone = "auto"  # Picked: by the size and number of images.
-  config.stage1.batch_size = 0  # Picked: by the number of images.
+  config.model.backbone = "auto"  # By the size and number of images.
+  config.stage1.batch_size = 0  # By the number of images.
   config.stage2.batch_size = 0
   config.optimizer.rate_batch_size = 256  # The paper's.
   return common.variant(config, arg)

@@ -5,10 +5,11 @@ r"""BLT on your own images, named by lists.
         --config.dataset.validation_list=val.txt \
         --config.dataset.test_list=test.txt
 
-A list holds a line "path label" for each image: the path relative to the root,
-the label a number from 0. Lists are looked up as given, then under the root.
+A list holds a line "path label" for each image: the path is relative to the
+root, the label is a number from 0. Lists are looked up as given, then under the
+root.
 Without a validation list 5 images a class are held out of training; without a
-test list the validation images are the test, too.
+test list the validation images are the test images as well.
 """
 
 import ml_collections

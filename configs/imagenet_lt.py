@@ -5,9 +5,9 @@ r"""BLT on ImageNet-LT with ResNet-10: the paper's main run.
 
 The root holds ImageNet's train/ and val/ folders and the split lists
 ImageNet_LT_train.txt, ImageNet_LT_val.txt and ImageNet_LT_test.txt of OLTR
-("train/n01440764/n01440764_190.JPEG 0"). val/ may be as its archive unpacks,
-without class folders. Or from the original archives through TFDS, which
-prepares its own record files under the root the first time:
+("train/n01440764/n01440764_190.JPEG 0"). val/ may be without class folders, as
+its archive unpacks. TFDS can also read the original archives; the first time it
+prepares record files of its own under the root:
 
     python main.py --config=configs/imagenet_lt.py \
         --config.dataset.source=tfds --config.dataset.root=/data/tfds \
@@ -19,8 +19,8 @@ Hardware and time: not measured by us on this data set. The paper reports
 7 h 3 min for the 90 epochs on one RTX 2080 Ti (supplement, Table 6).
 Expected top-1 (supplement, Table 1, batch 256, p = 0.25): many 41.6, medium
 33.4, few 26.3, overall 35.5. The paper's headline (Table 1: many 44.4, medium
-33.5, few 25.5, overall 36.6) is the bar of gamma 0.9 and p 0.5 in its Fig. 3c:
-`:p=0.5`.
+33.5, few 25.5, overall 36.6) is the bar of gamma 0.9 and p 0.5 in its Fig. 3c;
+`:p=0.5` trains that.
 """
 
 import ml_collections

@@ -7,7 +7,7 @@ The root holds the images (train_val2018/...) and the official train2018.json
 and val2018.json. Five training images a class are held out as validation and
 the official validation set is the test, as the authors do; classes that keep
 fewer than 2 training images are dropped and the rest is numbered anew. Lists of
-"path label" lines do as well:
+"path label" lines can be used instead:
 
     python main.py --config=configs/inaturalist2018.py \
         --config.dataset.source=image_list \

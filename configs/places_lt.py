@@ -7,8 +7,8 @@ The root holds the images of Places365 (train/airfield/00004851.jpg, val/...;
 the validation images may also lie without class folders in val_256/ or
 val_large/) and the split lists Places_LT_train.txt, Places_LT_val.txt and
 Places_LT_test.txt of OLTR. 62,500 training images in 365 classes, 4980 ... 5 a
-class. The lists number five classes differently from Places365 itself; with its
-own list of names, labels are its numbers, found by class name:
+class. The lists number five classes differently from Places365 itself. With
+Places365's list of names, labels are the numbers of that list:
 
     python main.py --config=configs/places_lt.py \
         --config.dataset.root=/data/places \

@@ -26,7 +26,7 @@ def train_step(model, optimizer, rng, matrix):
   tail = jax.random.choice(rngs[1], len(y), (4,), p=p * (counts[y] <= 20))
   targets, known = confusion.sample_confusing_classes(rngs[2], matrix, y[tail])
   confidences = jax.random.uniform(rngs[3], (4,), minval=0.15, maxval=0.25)
-  model.eval()  # The batch must not change what an image is moved by.
+  model.eval()  # An image's gradient must not depend on the batch.
   hard = blt_jax.perturb_images(model, x[tail], targets, confidences)
   model.train()
   images, labels = jnp.concat([x[i], hard.images]), y[jnp.concat([i, tail])]

@@ -1,8 +1,8 @@
 """A configuration: the schema of its fields, and the check of their values.
 
-`schema` has every field once. `config_dict()` gives the default values as the
-ml_collections.ConfigDict that configs/*.py change, `check_config` makes of one
-the frozen, typed Config that the program reads.
+`schema` has every field once. `config_dict()` gives the default values as an
+ml_collections.ConfigDict, which configs/*.py change. `check_config` turns it
+into the frozen, typed Config that the program reads.
 """
 
 from blt_jax.config.check import (

@@ -1,4 +1,4 @@
-"""From a configuration as users write it to the Config that is read, and back.
+"""Checks a configuration as users write it and turns it into a Config.
 
 ml_collections refuses unknown fields and values of another type on the command
 line; here every value is checked by the rule of its field.
@@ -27,11 +27,12 @@ class Field:
   Attributes:
     name: dotted, such as "perturb.p".
     kind: Python's type of the value.
-    rule: what a value has to pass.
+    rule: the rule that a value has to meet.
     default: the value in a configuration that does not set it.
     help: a line for users.
-    left_open: the value that leaves it to training/choose.py, None without one.
-    resume: "same", "any" or "more": what it may be when a run goes on.
+    left_open: the value that lets training/choose.py choose; None without one.
+    resume: what the value may be when a run is resumed: "same", "any", or
+      "more" (at least as much).
   """
 
   name: str
@@ -134,7 +135,7 @@ def left_open(config: Config) -> list[str]:
 
 
 def unknown_field(name: str) -> str:
-  """What is wrong with the name of a field that does not exist."""
+  """The message for the name of a field that does not exist."""
   close = difflib.get_close_matches(name, SCHEMA, n=1)
   hint = f" Did you mean config.{close[0]}?" if close else ""
   return (
@@ -215,7 +216,7 @@ def _typed(values: Mapping[str, Any]) -> Config:
 
 
 def _check_together(config: Config) -> None:
-  """Checks what no field can be blamed for alone."""
+  """Checks fields that have to go together."""
   stages = {"stage1": config.stage1, "stage2": config.stage2}
   if not any(stage.epochs for stage in stages.values()):
     raise ValueError(
@@ -243,7 +244,7 @@ def _check_together(config: Config) -> None:
 
 
 def _check_static(config: Config) -> None:
-  """Checks that stage 1 can give what static images are made with."""
+  """Checks that stage 1 trains the network that makes static images."""
   if config.perturb.static and config.stage1.perturb:
     raise ValueError(
       "config.stage1.perturb is True; expected False with "
@@ -257,7 +258,7 @@ def _check_static(config: Config) -> None:
 
 
 def _check_loss(model: ModelConfig) -> None:
-  """Checks what goes with which loss (docs/losses.md says why)."""
+  """Checks which options go with which loss (docs/losses.md says why)."""
   allowed = {
     "margin": ("cross_entropy",),
     "reweight_epoch": ("cross_entropy", "focal", "ldam"),

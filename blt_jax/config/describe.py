@@ -1,4 +1,4 @@
-"""What there is to say about every field: for --help, and for the docs."""
+"""Describes every field, for --help and docs/configuration.md."""
 
 import dataclasses
 import inspect
@@ -54,7 +54,7 @@ def sections() -> Iterator[tuple[str, str, list[Field]]]:
 
 
 def expected(field: Field) -> str:
-  """What a value may be, in words."""
+  """The values that a field may have, in words."""
   if field.left_open is None:
     return field.rule.allowed
   return f"{field.rule.allowed}; or {field.left_open!r}, see docs/data.md"

@@ -1,9 +1,9 @@
 """Every field of a configuration: its type, rule, default and a line of help.
 
-A type is annotated with the rule that a value has to pass. What configs/*.py
-change, the checks, what `--help` prints and the table in docs/configuration.md
-all follow from these classes. Importing this module does not import JAX, so
-that `--help` and messages about flags are quick.
+A type is annotated with the rule that a value has to meet. The fields that
+configs/*.py change, the checks, the output of `--help` and the table in
+docs/configuration.md all follow from these classes. Importing this module does
+not import JAX, so that `--help` and messages about flags are quick.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """What a value may be: words for the user, and the test behind them."""
+  """The values that are allowed, in words for the user and as a test."""
 
   allowed: str
   accepts: Callable[[Any], bool]
@@ -92,7 +92,7 @@ def several(rule: Rule, *, length: int | None = None) -> Rule:
 
 
 def _is_bool(value: Any) -> bool:
-  """Python takes True for a number; a configuration does not."""
+  """Whether a value is a bool, which Python would take for a number."""
   return isinstance(value, bool)
 
 
@@ -117,9 +117,9 @@ def field(
   Args:
     default: its value in a configuration that does not set it.
     help: a line for users.
-    left_open: the value that leaves it to training/choose.py, if there is one.
-    resume: what it may be when a run goes on: the same value, any, or at least
-      as much. "any" is for fields that do not change a run's result.
+    left_open: the value that lets training/choose.py choose, if there is one.
+    resume: what the value may be when a run is resumed: the same, any, or at
+      least as much ("more"). "any" is for fields that do not change the result.
   """
   metadata = {"help": help, "left_open": left_open, "resume": resume}
   return dataclasses.field(default=default, metadata=metadata)
@@ -163,7 +163,7 @@ class DatasetConfig:
     False, "image_list: check that the folders of the images are the classes."
   )
   flat_folders: Annotated[tuple[str, ...], several(TEXT)] = field(
-    (), "image_list: for each folder here val/cat/1.jpg may be val/1.jpg."
+    (), "image_list: folders in which val/cat/1.jpg may lie at val/1.jpg."
   )
   drop_below: Count = field(0, "Lists: drop classes left with fewer images.")
   profile: Annotated[str, one_of(*PROFILES)] = field(
@@ -190,7 +190,7 @@ class DatasetConfig:
     100, "A class with more training images is many-shot."
   )
   few_up_to: Count = field(
-    20, "A class with at most so many is few-shot: the tail."
+    20, "A class with at most this many is few-shot: the tail."
   )
   image_size: Annotated[int, whole(8)] = field(
     224, "Side of the square that the network sees, pixels.", left_open=0
@@ -202,7 +202,7 @@ class DatasetConfig:
     (0.08, 1.0), "Area of a training crop / area of the image."
   )
   resize_on: Annotated[str, one_of("auto", "host", "device")] = field(
-    "auto", "Where training crops are resized; auto: the device if no CPU."
+    "auto", "Where training crops are resized; auto: device, unless a CPU."
   )
   crop_ratio: RatioRange = field(
     (3 / 4, 4 / 3), "Width / height of a training crop."
@@ -212,14 +212,14 @@ class DatasetConfig:
     10.0, "Largest rotation either way, degrees."
   )
   brightness: Share = field(0.4, "b: a factor is drawn from 1 - b to 1 + b.")
-  contrast: Share = field(0.4, "Likewise.")
-  saturation: Share = field(0.4, "Likewise.")
+  contrast: Share = field(0.4, "c: as brightness, from 1 - c to 1 + c.")
+  saturation: Share = field(0.4, "s: as brightness, from 1 - s to 1 + s.")
   mean: Annotated[
     tuple[float, float, float], several(number(0, 1), length=3)
-  ] = field((0.485, 0.456, 0.406), "Of red, green, blue in 0..1; ImageNet's.")
+  ] = field((0.485, 0.456, 0.406), "Subtracted from red, green, blue in 0..1.")
   std: Annotated[
     tuple[float, float, float], several(number(0, 10, above=True), length=3)
-  ] = field((0.229, 0.224, 0.225), "Likewise.")
+  ] = field((0.229, 0.224, 0.225), "Divisor of each of them after that.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +238,7 @@ class ModelConfig:
   alpha: PositiveAmount = field(
     20.0, "Scale of the squashing-cosine classifier."
   )
-  beta: PositiveAmount = field(0.5, "Its squashing constant.")
+  beta: PositiveAmount = field(0.5, "Squashing constant of that classifier.")
   loss: Annotated[str, one_of(*LOSSES)] = field(
     "cross_entropy", "The loss; see docs/losses.md."
   )
@@ -249,7 +249,7 @@ class ModelConfig:
     2.0, "focal: the higher, the more the uncertain images weigh."
   )
   class_balanced_beta: Share = field(
-    0.9999, "Class weights: 0 for equal ones, 1 for 1 / count."
+    0.9999, "Class weights; 0: all equal, 1: 1 / count."
   )
   logit_adjustment_tau: UpTo10 = field(1.0, "Strength of logit_adjustment.")
   ldam_max_margin: Amount = field(
@@ -277,7 +277,7 @@ class OptimizerConfig:
   momentum: Share = field(0.9, "Momentum.")
   weight_decay: Amount = field(5e-4, "L2 on every parameter.")
   rate_batch_size: Count = field(
-    0, "Scale learning rates from batches of this size; 0: as they are."
+    0, "Batch size that the learning rates are for; 0: do not scale them."
   )
 
 
@@ -287,7 +287,7 @@ class PerturbConfig:
 
   p: Share = field(0.25, "Share of a batch's tail draws to hallucinate for.")
   rounding: Annotated[str, one_of("ceil", "floor")] = field(
-    "ceil", "Of p * draws; the text has ceil, the authors' release floor."
+    "ceil", "Rounding of p * draws; paper: ceil, authors' release: floor."
   )
   classes: Annotated[str, one_of("tail", "all")] = field(
     "tail", "Classes to hallucinate for."
@@ -302,12 +302,12 @@ class PerturbConfig:
   confidence_choices: Annotated[tuple[float, ...], several(number(0, 1))] = (
     field((), "Draw the target confidence from these, if there are any.")
   )
-  step_size: Amount = field(0.7, "Of the gradient ascent.")
+  step_size: Amount = field(0.7, "Step size of the gradient ascent.")
   max_steps: Annotated[int, whole(0, 1000)] = field(
-    15, "Most updates of an image; 0: it is only augmented."
+    15, "Most updates of an image; 0: only augment it."
   )
   momentum: Share = field(
-    0.0, "Of the ascent; the text has 0, the authors' release 1."
+    0.0, "Momentum of the ascent; paper: 0, authors' release: 1."
   )
   crop_scale: AreaRange = field(
     (0.3, 1.0), "Area of a source image's crop / area of the image."
@@ -320,7 +320,9 @@ class CheckpointConfig:
   """When the state of a run is saved."""
 
   every_minutes: Amount = field(
-    10.0, "Minutes, beside every epoch's end; 0: only there.", resume="any"
+    10.0,
+    "Minutes between checkpoints within an epoch; 0: none there.",
+    resume="any",
   )
 
 
@@ -336,7 +338,7 @@ class StageConfig:
     False, "Draw images by class, as gamma says; False: shuffle them."
   )
   gamma: Annotated[float, number(-10, 10)] = field(
-    0.0, "Of the balanced draws; 0: natural frequencies, 1: equal ones."
+    0.0, "Exponent of the draws; 0: natural frequencies, 1: equal ones."
   )
   perturb: Switch = field(False, "Hallucinate in this stage.")
   backbone_rate: Amount = field(
@@ -352,7 +354,9 @@ class StageConfig:
 class Stage1Config(StageConfig):
   """Stage 1: the network learns from the images as they are."""
 
-  reuse: Text = field("", "Work directory to take an equal stage 1 over from.")
+  reuse: Text = field(
+    "", "Work directory of a run with the same stage 1, to copy it."
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -366,8 +370,8 @@ class Stage2Config(StageConfig):
 class Config:
   """A configuration; the defaults are the paper's (supplement, section 2)."""
 
-  seed: Count = field(0, "Of everything random: weights, draws, augmentation.")
-  method: Text = field("blt", "Name of the method; :method=NAME sets it.")
+  seed: Count = field(0, "Seed of weights, draws and augmentation.")
+  method: Text = field("blt", "Name of the method; set it by :method=NAME.")
   num_devices: Count = field(
     0, "Devices to train on; 0: all of them.", resume="any"
   )
