@@ -154,7 +154,7 @@ def _in_process(kind: str, cores: str) -> Result:
 
 
 def _measure(kind: str, files: list[pathlib.Path], cores: int) -> Result:
-  """What is measured after a warm-up of two batches."""
+  """Measures one kind after a warm-up of two batches."""
   if kind in OURS:
     batches = _our_batches(files, cores, kind=kind)
     return _rate(batches, time.process_time)

@@ -31,7 +31,7 @@ import orbax.checkpoint as ocp
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# One device, so that runs on any machine are as long.
+# One device, so that runs have the same number of steps on any machine.
 SMALL = (
   "--config=configs/digits_lt.py:batch=64,seed=3",
   "--config.dataset.image_size=8",
@@ -42,14 +42,14 @@ _EPOCHS = ("--config.stage1.epochs=2", "--config.stage2.epochs=3")
 # A checkpoint within an epoch every 0.1 s, which is some steps.
 OFTEN = "--config.checkpoint.every_minutes=0.002"
 _KILLS_OF_A_RUN = 4
-# When to kill, seconds after the start; imports take the first ones.
+# When to kill, seconds after the start; the imports take the first seconds.
 _MOMENTS = (3.0, 25.0)
 
 # Fields of metrics.csv and results.json, and tags of TensorBoard, that are not
 # the same twice.
 TIMINGS = {"seconds", "data_wait_share"}
 TIMINGS |= {"validation_seconds", "images_per_second"}
-# They show timings, so that they only have to be there.
+# Files that show timings; they only have to be there.
 _SHOWN = (".html", ".png", ".svg")
 _EVENTS = "events.out.tfevents."
 
@@ -83,9 +83,9 @@ def train(
 
 
 def differences(reference: pathlib.Path, other: pathlib.Path) -> list[str]:
-  """What is different in a finished run from another, timings apart.
+  """What differs between two finished runs, timings apart.
 
-  A file, an array or a value that only one of them has is different, too.
+  A file, an array or a value that only one of them has counts as well.
   """
   found = []
   for where, read in (

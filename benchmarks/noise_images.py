@@ -11,22 +11,22 @@ from blt_jax.config import Config
 from blt_jax.data import longtail
 from blt_jax.data.dataset import Dataset, Split
 
-# Data set -> (classes of the shot groups, most images of a class of each group
-# and fewest of all, images). No list of these is here: a curve through the
-# limits has the right sizes.
+# Data set -> (classes of each shot group, most images of a class in each group
+# and fewest of all, images). The real lists are not here; a curve through these
+# limits gives class counts of the right sizes.
 _COUNTS = {
   "imagenet_lt": ((385, 479, 136), (1280, 100, 20, 5), 115_846),
   "places_lt": ((131, 157, 77), (4980, 100, 20, 5), 62_500),
   # After 5 images of each class went to validation; the first group is a guess.
   "inaturalist2018": ((800, 2213, 5129), (995, 100, 20, 2), 396_803),
 }
-# Different images of noise; width and height of those for networks of more
-# than 64 pixels are typical for ImageNet.
+# Number of different images of noise, and their width and height for networks
+# of more than 64 pixels, which are typical of ImageNet.
 _IMAGES, _SIZE = 64, (500, 375)
 
 
 def long_tailed(config: Config, folder: pathlib.Path) -> Dataset:
-  """A data set of noise with a long tail, as the configuration's has it.
+  """A data set of noise with the class counts of the configuration's.
 
   Args:
     config: names the data set.

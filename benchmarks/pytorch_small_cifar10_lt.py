@@ -5,10 +5,10 @@
     python benchmarks/pytorch_small_cifar10_lt.py --root=DIR --lists=LISTS \
         --method=neither --seed=0
 
-LISTS holds the very images that `small_cifar10_lt.py` trains, validates and
-tests on. This trains on them with PyTorch and Pillow and nothing of blt_jax, as
-the paper has it (methods neither and blt): what an independent
-implementation learns from the same images.
+LISTS names the very images that `small_cifar10_lt.py` trains, validates and
+tests on. This program trains on them as the paper does (methods neither and
+blt), with PyTorch and Pillow and without blt_jax. So it shows what an
+independent implementation learns from the same images.
 """
 
 import argparse
@@ -173,7 +173,7 @@ class Trainer:
       )
 
   def epoch(self, optimizer, number: int, perturb: bool):
-    """One epoch; returns its mean loss and what the ascents came to."""
+    """One epoch; returns its mean loss, (updates, reached) of each ascent."""
     size, losses = len(self.train), []
     ascents: list[tuple[int, float]] = []
     order = self.rng.permutation(size)
@@ -241,7 +241,7 @@ class Trainer:
 
 
 def summary(ascents: list) -> list[str]:
-  """What the ascents of an epoch came to."""
+  """Number of the ascents of an epoch, their mean updates, share reached."""
   if not ascents:
     return []
   updates, reached = np.mean(ascents, axis=0)

@@ -11,10 +11,10 @@ the same for many variants, is trained once for each seed and taken over
 (`stage1.reuse`), which changes no bit of the result. Finished runs are not run
 again; the table is made of all that are asked for.
 
-With --search the runs know nothing of the test images nor of the protocol's
-choice of training images: they train on another choice (search.txt,
-split_seed=1) and are "tested" on selection.txt, 500 images a class that come
-from CIFAR-10's training images. Settings are compared by that.
+With --search the runs use neither the test images nor the protocol's choice of
+training images. They train on another choice (search.txt, split_seed=1) and are
+"tested" on selection.txt, 500 images a class that come from CIFAR-10's training
+images. Settings are compared by these.
 """
 
 import json

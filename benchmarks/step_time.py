@@ -58,7 +58,7 @@ from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import read_epoch
 
-# TensorFlow, where it reads images, is not to say how it computes.
+# Keep TensorFlow, where it reads images, from printing how it computes.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
@@ -71,7 +71,7 @@ _CONFUSED_WITH = 3
 
 
 def define_flags() -> None:
-  """Defines the flags; some are main.py's, so that importing this does not."""
+  """Defines the flags; not on import, as main.py has some of the same names."""
   config_flags.DEFINE_config_file("config", None, "As of main.py.")
   flags.DEFINE_string("workdir", "", "A trained run to measure.")
   flags.DEFINE_integer("steps", 16, "Timed steps of each kind.")
@@ -199,7 +199,7 @@ def _compile(step, state: TrainState, batch) -> tuple[Callable, Report]:
   program = step.lower(state, batch).compile()
   seconds = time.perf_counter() - start
   memory, costs = program.memory_analysis(), program.cost_analysis()
-  # What is donated is not there twice.
+  # Results take the place of donated arguments; count these once.
   held = (
     memory.temp_size_in_bytes
     + memory.argument_size_in_bytes
@@ -222,7 +222,7 @@ def read(run: Run, stage: Stage, most: int) -> tuple[list[Batch], float]:
 
 
 def _first(batches: Generator[_Item], count: int) -> list[_Item]:
-  """The first so many of what a generator yields, which is closed then."""
+  """The first `count` items of a generator, which is closed afterwards."""
   with contextlib.closing(batches):
     return list(itertools.islice(batches, count))
 
@@ -238,7 +238,7 @@ def _on_devices(batch: Batch, config: Config) -> Batch:
 
 
 def _copy(state: TrainState, row: int, config) -> TrainState:
-  """The state, for a step to take over, with the random numbers of a row."""
+  """A copy of the state for a step to consume; `row` gives its random keys."""
   step = devices.place(np.int32(int(state.step) + row), config)
   return jax.block_until_ready(jax.tree.map(jnp.copy, state.replace(step=step)))
 

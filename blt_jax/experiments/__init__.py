@@ -1,4 +1,4 @@
-"""The paper's experiments as data: planned, trained, compared with its numbers.
+"""Plans and trains the paper's experiments; compares them with its numbers.
 
-`catalog.py` says what they are, `protocols.py` what they are on each data set.
+`catalog.py` says which they are, `protocols.py` how each data set changes them.
 """

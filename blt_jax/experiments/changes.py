@@ -97,6 +97,6 @@ def _phrase(change: Change) -> str:
 
 
 def _sign(number: float) -> int:
-  """Of what is printed: a change of less than 0.05 is none."""
+  """The sign of a change as it is printed; less than 0.05 is no change."""
   rounded = round(number, 1)
   return (rounded > 0) - (rounded < 0)

@@ -196,7 +196,7 @@ def _tables(
 def _figure(
   planned: PlannedExperiment, results: Results, folder: pathlib.Path
 ) -> str:
-  """Draws the figure; what keeps it from being drawn is said in its place."""
+  """Draws the figure, or says in its place why it can't be drawn."""
   from blt_jax.experiments.figures import kinds
   from blt_jax.report import style
 

@@ -1,4 +1,4 @@
-"""Which runs the experiments need, and in which order; none is needed twice."""
+"""Which runs the experiments need, each once, and in which order."""
 
 import dataclasses
 import json
@@ -34,7 +34,11 @@ class PlannedRun:
   flags: tuple[str, ...]
 
   def command(self, stage1: pathlib.Path | None) -> list[str]:
-    """What follows `python` to train it, stage 1 taken over from a run."""
+    """What follows `python` to train it.
+
+    Args:
+      stage1: the work directory to take stage 1 over from, None to train it.
+    """
     reuse = [f"--config.{REUSE}={stage1}"] if stage1 else []
     workdir = f"--workdir={self.workdir}"
     return [*installed.program(), *self.flags, *reuse, workdir]
@@ -149,7 +153,7 @@ def _run(protocol, name, variant, seed, overrides, folder) -> PlannedRun:
 def _chosen(
   settings: tuple[Setting, ...], only: Sequence[str]
 ) -> tuple[Setting, ...]:
-  """The settings with one of these words, or all."""
+  """The settings with one of the words `only` in their label; all if empty."""
   return tuple(
     setting
     for setting in settings

@@ -1,4 +1,4 @@
-"""Which planned runs are finished or being trained, and who has a stage 1."""
+"""Which planned runs are finished or in training, and where stage 1 is."""
 
 import contextlib
 import fcntl
@@ -53,7 +53,7 @@ def stage1_of(
   """The work directory that a run takes stage 1 from; None if it trains it.
 
   Args:
-    run: the run; one that has begun keeps to what it began with.
+    run: the run; one that has begun goes on with what it began with.
     trained: from `stage1_sources`.
   """
   if (run.workdir / directory.CONFIG).exists():

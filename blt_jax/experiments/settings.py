@@ -50,7 +50,7 @@ def methods(
   against: str | None = None,
   **pairs: str,
 ) -> tuple[Setting, ...]:
-  """A setting a method, its numbers under paper_results.json's `root`."""
+  """A setting for each method; its numbers are below `root`, if any."""
   return tuple(
     Setting(
       method,
@@ -71,7 +71,7 @@ def _pairs(method: str, **pairs: str) -> dict[str, str]:
 def values_of(
   key: str, values: Iterable[str], *, held: str, against: str, **pairs: str
 ) -> tuple[Setting, ...]:
-  """A setting a value of one parameter of BLT (main paper, Fig. 3)."""
+  """A setting for each value of a parameter of BLT (main paper, Fig. 3)."""
   return tuple(
     Setting(
       value,
@@ -157,8 +157,8 @@ def confidences() -> tuple[Setting, ...]:
   )
 
 
-# What is compared with BLT and combined with it, with the papers' settings.
-# protocols.py has the epoch of the first drop on a data set.
+# The losses that are compared and combined with BLT, with their papers'
+# settings. protocols.py has the epoch of the first drop on a data set.
 _LOSSES: dict[str, dict[str, str]] = {
   "cross_entropy": {},
   "focal": {"loss": "focal"},

@@ -1,4 +1,4 @@
-"""How long runs will take, as far as finished runs tell."""
+"""How long runs will take, judged by finished runs."""
 
 import pathlib
 import statistics
@@ -30,10 +30,10 @@ def epoch_seconds(folder: pathlib.Path) -> Seconds:
 def estimate(
   run: PlannedRun, seconds: Seconds, *, trains_stage1: bool
 ) -> float | None:
-  """Seconds of all epochs that a run trains, None where nothing tells.
+  """Seconds of all epochs that a run trains, None if no finished run tells.
 
-  What runs of the same backbone and method took counts, or else what runs of
-  the same backbone took. Compiling and the final tests come on top.
+  An epoch takes as long as in runs of the same backbone and method, or else as
+  in runs of the same backbone. Compiling and the final tests come on top.
 
   Args:
     run: the run.

@@ -1,8 +1,7 @@
 """Trains runs, one after the other, each in a process of its own.
 
-Several processes with the same --output share the work: none trains a run that
-another one trains, and none trains a stage 1 that another one is training, but
-waits for it.
+Several processes with the same --output share the work. None trains a run that
+another one trains, and each waits for a stage 1 that another one is training.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ from blt_jax.experiments.plan import PlannedRun
 from blt_jax.system import console
 from blt_jax.workdir import directory
 
-# How often a run that another process holds is looked at, seconds.
+# Seconds until a process looks again whether a run that it waits for is there.
 POLL = 2.0
 
 # How long a training may take to end when it is told to, seconds.
@@ -110,7 +109,8 @@ def _call(
 ) -> int:
   """Runs a command with its output added to a log; returns the exit code.
 
-  It has a session of its own, so Ctrl-C reaches it only through us.
+  It has a session of its own, so that Ctrl-C does not reach it directly: this
+  process ends it.
   """
   environment = dict(os.environ)
   # Runs that differ in their seed are the same programs.

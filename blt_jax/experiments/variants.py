@@ -41,7 +41,7 @@ def needed_pairs(
 ) -> dict[str, str]:
   """The pairs of a variant without those that change nothing.
 
-  Equal configurations so have equal pairs and the same name. The method always
+  So equal configurations have equal pairs and the same name. The method always
   stays.
   """
   known = [key for key in _ORDER if key in variant]

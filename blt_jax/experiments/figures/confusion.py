@@ -120,7 +120,7 @@ def confusion_rank(results: parts.Results, paper: parts.Paper) -> Figure:
 
 
 def _origin(results: parts.Results) -> str:
-  """Where lines come from, and pictures where these are of one seed only."""
+  """The origin of the lines, and of the pictures if these show one seed."""
   remark = parts.deviation_remark(results, "band")
   if remark:
     remark += f"; pictures: seed {next(iter(results.values()))[0].config.seed}"
@@ -142,7 +142,7 @@ def _log_axes(axes: Axes, lines: Sequence[Line2D]) -> None:
 
 
 def rank_shares(entries: Confusion, tail: np.ndarray) -> np.ndarray:
-  """Share of images taken for the k-th most confusing class, tail's mean.
+  """Share of images taken for the k-th most confusing class, tail mean.
 
   Args:
     entries: confusion of C classes.

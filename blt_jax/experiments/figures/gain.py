@@ -74,7 +74,7 @@ def _pair(results: parts.Results) -> tuple[str, str]:
 def _gains(
   better: Sequence[RunRecord], base: Sequence[RunRecord]
 ) -> np.ndarray:
-  """Gain of each class, a row a seed that both have, else a row of means."""
+  """Gain of each class: a row for each seed, or of means if seeds differ."""
   ours, theirs = (
     {int(r.config.seed): _accuracies(r) for r in records}
     for records in (better, base)
@@ -117,7 +117,7 @@ def _group_bars(
       yerr=whiskers,
       error_kw=parts.WHISKERS,
     )
-  else:  # One shape: thousands of bars take their time.
+  else:  # One shape, because thousands of bars take long to draw.
     axes.fill_between(
       places, mean[places], step="mid", facecolor=color, linewidth=0
     )

@@ -14,7 +14,8 @@ from blt_jax.experiments.figures.gain import per_class_gain
 from blt_jax.experiments.figures.images import images
 from blt_jax.experiments.figures.parts import Draw
 
-# kind -> (results: label -> a run a seed, paper: label -> numbers) -> Figure.
+# Kind -> the function that draws it, of results: label -> a run for each seed,
+# and paper: label -> numbers.
 FIGURES: dict[str, Draw] = {
   "images": images,
   "confused_classes": confused_classes,

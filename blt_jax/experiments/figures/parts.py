@@ -20,7 +20,7 @@ from blt_jax.workdir.records import Confusion
 
 Draw = Callable[[Results, Paper], Figure]
 
-EPOCH = "last"  # Whose test the figures show: the "last" epoch or the "best".
+EPOCH = "last"  # The epoch whose test the figures show: "last" or "best".
 TESTED = f"Test images, {EPOCH} epoch"
 GREY = style.GREY
 
@@ -28,7 +28,7 @@ WHISKERS = {"capsize": 2, "elinewidth": 1.0, "ecolor": style.INK}
 
 
 def figure_of(draw: Draw) -> Draw:
-  """Gives a figure the look of the reports and checks what it is made from."""
+  """Gives a figure the look of the reports, and checks its results."""
 
   @functools.wraps(draw)
   def checked(results: Results, paper: Paper) -> Figure:
