@@ -191,15 +191,20 @@ def build_hallucinate(config: Config) -> Callable:
 
 
 def build_offline_hallucinate(
-  config: Config, *, stream: rng.Stream
+  config: Config, *, stream: rng.Stream, **options: Any
 ) -> Callable:
   """Hallucination outside of a training step, for static images and examples.
+
+  Args:
+    config: the configuration.
+    stream: STATIC_IMAGES or EXAMPLES.
+    **options: arguments of `hallucinate` that are not the configuration's.
 
   Returns:
     (state, (numbers int32 [k], Sources of k images)) -> Hallucinations; the
     random numbers of an image depend on its number.
   """
-  hallucinate_fn = build_hallucinate(config)
+  hallucinate_fn = functools.partial(build_hallucinate(config), **options)
 
   def make(
     state: TrainState, batch: tuple[jax.Array, hallucinate.Sources]

@@ -126,7 +126,11 @@ def _examples_step(config: Config) -> Callable:
   These are the Hallucinations, their labels, and the softmax probabilities of
   their targets before and after the ascent, float32 [n, 2].
   """
-  make = build.build_offline_hallucinate(config, stream=Stream.EXAMPLES)
+  # All with one width: each further one would take longer to compile than it
+  # saves in the one call.
+  make = build.build_offline_hallucinate(
+    config, stream=Stream.EXAMPLES, narrowest=MAX_EXAMPLES
+  )
 
   def step(state: TrainState, batch: tuple[jax.Array, Sources]):
     made = make(state, batch)
