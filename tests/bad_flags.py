@@ -129,7 +129,7 @@ VARIANTS = [
     ("lr=big", ("lr is 'big'", "expected base or small")),
     ("confidence=a-b", ("confidence is 'a'", "expected a number")),
     ("backbone=vgg", ("model.backbone is 'vgg'", "one of resnet10")),
-    ("batch=33", ("batch_size is 33", "a multiple of the 2 devices")),
+    ("batch=33", ("batch_size is 33", "a multiple of the 4 devices")),
     ("batch=400", ("batch_size is 400", "at most the 389 training images")),
   )
 ]
@@ -167,7 +167,7 @@ VALUES = [
       "--config.model.loss=focal --config.model.margin=0.5",
       ("model.margin is 0.5", "expected 0 with config.model.loss focal"),
     ),
-    ("--config.num_devices=5", ("num_devices is 5", "at most the 2 devices")),
+    ("--config.num_devices=5", ("num_devices is 5", "at most the 4 devices")),
     ("--config.dataset.source=web", ("source is 'web'", "one of digits")),
     (
       "--config.dataset.max_per_class=160",

@@ -89,13 +89,13 @@ def run_afresh(arguments: Sequence[str], folder: pathlib.Path) -> Finished:
 
 
 def environment() -> dict[str, str]:
-  """A user's with two devices: what conftest.py silences is not silent."""
+  """A user's with four devices: what conftest.py silences is not silent."""
   tests = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
   kept = {
     name: value for name, value in os.environ.items() if name not in tests
   }
   quick = "--xla_backend_optimization_level=1"
-  return {**kept, "XLA_FLAGS": quick, "JAX_NUM_CPU_DEVICES": "2"}
+  return {**kept, "XLA_FLAGS": quick, "JAX_NUM_CPU_DEVICES": "4"}
 
 
 def _serve() -> None:

@@ -18,9 +18,10 @@ from blt_jax.system import processes
 from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Rates so small that rounding errors stay rounding errors.
+# Rates so small that rounding errors stay rounding errors, and few slots: the
+# ascent of up to three a device is compiled for one width.
 SMALL = (
-  "--config=configs/digits_lt.py:batch=64,seed=3",
+  "--config=configs/digits_lt.py:batch=64,seed=3,p=0.1",
   "--config.dataset.image_size=8",
   "--config.dataset.resize_size=8",
   "--config.stage1.epochs=1",
@@ -88,7 +89,7 @@ def two(tmp_path_factory):
 def one(command_lines, tmp_path_factory):
   """Work directory of one process with as many devices."""
   workdir = tmp_path_factory.mktemp("processes") / "one"
-  arguments = [*SMALL, f"--workdir={workdir}"]
+  arguments = [*SMALL, "--config.num_devices=2", f"--workdir={workdir}"]
   finished = command_lines.run(arguments, ROOT, seconds=400)
   assert finished.code == 0, finished.stderr
   return workdir
