@@ -50,7 +50,7 @@ IMAGES = [
       "bomb",
       png_bomb(10_000),
       "--config.dataset.on_error=stop --config.dataset.max_pixels=1000000",
-      ("100000000 pixels; allowed: 1000000",),
+      ("100000000 pixels; expected 1000000 or fewer",),
     ),
   )
 ]
