@@ -1,4 +1,4 @@
-"""Advice about a data set: too few images to measure on, no tail, no head."""
+"""Advice about a data set with too few images, without a tail or a head."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -78,7 +78,7 @@ def _groups(
   few_up_to: int,
   hallucinated: np.ndarray | None,
 ) -> Iterator[str]:
-  """Data sets without few-shot classes, or with nothing else."""
+  """Remarks if no class is few-shot, or if every class is."""
   limit = f"up to {few_up_to} training images (config.dataset.few_up_to)"
   smallest, largest = int(np.argmin(counts)), int(np.argmax(counts))
   if hallucinated is not None and not np.any(hallucinated):
@@ -105,7 +105,7 @@ def _unmeasured(
   *,
   blind: np.ndarray | None,
 ) -> Iterator[str]:
-  """Classes that a split has no image of."""
+  """Remarks on classes without an image in a split."""
   without: dict[tuple[int, ...], list[str]] = {}
   for part, images in measured.items():
     missing = tuple(np.flatnonzero(images == 0).tolist())
@@ -131,7 +131,7 @@ def _unmeasured(
 def _small_tail(
   measured: Mapping[str, np.ndarray], few: np.ndarray
 ) -> Iterator[str]:
-  """Few-shot accuracies that rest on few images.
+  """Remarks on few-shot accuracies that rest on few images.
 
   Splits with the same numbers of images share a remark.
   """

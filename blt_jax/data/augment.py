@@ -1,10 +1,10 @@
 """Augmentation on the device: flip, rotation, colour jitter, normalisation.
 
-Each operation means what it means in torchvision on Pillow images, the
-reference of this field, except that results are not rounded to 1/255 between
-operations. Everything is pure and has static shapes, so it compiles into the
-train step. Each image has a key of its own, so what happens to it
-does not depend on its batch or device.
+Each operation does what torchvision does to Pillow images, the reference of
+this field, but results are not rounded to 1/255 between operations. Everything
+is pure and has static shapes, so it compiles into the train step. Each image
+has a key of its own, so its augmentation does not depend on its batch or
+device.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,11 +29,12 @@ def augment(
   contrast: float = 0.4,
   saturation: float = 0.4,
 ) -> jax.Array:
-  """Flips, rotates and jitters every image by draws of its own.
+  """Flips, rotates and jitters every image by random numbers of its own.
 
-  The training augmentation without its crop (docs/method.md): horizontal flip,
-  rotation by U(-rotation, rotation), then brightness, contrast and saturation
-  in random order, each by a factor of U(max(0, 1 - strength), 1 + strength).
+  This is the training augmentation after the crop (docs/method.md): horizontal
+  flip, rotation by U(-rotation, rotation), then brightness, contrast and
+  saturation in random order, each by a factor of
+  U(max(0, 1 - strength), 1 + strength).
   An operation of strength 0 is left out of the program.
 
   Args:
@@ -105,8 +106,9 @@ def hflip(images: jax.Array, flips: jax.Array) -> jax.Array:
 def rotate(images: jax.Array, degrees: jax.Array) -> jax.Array:
   """Rotates each image around its centre, counter-clockwise.
 
-  Pillow's `Image.rotate` with NEAREST and fill 0: the centre of each pixel is
-  rotated back, the pixel it falls into is taken, and 0 outside of the image.
+  Like Pillow's `Image.rotate` with NEAREST and fill 0: the centre of each pixel
+  is rotated back; the result is the pixel that it falls into, or 0 outside the
+  image.
 
   Args:
     images: [n, h, w, c], of any dtype.

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Records(Protocol):
-  """Encoded images with random access: only what is asked for is read."""
+  """Encoded images with random access; only requested images are read."""
 
   def __len__(self) -> int:
     """Number of images, n."""
@@ -22,7 +22,7 @@ class Records(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Selection:
-  """Records at chosen positions of other records; reads nothing to choose.
+  """Records at chosen positions of other records; choosing reads nothing.
 
   Attributes:
     records: n records.
@@ -46,7 +46,7 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-  """Labelled images: in memory, in files or in records (exactly one of them).
+  """Labelled images, either in memory, in files or in records.
 
   Attributes:
     labels: int32 [n].
@@ -133,19 +133,19 @@ class Dataset:
 
 
 def _select(records: Records, indices: np.ndarray) -> Selection:
-  """Records at positions; a selection of a selection is one of its records."""
+  """Records at positions; a selection of a selection becomes a plain one."""
   if isinstance(records, Selection):
     return Selection(records.records, records.indices[indices])
   return Selection(records, np.arange(len(records))[indices])
 
 
 def path_array(names: Iterable[str]) -> np.ndarray:
-  """File names as an array of NumPy's strings of variable width.
+  """File names as an array, of StringDType if possible.
 
   Args:
-    names: n file names. Python writes the bytes of a name that is not UTF-8 as
-      surrogates, which StringDType refuses: with such a name the array holds
-      Python's strings. Both kinds of array give and take the same strings.
+    names: n file names. If one of them is not UTF-8, the array holds Python's
+      strings, because StringDType refuses the surrogates that Python writes for
+      such bytes. Both kinds of array give and take the same strings.
 
   Returns:
     [n] of StringDType, or of objects (str).

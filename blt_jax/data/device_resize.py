@@ -1,8 +1,8 @@
-"""Resizing of crops on the device, pixel for pixel what Pillow makes of them.
+"""Resizes crops on the device to the same pixels as Pillow.
 
-Resizing is a third of what the host does for a training image, and two small
-matrix products for the device. So crops can travel as they were cut out, each
-in the upper left corner of a square canvas.
+Resizing is a third of the host's work for a training image, but only two small
+matrix products for the device. So crops can go to the device unresized, each in
+the upper left corner of a square canvas.
 """
 
 import jax
@@ -12,8 +12,8 @@ CANVAS_SCALE = 2
 """A canvas's side over the result's. A few percent of ImageNet's crops do not
 fit into it; the host resizes those, which gives the same pixels."""
 
-# Longest canvas, absolute and over the result's side, for which the whole
-# numbers below stay within their 24 and 32 bits.
+# Longest canvas, in pixels and in multiples of the result's side, for which the
+# whole numbers below stay within 24 and 32 bits.
 _LONGEST, _LARGEST_RATIO = 8192, 16
 
 # Half of a weight's 22 bits.
@@ -23,10 +23,11 @@ _HALF = 11
 def resize_crops(
   canvases: jax.Array, extents: jax.Array, size: int
 ) -> jax.Array:
-  """Bilinear and antialiased: the bytes that `reading.crops.resize` gives.
+  """Resizes as `reading.crops.resize` does, to the same bytes.
 
-  Rows are resized first and rounded to bytes, then columns. Pillow itself may
-  begin with the columns since version 13; it is never further away than 1.
+  The filter is bilinear and antialiased. Rows are resized first and rounded to
+  bytes, then columns. Pillow from version 13 on may begin with the columns; its
+  values differ by at most 1.
 
   Args:
     canvases: uint8 [n, m, m, 3], m at most 8192 and 16 s; an image lies in the
@@ -49,7 +50,7 @@ def resize_crops(
 
 
 def resize_weights(length: jax.Array, side: int, size: int) -> jax.Array:
-  """What each pixel of a line has in each pixel of the resized line.
+  """The weight of each pixel of a line in each pixel of the resized line.
 
   The triangle filter, as wide as a pixel of the result where that is larger
   than one of the line (antialiasing): for r = length / size and the centre
@@ -73,7 +74,7 @@ def resize_weights(length: jax.Array, side: int, size: int) -> jax.Array:
       f"the canvas's side is {side} pixels for images of {size}; expected "
       f"{largest} or fewer"
     )
-  # Times 2 size max(r, 1) all of it is whole numbers.
+  # Everything is multiplied by 2 size max(r, 1), which makes it whole numbers.
   centres = (2 * jnp.arange(size) + 1) * length
   pixels = jnp.arange(side)
   distance = jnp.abs((2 * pixels[None, :] + 1) * size - centres[:, None])

@@ -1,11 +1,10 @@
-"""The images of an epoch, batch by batch, and which of them a process holds.
+"""The images of an epoch's batches, and the share of each process.
 
-The layout of a batch of B images and H slots for hallucinations over processes
-and devices: each takes a block of the images, the first B / n of them, then the
-next. Slots are dealt to the devices in turn, because the used ones come first:
-so no device gets more of the ascent's work than another by more than one image.
-A process holds the slots of its devices. `shard` and `crop_uniforms` are the
-only ones here to know that.
+A batch has B images and H slots for hallucinations. Each of n processes or
+devices takes a block of the images: the first one the first B / n, and so on.
+Slots are dealt to the devices in turn, because the used ones come first: so the
+devices' numbers of images to ascend differ by at most one. A process holds the
+slots of its devices. Here only `shard` and `crop_uniforms` know this layout.
 """
 
 import dataclasses
@@ -17,7 +16,7 @@ from blt_jax.data.reading import crops
 
 
 class Stream(enum.IntEnum):
-  """What random numbers are for: no two draws of an epoch share a stream."""
+  """The purposes of random numbers; no two draws of an epoch share one."""
 
   BATCH = 0
   CHOICE = 1
@@ -36,10 +35,10 @@ class EpochPlan:
       an ordinary training image.
     used: bool [steps, H], which slots are hallucinations.
     dropped: int64 [steps], hallucinations of the whole batch beyond H.
-    seed, stage, epoch: the key that the plan was drawn with.
+    seed, stage, epoch: the key that the plan was drawn from.
     position: number in the epoch of the plan's first step.
-    process: (index, count), the share of each batch's columns this plan holds.
-    devices: over all processes.
+    process: (index, count) of the process whose columns this plan holds.
+    devices: number of devices of all processes.
   """
 
   indices: np.ndarray
@@ -123,7 +122,7 @@ class EpochPlan:
     )
 
   def tail(self, first_step: int) -> "EpochPlan":
-    """What is left of the plan from a step on, to resume in mid-epoch.
+    """The plan from a step on, to resume in the middle of an epoch.
 
     Returns:
       An EpochPlan whose batches equal this plan's, crops included.
@@ -161,13 +160,13 @@ class EpochPlan:
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:
-  """The random numbers of a key: stage, epoch, Stream and, for crops, step."""
+  """A generator for a key: stage, epoch, Stream and, for crops, step."""
   sequence = np.random.SeedSequence(seed, spawn_key=key)
   return np.random.Generator(np.random.Philox(sequence))
 
 
 def _image_columns(batch_size: int, process: tuple[int, int]) -> slice:
-  """Which images of a batch a process (index, count) holds."""
+  """The images of a batch that a process (index, count) holds."""
   index, count = process
   width = batch_size // count
   return slice(index * width, (index + 1) * width)
@@ -176,7 +175,7 @@ def _image_columns(batch_size: int, process: tuple[int, int]) -> slice:
 def _slot_columns(
   slots: int, process: tuple[int, int], devices: int
 ) -> np.ndarray:
-  """Which slots of a batch the devices of a process (index, count) hold."""
+  """The slots of a batch that the devices of a process (index, count) hold."""
   index, count = process
   columns = np.arange(slots)
   return columns[columns % devices // (devices // count) == index]

@@ -1,7 +1,6 @@
 """Batches of pixels: read, crop, replace, batch, prefetch.
 
-The host delivers uint8; flips, rotation, jitter and normalisation happen on the
-device.
+The host delivers uint8. The device flips, rotates, jitters and normalises.
 """
 
 import collections
@@ -42,7 +41,7 @@ _END = object()
 
 
 class Crops(NamedTuple):
-  """Crops of several sizes that the device is to resize.
+  """Crops of several sizes, for the device to resize.
 
   Attributes:
     pixels: uint8 [n, m, m, 3], a crop in the upper left corner of each canvas;
@@ -108,7 +107,7 @@ def train_batches(
 ) -> Generator[TrainBatch]:
   """Random resized crops of the images that a plan names.
 
-  The same split and plan give the same bits, whatever the threads do; a plan's
+  The same split and plan give the same bits for any number of threads. A plan's
   shards and tails give the same crops as the whole plan.
 
   Args:
@@ -118,12 +117,14 @@ def train_batches(
     crop_scale: range of a crop's area over the image's, 0 < low <= high <= 1.
     source_crop_scale: the same for the images to hallucinate from.
     crop_ratio: range of a crop's width / height, 0 < low <= high.
-    substitutes: of this split, for images that can't be read; by default the
-      first one stops the iteration. Unused for images in memory.
+    substitutes: those of this split, in place of images that can't be read; by
+      default the first such image stops the iteration. Unused for images in
+      memory.
     max_pixels: a larger image counts as unreadable.
-    canvas: m >= s, side of what crops are delivered in, for `device_resize` to
-      resize; None resizes them here.
-    reader: of files and records; by default `default_reader()`.
+    canvas: m >= s, side of the canvases in which `device_resize` gets the
+      crops; None resizes them here.
+    reader: makes the reader of files and records; by default
+      `default_reader()`.
     num_threads: threads that decode files; None for one a core.
 
   Returns:
@@ -209,22 +210,23 @@ def eval_batches(
   reader: ReaderType | None = None,
   num_threads: int | None = None,
 ) -> Generator[EvalBatch]:
-  """Every image once, in order: short side resized, centre cropped.
+  """Every image once, in order, with short side resized and centre cropped.
 
   Args:
     split: n images, in memory or in files.
     batch_size: B of all processes together, >= 1.
     image_size: s, side of the result in pixels, >= 1.
     resize_size: length of the short side before the crop, >= image_size.
-    process_index: this process gives this one of the equal contiguous parts of
-      each batch, 0 <= process_index < process_count.
-    process_count: number of parts, a divisor of B. All processes give as many
-      batches.
-    substitutes: of this split, for images that can't be read: they are masked
-      out. By default the first one stops the iteration. Unused for images in
-      memory.
+    process_index: number of this process, 0 <= process_index < process_count.
+      It gives the part of each batch with that number.
+    process_count: number of equal contiguous parts of a batch, a divisor of B.
+      All processes give the same number of batches.
+    substitutes: those of this split, which count the images that can't be read;
+      these are masked out. By default the first one stops the iteration. Unused
+      for images in memory.
     max_pixels: a larger image counts as unreadable.
-    reader: of files and records; by default `default_reader()`.
+    reader: makes the reader of files and records; by default
+      `default_reader()`.
     num_threads: threads that decode files; None for one a core.
 
   Returns:
@@ -299,9 +301,9 @@ def prefetch(items: Generator[T], depth: int) -> Generator[T]:
 
 @functools.cache
 def default_reader() -> ReaderType:
-  """TfReader where TensorFlow is installed, else PillowReader; says so once.
+  """TfReader if TensorFlow is installed, else PillowReader with a warning.
 
-  Either is imported here: data sets in memory need none.
+  They are imported here, because data sets in memory need neither.
   """
   if importlib.util.find_spec("tensorflow"):
     return importlib.import_module("blt_jax.data.reading.tf_reader").TfReader

@@ -7,7 +7,7 @@ import os
 
 @functools.cache
 def tensorflow():
-  """TensorFlow, with the accelerators hidden from it: JAX needs their memory.
+  """TensorFlow without the accelerators, because JAX needs their memory.
 
   Raises:
     ImportError: it is not installed.

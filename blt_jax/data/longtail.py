@@ -77,7 +77,7 @@ def profile_counts(
   """Class counts of a named profile.
 
   Args:
-    available: int [C], images that each class has to give.
+    available: int [C], images that each class has.
     profile: "natural" (all of them), "exponential" or "step".
     max_per_class: size of the largest class; 0 means as large as possible: no
       limit for "natural", else what the smallest class of `available` has.
@@ -182,11 +182,11 @@ def long_tail_split(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Cuts a long-tailed training set and a balanced validation set from a pool.
 
-  Validation holds the images that `hold_out` takes with the same seed, whatever
-  the profile is. So runs with different profiles are validated on the same
-  images, and a smaller profile is a subset of a larger one. Where the profile
-  leaves fewer images of a class over, validation has those (CIFAR-10-LT with
-  all 5000 images of class 0 leaves none of it); the log says so.
+  With any profile, validation holds the images that `hold_out` takes with the
+  same seed. So runs with different profiles are validated on the same images,
+  and a smaller profile is a subset of a larger one. If the profile leaves fewer
+  images of a class over, validation has only those, and the log says so
+  (CIFAR-10-LT with all 5000 images of class 0 leaves none of that class).
 
   Args:
     labels: int [n], 0 <= label < C, the pool.

@@ -1,4 +1,4 @@
-"""Which images each batch holds: pure functions of (seed, stage, epoch)."""
+"""Draws the images of each batch: pure functions of (seed, stage, epoch)."""
 
 import dataclasses
 from fractions import Fraction
@@ -15,8 +15,10 @@ class HallucinationPlan:
   Attributes:
     tail: bool [C], classes to hallucinate for.
     p: share of a batch's tail draws to hallucinate for, 0..1.
-    capacity: H, slots a batch has; what exceeds it is dropped and counted.
-    rounding: "ceil" (the text) or "floor" (the release) of p times tail draws.
+    capacity: H, slots of a batch; hallucinations beyond it are dropped and
+      counted.
+    rounding: of p times tail draws: "ceil" as in the paper, or "floor" as in
+      the authors' release.
   """
 
   tail: np.ndarray
@@ -63,10 +65,10 @@ def class_probabilities(class_counts: np.ndarray, gamma: float) -> np.ndarray:
 def num_hallucinations(
   tail_draws: np.ndarray, p: float, *, rounding: str = "ceil"
 ) -> np.ndarray:
-  """Hallucinations for a number of tail draws.
+  """The number of hallucinations for a number of tail draws.
 
-  n_T = ceil(p * |l|), or floor as in the authors' release. p counts as the
-  decimal number it is written as, so 0.1 * 30 is 3 and not a little more.
+  n_T = ceil(p * |l|), or floor as in the authors' release. p is taken as the
+  decimal number that is written, so 0.1 * 30 is exactly 3.
 
   Args:
     tail_draws: int array, |l| >= 0.
@@ -106,8 +108,8 @@ def capacity(
   """Slots for hallucinations that a batch needs.
 
   The smallest H with P(n_T(L) > H) < 0.1 %, L ~ Binomial(B, sum of tail p_c),
-  rounded up to a multiple of the devices. Natural sampling is without
-  replacement, so its L spreads less than this binomial.
+  rounded up to a multiple of the devices. Natural sampling draws without
+  replacement, so its L varies less than this binomial.
 
   Args:
     class_counts: int [C].
@@ -167,7 +169,7 @@ def epoch_plan(
     )
   key = (seed, stage, epoch)
   shape = (len(labels) // batch_size, batch_size)
-  pool = _Pool(labels)
+  pool = _ByClass(labels)
   if gamma is None:
     order = generator(*key, Stream.BATCH).permutation(len(labels))
     indices = order[: shape[0] * shape[1]].reshape(shape)
@@ -179,7 +181,7 @@ def epoch_plan(
   return EpochPlan(indices, sources, used, dropped, seed, stage, epoch)
 
 
-class _Pool:
+class _ByClass:
   """Training images in the order of their classes."""
 
   def __init__(self, labels: np.ndarray):
@@ -213,14 +215,15 @@ class _Pool:
 
 
 def _draw_slots(
-  pool: _Pool,
+  pool: _ByClass,
   indices: np.ndarray,
   key: tuple[int, int, int],
   hallucinate: HallucinationPlan,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """(sources [steps, H], used [steps, H], dropped [steps]) of an epoch.
 
-  The streams are drawn slot by slot: a larger H leaves the first slots alone.
+  The streams are drawn slot by slot, so a larger H does not change the first
+  slots.
   """
   steps, batch_size = indices.shape
   slots, tail = hallucinate.capacity, np.asarray(hallucinate.tail)
@@ -250,17 +253,18 @@ def _draw_slots(
 
 
 def _choose(
-  pool: _Pool,
+  pool: _ByClass,
   indices: np.ndarray,
   tail: np.ndarray,
   *,
   rng: np.random.Generator,
   slots: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Each batch's tail draws in random order, and how many there are.
+  """Each batch's tail draws in random order, and their number.
 
   Returns:
-    (int64 [steps, slots], images, the tail's first; int64 [steps]).
+    (int64 [steps, slots], images of the batch, those of the tail first;
+    int64 [steps], number of tail draws).
   """
   is_tail = tail[pool.labels[indices]]
   priority = np.where(is_tail, rng.random(indices.shape), 2.0)

@@ -9,7 +9,7 @@ def as_text(name: str) -> str:
 
 
 def printable(name: str) -> str:
-  """A name for a terminal: what can't be printed becomes a question mark."""
+  """A name for a terminal; unprintable characters become question marks."""
   return "".join(c if c.isprintable() else "?" for c in name)
 
 

@@ -1,4 +1,4 @@
-"""Work on threads: how many there may be, and results in order."""
+"""Runs tasks on threads, with results in order."""
 
 import collections
 import os
@@ -9,7 +9,7 @@ from typing import TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# Tasks under way for each thread, so that none waits for the slowest one.
+# Tasks in progress for each thread, so that a slow one does not stop the rest.
 _AHEAD = 8
 
 

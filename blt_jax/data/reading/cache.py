@@ -1,4 +1,4 @@
-"""Keeps in memory what is the same in every epoch and cheap to hold.
+"""Keeps images in memory that would be read again in every epoch.
 
 These are the small images of training, decoded but not cropped, and the batches
 of evaluation.
@@ -17,24 +17,24 @@ from blt_jax.data.reading.substitutes import sources
 from blt_jax.data.threads import cores, in_order
 
 MOST_BYTES = 512 * 2**20
-"""What a split may take; a larger one is read anew in every epoch."""
+"""Most bytes of a split in memory; a larger one is read in every epoch."""
 
 MOST_PIXELS = 96 * 96
-"""Largest image that is decoded for good: of a larger one it is faster to
-decode a crop than to hold all of it."""
+"""Most pixels of an image that is decoded whole and kept. Of a larger image it
+is faster to decode only the crop each time."""
 
 T = TypeVar("T")
 
 
 class Replayed(Generic[T]):
-  """Batches that are read once and then come from memory, if they fit in."""
+  """Batches that are read once and kept in memory, if they fit."""
 
   def __init__(self, read: Callable[[], Iterator[T]], *, nbytes: int):
     """Reads nothing yet.
 
     Args:
       read: gives the batches, the same ones each time.
-      nbytes: what all of them take.
+      nbytes: size of all batches together.
     """
     self._read, self._fits = read, nbytes <= MOST_BYTES
     self._kept: list[T] | None = None
@@ -53,10 +53,10 @@ class Replayed(Generic[T]):
 
 
 def in_memory(split: Split, *, max_pixels: int = MOST_PIXELS) -> Split:
-  """Decodes a split where that is cheap, so that every epoch is fed faster.
+  """Decodes a split of small images, so that every epoch is read faster.
 
-  To read such images one by one takes longer than all that follows; decoded,
-  2478 images of 32 x 32 pixels pass the pipeline seven times as fast.
+  Reading small files takes longer than everything after it: decoded, 2478
+  images of 32 x 32 pixels pass the pipeline seven times as fast.
 
   Returns:
     The same images in memory if all of them are sound, of one size, and within
@@ -74,7 +74,7 @@ def in_memory(split: Split, *, max_pixels: int = MOST_PIXELS) -> Split:
   with contextlib.closing(decoded):
     for row, image in enumerate(decoded):
       if isinstance(image, Unreadable):
-        return split  # A reader says which image it is, and goes on.
+        return split  # The reader handles unreadable images, and names them.
       if images is None:
         if len(split) * image.nbytes > MOST_BYTES:
           return split

@@ -1,7 +1,7 @@
 """Crops: the windows of random and evaluation crops, and their resizing.
 
-The rules are torchvision's. All randomness comes in as uniforms, so that the
-images' content and the readers' threads never decide it.
+The rules are torchvision's. All random numbers are passed in, so they depend
+neither on the images' content nor on the readers' threads.
 """
 
 import math
@@ -9,12 +9,12 @@ import math
 import numpy as np
 
 TRIES = 10
-"""Windows of random size that are tried in an image."""
+"""Number of windows of random size that are tried in an image."""
 
 UNIFORMS = 2 * TRIES + 2
 """Random numbers a crop needs: each try's area and ratio, then y and x."""
 
-# Of an image that is longer, in units of its short side, the middle is used.
+# Long side over short side; of a longer image only the middle is used.
 _LONGEST = 64
 
 
@@ -113,8 +113,8 @@ def resize_and_crop(
 ) -> np.ndarray:
   """Resizes the short side and crops the centre, for evaluation.
 
-  Of an image that is over 64 times as long as wide the ends are cut off first:
-  the rest of it, resized, could take all memory.
+  If an image is over 64 times as long as wide, its ends are cut off first,
+  because the whole of it, resized, could take all memory.
 
   Args:
     image: uint8 [h, w, 3].
@@ -136,11 +136,12 @@ def resize_and_crop(
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-  """Bilinear and antialiased, as torchvision resizes Pillow images.
+  """Resizes as torchvision does with Pillow images, bilinear and antialiased.
 
-  Rows first, then columns, each rounded to bytes, as Pillow did up to version
-  12; since 13 it takes columns first where that is cheaper, which can change a
-  value by 1. So neither Pillow's version nor `device_resize` changes a bit.
+  Each row is resized first, then each column, both rounded to bytes, as Pillow
+  did up to version 12. Since 13 Pillow takes columns first where that is
+  cheaper, which can change a value by 1; two calls keep the order, so that all
+  versions of Pillow and `device_resize` give the same bytes.
 
   Args:
     image: uint8 [h, w, 3].

@@ -1,7 +1,7 @@
-"""Any image file to RGB with Pillow, as the peers of this field read it.
+"""Decodes image files of all formats to RGB with Pillow, as is usual.
 
-Where TensorFlow is installed it decodes JPEG files of three or one components,
-to the same bits (tf_reader.py); everything else comes through here.
+If TensorFlow is installed, it decodes JPEG files of three or one components to
+the same bits (tf_reader.py); this module decodes everything else.
 """
 
 import functools
@@ -24,7 +24,7 @@ EXTENSIONS = (
 """Files of a folder that count as images, in lower or upper case."""
 
 MAX_PIXELS = 178_956_970
-"""Largest width times height: more is refused by Pillow in any case."""
+"""Largest width times height; Pillow refuses larger images."""
 
 
 class Header(NamedTuple):
@@ -60,10 +60,10 @@ def read_header(data: bytes) -> Header:
 def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
   """Decodes an image of any format to RGB.
 
-  Grey is repeated, palettes are looked up, alpha is dropped, 16 bits are cut to
-  the upper 8, CMYK is converted, an animation gives its first frame and the
-  orientation in EXIF data is ignored: what Pillow's `convert("RGB")` gives,
-  but for 16-bit grey, which Pillow clips at 255.
+  This is Pillow's `convert("RGB")`, except that 16-bit grey is cut to the upper
+  8 bits, where Pillow clips it at 255. Grey is repeated, palettes are looked
+  up, alpha is dropped, CMYK is converted, an animation gives its first frame,
+  and the orientation in EXIF data is ignored.
 
   Args:
     data: content of a file; its name plays no part.
@@ -100,7 +100,7 @@ def _pillow() -> Any:
   """PIL.Image, imported on its first use: the library does without Pillow."""
   from PIL import Image
 
-  # It warns of large images; `check_pixels` refuses or allows them instead.
+  # Pillow warns of large images, which `check_pixels` refuses or allows.
   warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
   return Image
 
@@ -110,7 +110,7 @@ def _open(data: bytes) -> Any:
   Image = _pillow()
   try:
     return Image.open(io.BytesIO(data))
-  # The warning is an error where the program has made it one.
+  # A program may have turned the warning into an error.
   except (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,

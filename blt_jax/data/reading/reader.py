@@ -1,4 +1,4 @@
-"""The interface of all readers: requests in, images or the reason why not out.
+"""The interface of all readers, which turn requests into images.
 
 Files are read by tf.data (tf_reader.py) or, where TensorFlow is not installed,
 by Pillow on a pool of threads (pillow_reader.py). Both give the same pixels.
@@ -29,10 +29,10 @@ class Request(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-  """What a reader gives in place of an image that can't be read.
+  """The result for an image that can't be read.
 
   Attributes:
-    reason: without the image's name, for example "No such file or directory".
+    reason: why, without the image's name: "No such file or directory".
   """
 
   reason: str
@@ -59,7 +59,7 @@ class RandomCrop:
 
   @property
   def side(self) -> int:
-    """Pixels that neither side of a finished image exceeds."""
+    """Longest side of a finished image, in pixels."""
     return self.canvas or self.size
 
   def window(
@@ -113,7 +113,7 @@ def crop(image: np.ndarray, draws: np.ndarray, *, rule: Rule) -> np.ndarray:
 
 
 def decode_source(source: bytes, *, encoded: bool, max_pixels: int) -> Image:
-  """A whole image, of a path or of the content of a file (`encoded`)."""
+  """Decodes a whole image from a path, or from a file's content (`encoded`)."""
   try:
     if not encoded:
       source = pathlib.Path(os.fsdecode(source)).read_bytes()
@@ -131,8 +131,8 @@ class Reader(Protocol):
     """Reads many images on several threads.
 
     Args:
-      requests: used ahead of the images, maybe from another thread. What it
-        raises is raised by the iterator.
+      requests: an iterable that is read ahead of the images, maybe from another
+        thread. Its exceptions are raised here.
 
     Yields:
       An Image for each request, in order.

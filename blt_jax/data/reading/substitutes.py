@@ -1,4 +1,4 @@
-"""What takes the place of images that can't be read."""
+"""Other images in place of those that can't be read."""
 
 import logging
 import os
@@ -18,9 +18,9 @@ ON_ERROR = ("replace", "stop")
 class Substitutes:
   """Counts a split's unreadable images and finds others in their place.
 
-  Which image takes the place depends on the split and its files alone: the next
-  one of the class, in the split's order, that can be read. So a run that is
-  resumed sees the same images as one that was never interrupted.
+  The substitute is the next image of the class, in the split's order, that can
+  be read. It depends on the split and its files alone, so a run that is resumed
+  sees the same images as one that was never interrupted.
   """
 
   def __init__(
@@ -31,7 +31,7 @@ class Substitutes:
     on_error: str = "replace",
     most_failures: float = 1e-3,
   ):
-    """Has met no unreadable image yet.
+    """Starts with no unreadable image.
 
     Args:
       split: where the images are.

@@ -1,4 +1,4 @@
-"""Reads images with tf.data: of a JPEG only what a crop needs is decoded.
+"""Reads images with tf.data, which decodes only a crop's part of a JPEG.
 
 Pillow decodes the other formats and resizes (or the device does, with the same
 result), so every pixel is the one that Pillow alone would give.
@@ -23,7 +23,7 @@ from blt_jax.data.reading.reader import (
   decode_source,
 )
 
-# Requests that go from Python to TensorFlow at once, and images that wait.
+# Requests that go to TensorFlow together, and images that come back together.
 _CHUNK = 16
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
@@ -41,8 +41,8 @@ class TfReader:
   def read(self, requests: Iterable[Request]) -> Generator[Image]:
     """See Reader."""
     keep_freed_memory()
-    # An image that can't be read is missing in the data set's output, so the
-    # requests wait here for the number of the next image that is there.
+    # The data set leaves out images that can't be read. So the requests wait
+    # here until the number of the next image tells which ones are missing.
     waiting: collections.deque[Request] = collections.deque()
     failure: list[Exception] = []
 
@@ -53,7 +53,7 @@ class TfReader:
           waiting.extend(chunk)
           sources, draws = zip(*chunk, strict=True)
           yield np.array(sources, object), np.stack(draws)
-      except Exception as error:  # TensorFlow would print it and go on.
+      except Exception as error:  # TensorFlow would only print it.
         failure.append(error)
 
     done = 0
@@ -98,7 +98,7 @@ class TfReader:
     )
     side = self._rule.side
     dataset = dataset.ignore_errors()
-    # One by one, images would take longer to hand over than to resize.
+    # Images that are handed over one by one take longer than their resizing.
     dataset = dataset.padded_batch(_CHUNK, ([3], [side, side, 3])).prefetch(1)
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -106,7 +106,7 @@ class TfReader:
     return dataset.with_options(options)
 
   def _reason(self, source: bytes) -> Unreadable:
-    """What Pillow says about an image that TensorFlow could not read."""
+    """Pillow's reason why an image that TensorFlow refused can't be read."""
     image = decode_source(
       source, encoded=self._encoded, max_pixels=self._max_pixels
     )
@@ -142,7 +142,7 @@ class TfReader:
       lambda: tf.image.extract_jpeg_shape(data),
       lambda: tf.zeros([3], tf.int32),
     )
-    # Pillow turns four components into RGB; it is what this field trains on.
+    # Pillow decodes images of four components, as is usual in this field.
     image = tf.cond(
       (shape[2] == 1) | (shape[2] == 3),
       lambda: self._jpeg(data, shape, draws),
@@ -165,16 +165,16 @@ class TfReader:
     )
     if self._rule.canvas is None:
       return finished()
-    # `finish` would give such a crop as it is, after a detour through Python.
+    # `finish` does not change such a crop, so the call into Python is spared.
     fits = tf.reduce_max(tf.shape(cut)) <= self._rule.canvas
     return tf.cond(fits, lambda: cut, finished)
 
   def _area(self, shape: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """What to decode of a JPEG.
+    """The part of a JPEG to decode.
 
     Returns:
-      int32 [6]: top, left, height and width to decode; the first column of it
-      to use, and the one after the last.
+      int32 [6]: top, left, height and width to decode; of that part, the first
+      column to use and the one after the last.
     """
     height, full_width = shape[:2].tolist()
     y, x, h, w = self._rule.window(height, full_width, draws)
@@ -199,11 +199,11 @@ class TfReader:
 
 
 def keep_freed_memory() -> None:
-  """Has the C library keep what is freed for the next image.
+  """Makes glibc keep freed memory for the next image.
 
-  By default glibc gives memory back to the system after every image and gets it
-  anew, zeroed, for the next: a fifth of the time where the host resizes. Other
-  C libraries are left as they are.
+  By default glibc returns memory to the system after every image and gets it
+  back, zeroed, for the next one. That takes a fifth of the time if the host
+  resizes. Other C libraries are left as they are.
   """
   if sys.platform != "linux":
     return
@@ -214,5 +214,5 @@ def keep_freed_memory() -> None:
 
 
 def _as_it_is(function):
-  """Without AutoGraph, which has nothing to convert here."""
+  """Keeps AutoGraph away from a function that it need not convert."""
   return tensorflow().autograph.experimental.do_not_convert(function)
