@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from blt_jax.report import command
 from blt_jax.training import train
 from configs import image_folder
 
@@ -92,7 +93,8 @@ def test_metrics_have_no_number_only_for_groups_without_classes(trained):
 
 
 def test_report_shows_the_class_of_one_image(trained):
-  report = (trained.workdir / "report.html").read_text()
+  path = command.write_report([trained.workdir], trained.workdir)
+  report = path.read_text()
   assert "digit 5" in report
   assert not re.findall(r"\bnan\b", report)
   assert "left out" not in trained.said
