@@ -87,22 +87,22 @@ def markdown(rows: Mapping[str, Mapping[str, Value]]) -> str:
     cells = [
       label,
       str(max(value.seeds for value in values)),
-      *(spread(value) for value in values),
-      _joined([plain(value.paper) for value in values]),
+      *(value_text(value) for value in values),
+      _joined([number_text(value.paper) for value in values]),
       _joined([signed(value.difference) for value in values]),
     ]
     lines.append(f"| {' | '.join(cells)} |")
   return "\n".join(lines) + "\n"
 
 
-def spread(value: Value, digits: int = 1) -> str:
+def value_text(value: Value, digits: int = 1) -> str:
   """Mean and deviation: "43.9 ± 2.0"; a dash without a mean."""
   if math.isnan(value.deviation):
-    return plain(value.mean, digits)
+    return number_text(value.mean, digits)
   return f"{value.mean:.{digits}f} ± {value.deviation:.{digits}f}"
 
 
-def plain(number: float, digits: int = 1) -> str:
+def number_text(number: float, digits: int = 1) -> str:
   """A number with so many digits, a dash for NaN."""
   return "-" if math.isnan(number) else f"{number:.{digits}f}"
 

@@ -81,8 +81,8 @@ def markdown(rows: Mapping[str, Mapping[str, Value]]) -> str:
     cells = [label, str(values["total"].seeds), *_cells(means)]
     lines.append(f"| {' | '.join(cells)} | {' / '.join(_cells(printed))} |")
   for label, ours, theirs in ratios(rows):
-    cells = [label, "", *(tables.plain(ours[u], 2) for u in UNITS)]
-    last = " / ".join(tables.plain(theirs[u], 2) for u in UNITS)
+    cells = [label, "", *(tables.number_text(ours[u], 2) for u in UNITS)]
+    last = " / ".join(tables.number_text(theirs[u], 2) for u in UNITS)
     lines.append(f"| {' | '.join(cells)} | {last} |")
   return "\n".join(lines) + "\n"
 
@@ -117,9 +117,9 @@ def _cells(seconds: Sequence[float]) -> list[str]:
   """Image, batch, epoch and total in their units."""
   image, batch, epoch, total = seconds
   return [
-    tables.plain(1000 * image, 3),
-    tables.plain(1000 * batch),
-    tables.plain(epoch, 2),
+    tables.number_text(1000 * image, 3),
+    tables.number_text(1000 * batch),
+    tables.number_text(epoch, 2),
     "-" if math.isnan(total) else console.duration(total),
   ]
 

@@ -139,7 +139,7 @@ def end_labels(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
   known = sorted(label for label in labels if math.isfinite(label[0]))
   low, high = axes.get_ylim()
   height = axes.bbox.height / axes.figure.dpi
-  places = spread(
+  places = spread_apart(
     [(value - low) / (high - low) for value, _, _ in known],
     gap=1.25 * _FONT / 72 / height,
   )
@@ -162,7 +162,9 @@ def names_above(axes: Axes, names: Sequence[tuple[float, str, str]]) -> None:
   """Writes names above parts of the data, moved apart as they need."""
   longest = max((len(text) for _, text, _ in names), default=0)
   width = longest * 0.62 * (_FONT - 1) / 72 / _PLOT
-  places = spread([place for place, _, _ in names], gap=width, margin=width / 2)
+  places = spread_apart(
+    [place for place, _, _ in names], gap=width, margin=width / 2
+  )
   for place, (_, text, color) in zip(places, names, strict=True):
     note(axes, text, place, color=color)
 
@@ -177,7 +179,7 @@ def round_step(number: int, most: int) -> int:
   )
 
 
-def spread(
+def spread_apart(
   places: Sequence[float], *, gap: float, margin: float = 0.0
 ) -> np.ndarray:
   """Moves rising places apart until neighbours have a distance.

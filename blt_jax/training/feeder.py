@@ -15,7 +15,7 @@ from blt_jax.data.reading import cache
 from blt_jax.data.reading.substitutes import Substitutes
 from blt_jax.method.train_step import Batch, EvalBatch, Sources
 from blt_jax.system import processes
-from blt_jax.training import devices as mapping
+from blt_jax.training.devices import deal, on_cpu
 
 # Fills the slots of a step: (training images int64 [H], used bool [H]).
 FillFn = Callable[[np.ndarray, np.ndarray], Sources]
@@ -78,7 +78,7 @@ class Feeder:
     slots = zip(share.sources, share.used, strict=True)
     plain = self._read(plan.without_slots(), crop_scale)
     for (batch, replaced), (sources, used) in zip(plain, slots, strict=True):
-      filled = mapping.deal(fill(sources, used), self._local)
+      filled = deal(fill(sources, used), self._local)
       yield Fed(batch._replace(sources=filled), replaced)
 
   def sources(
@@ -156,7 +156,7 @@ class Feeder:
         on_host = Batch(
           batch.image, batch.label, sources if len(batch.source_used) else None
         )
-        yield Fed(mapping.deal(on_host, self._local), batch.replaced)
+        yield Fed(deal(on_host, self._local), batch.replaced)
 
   def _read_evaluation(self, role: str) -> Iterator[EvalBatch]:
     config = self.config
@@ -173,7 +173,7 @@ class Feeder:
     )
     with contextlib.closing(batches):
       for batch in batches:
-        yield mapping.deal(EvalBatch(*batch), self._local)
+        yield deal(EvalBatch(*batch), self._local)
 
   def _share(self, plan: sampling.EpochPlan) -> sampling.EpochPlan:
     """What this process reads of a plan."""
@@ -189,7 +189,7 @@ def canvas(config: Config) -> int | None:
   where = config.dataset.resize_on
   if where == "auto":
     # Where the devices are CPUs, resizing on them would save the host nothing.
-    where = "host" if mapping.on_cpu(config) else "device"
+    where = "host" if on_cpu(config) else "device"
   if where == "host":
     return None
   return device_resize.CANVAS_SCALE * config.dataset.image_size

@@ -30,7 +30,7 @@ def begin_or_resume(
     return _resume(run, checkpoints, workdir)
   if run.config.stage1.reuse:
     other = pathlib.Path(run.config.stage1.reuse)
-    records.take_over_confusions(workdir, other)
+    records.copy_stage1_confusions(workdir, other)
     return _take_over_stage1(run, other)
   state = build.init_state(run.config, run.model, run.dataset.num_classes)
   return with_pretrained(run.config, state), Progress()

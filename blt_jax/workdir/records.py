@@ -191,7 +191,7 @@ def recorded_epochs(workdir: pathlib.Path, stage: int) -> list[int]:
   return sorted(int(m[2]) for m in found if m and int(m[1]) == stage)
 
 
-def take_over_confusions(workdir: pathlib.Path, other: pathlib.Path) -> None:
+def copy_stage1_confusions(workdir: pathlib.Path, other: pathlib.Path) -> None:
   """Copies stage 1's confusion matrices of another run, as many as it has."""
   if not processes.is_first():
     return

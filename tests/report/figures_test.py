@@ -320,7 +320,7 @@ def test_percent_axis_is_as_high_as_it_must_be():
   ],
 )
 def test_spread_moves_labels_apart_and_keeps_them_inside(places, moved):
-  np.testing.assert_allclose(charts.spread(places, gap=0.1), moved)
+  np.testing.assert_allclose(charts.spread_apart(places, gap=0.1), moved)
 
 
 def test_figures_are_written_twice_with_the_same_bytes(tmp_path):

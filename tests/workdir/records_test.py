@@ -40,13 +40,13 @@ def test_only_stage_1_is_taken_over(tmp_path):
   there.mkdir()
   for name in ("stage1-epoch001", "stage2-epoch001", "test-best"):
     records.write_confusion(there, name, one)
-  records.take_over_confusions(here, there)
+  records.copy_stage1_confusions(here, there)
   names = [path.name for path in (here / "confusion").iterdir()]
   assert names == ["stage1-epoch001.npz"]
 
 
 def test_run_that_recorded_nothing_gives_nothing_to_take_over(tmp_path):
-  records.take_over_confusions(tmp_path, tmp_path / "other")
+  records.copy_stage1_confusions(tmp_path, tmp_path / "other")
   assert not list(tmp_path.iterdir())
 
 

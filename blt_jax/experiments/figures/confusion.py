@@ -93,7 +93,7 @@ def confusion_rank(results: parts.Results, paper: parts.Paper) -> Figure:
   figure, axes = style.new_figure(6.4, 4.2)
   handles = []
   for number, (label, shares) in enumerate(curves.items()):
-    mean, deviation = parts.spread(shares, axis=0)
+    mean, deviation = parts.mean_and_deviation(shares, axis=0)
     ranks = np.flatnonzero(mean > 0) + 1
     mean, deviation = mean[ranks - 1], deviation[ranks - 1]
     look = style.series_style(number)
@@ -290,7 +290,7 @@ def _count_lines(
       for h in histories
     ]
   )
-  mean, deviation = parts.spread(values, axis=0)
+  mean, deviation = parts.mean_and_deviation(values, axis=0)
   look = style.series_style(number)
   if len(places) > _FEW_RANKS:
     look["marker"] = ""

@@ -33,7 +33,7 @@ def per_class_gain(results: parts.Results, paper: parts.Paper) -> Figure:
   counts = parts.needed(record.class_counts, record, "class counts")
   gains = _gains(results[better], results[base])
   order = by_size(counts)
-  mean, deviation = parts.spread(gains[:, order], axis=0)
+  mean, deviation = parts.mean_and_deviation(gains[:, order], axis=0)
   figure, axes = style.new_figure(8.2, 4.2)
   handles = []
   for group in SHOT_GROUPS:

@@ -74,10 +74,12 @@ def accuracies(records: Sequence[RunRecord], group: str) -> tuple[float, float]:
   for record in records:
     needed(record.results, record, "results.json")
   values = [accuracy_table.accuracy(r, EPOCH, group) for r in records]
-  return spread(np.array(values))
+  return mean_and_deviation(np.array(values))
 
 
-def spread(values: np.ndarray, axis: int | None = None) -> tuple[Any, Any]:
+def mean_and_deviation(
+  values: np.ndarray, axis: int | None = None
+) -> tuple[Any, Any]:
   """Mean and sample deviation; the deviation of one value is 0."""
   values = np.asarray(values, np.float64)
   number = values.size if axis is None else values.shape[axis]
