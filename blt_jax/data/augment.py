@@ -99,7 +99,7 @@ def normalize(
 
 
 def hflip(images: jax.Array, flips: jax.Array) -> jax.Array:
-  """Mirrors images, [n, h, w, c], where flips, bool [n], says so."""
+  """Mirrors the images [n, h, w, c] whose flag in flips, bool [n], is True."""
   return jnp.where(_per_image(flips), images[:, :, ::-1], images)
 
 

@@ -26,7 +26,7 @@ def in_order(
   *,
   num_threads: int,
 ) -> Generator[Result]:
-  """Does tasks on threads, a few at a time."""
+  """Runs tasks on threads, a few at a time, and yields results in order."""
   under_way: collections.deque[Future[Result]] = collections.deque()
   pool = ThreadPoolExecutor(num_threads)
   try:

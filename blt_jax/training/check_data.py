@@ -60,7 +60,7 @@ def check_data(
   known, note = facts.compare(
     dataset, shot_groups(config, dataset.class_counts), config.dataset
   )
-  report = findings.report(
+  report = findings.judge(
     dataset,
     scanned,
     image_size=_image_size(config, dataset),

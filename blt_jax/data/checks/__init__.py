@@ -1,5 +1,5 @@
 """The check of a data set.
 
-scan reads every image, findings judges what it saw, lines prints that, facts
-holds what is known of published data sets.
+scan reads every image, facts holds the known numbers of published data sets,
+findings judges the data set by both, and lines prints the result.
 """

@@ -1,4 +1,4 @@
-"""What is known of published data sets, to compare a data set with.
+"""Known numbers of published data sets, to compare a data set with.
 
 docs/data.md has these numbers with their sources. A number is exact where it
 was counted in the published lists or follows from a profile.
@@ -15,7 +15,7 @@ from blt_jax.data.dataset import Dataset
 
 @dataclasses.dataclass(frozen=True)
 class Fact:
-  """A number that was found beside what it should be: low to high."""
+  """A number that was found, and the range that is expected: low to high."""
 
   name: str
   found: int
@@ -37,10 +37,10 @@ class Fact:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-  """What is known of a data set.
+  """The known numbers of a published data set.
 
   Attributes:
-    settings: fields of config.dataset that give it, beside _NO_CHANGE.
+    settings: fields of config.dataset that make it, in addition to _NO_CHANGE.
     numbers: name of each number -> it, or the lowest and the highest.
   """
 
@@ -73,7 +73,7 @@ def _long_tailed_cifar(
   return Known(settings, {**numbers, "test": 10_000, **ends})
 
 
-# Training images of iNaturalist 2018 beside those held out.
+# Training images of iNaturalist 2018 without those held out.
 _INATURALIST = 437_513 - 5 * 8_122
 
 KNOWN = {
@@ -134,19 +134,19 @@ def compare(
   groups: Mapping[str, np.ndarray],
   settings: Any,
 ) -> tuple[tuple[Fact, ...], str]:
-  """Compares a data set with what is known of it.
+  """Compares a data set with its known numbers.
 
   Returns:
-    (facts, note): no facts and a note that says why where nothing is known.
+    (facts, note): the facts, or none and a note that says why.
   """
   known = KNOWN.get(dataset.name)
   if known is None:
-    return (), f"nothing is known of {dataset.name!r} to compare with"
+    return (), f"there are no known numbers of {dataset.name!r}"
   for field, value in {**_NO_CHANGE, **known.settings}.items():
     if getattr(settings, field) != value:
       return (), (
         f"not compared with the known {dataset.name}: config.dataset.{field}"
-        f" is {getattr(settings, field)!r} and not {value!r}"
+        f" is {getattr(settings, field)!r}; expected {value!r}"
       )
   counts = dataset.class_counts
   found = {

@@ -1,4 +1,4 @@
-"""What is wrong or odd about a data set, from a scan of its images."""
+"""Finds what is wrong or odd in the scan of a data set."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Finding:
 
   Attributes:
     severity: "error", "warning" or "note".
-    title: what they are: "unreadable images".
+    title: names the images: "unreadable images".
     images: int64 [k], rows of the Scan, ascending.
     copies_of: int64 [k], the earlier image that each of them equals, or None.
   """
@@ -37,12 +37,12 @@ class Report:
 
   Attributes:
     dataset: what was checked.
-    scan: what its images told.
+    scan: the results of reading its images.
     groups: shot group -> bool [C].
     findings: about images, errors first.
-    facts: numbers that were found beside those that are known.
+    facts: numbers that were found, with the known ones.
     facts_note: why there are no facts, or "".
-    seconds: that reading took.
+    seconds: time that reading took.
   """
 
   dataset: Dataset
@@ -68,7 +68,7 @@ class Report:
     )
 
 
-def report(
+def judge(
   dataset: Dataset,
   scan: Scan,
   *,
@@ -128,7 +128,7 @@ def _copies(scan: Scan) -> list[Finding]:
 
 
 def first_of_content(scan: Scan) -> np.ndarray:
-  """For each image the first one with the same content, mostly itself.
+  """For each image the first one with the same content, usually itself.
 
   Returns:
     int64 [n], rows.
@@ -143,7 +143,7 @@ def first_of_content(scan: Scan) -> np.ndarray:
 
 
 def _oddities(scan: Scan, image_size: int) -> list[Finding]:
-  """Formats, names, orientations and sizes that surprise."""
+  """Images with an unusual format, name, orientation or size."""
   rows, good = scan.rows, scan.good
   short = np.minimum(rows["width"], rows["height"])
   long = np.maximum(rows["width"], rows["height"])

@@ -26,7 +26,7 @@ _COLUMNS = (
 
 
 def text(report: Report) -> str:
-  """The report in lines: what there is, what is expected, what is wrong.
+  """The report in lines: what was found, what is expected, what is wrong.
 
   Errors and warnings list their first 20 images, notes one.
   """
@@ -50,7 +50,7 @@ def write_csv(report: Report, path: str) -> None:
   Raises:
     OSError: the file can't be written.
   """
-  # The names of files need not be UTF-8; their bytes are kept.
+  # Names of files need not be UTF-8; this keeps their bytes.
   with open(
     path, "w", newline="", encoding="utf-8", errors="surrogateescape"
   ) as file:
@@ -66,7 +66,7 @@ def _rows(report: Report) -> Iterator[dict]:
       yield {
         "severity": "error",
         "finding": f"unexpected {fact.name}",
-        "detail": f"{fact.found} and not {fact.expected}",
+        "detail": f"{fact.found}; expected {fact.expected}",
       }
   for finding in report.findings:
     for k, image in enumerate(finding.images.tolist()):
@@ -172,7 +172,7 @@ def _empty_classes(report: Report) -> Iterator[str]:
 
 
 def _finding(report: Report, finding: Finding) -> Iterator[str]:
-  """A finding: one image of a note, the first 20 of what is worse."""
+  """A finding, with one image of a note or the first 20 of anything worse."""
   title = f"{finding.severity}: {finding.title}: {len(finding.images)}"
   if finding.severity == "note":
     yield f"{title}, as {_example(report, finding, 0)}"

@@ -39,16 +39,16 @@ ROW = np.dtype(
 split: position in Scan.splits. digest: hash of the image's content. kind:
 position in Scan.kinds. width, height: pixels. misnamed: the file's extension
 belongs to another format. rotated: EXIF data ask for a rotation or mirroring.
-What reading could not tell is 0.
+Fields that reading could not tell are 0.
 """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scan:
-  """What reading all images of a data set told.
+  """The results of reading all images of a data set.
 
   Attributes:
-    splits: name -> Split; one entry if the validation is the test split, too.
+    splits: name -> Split; if validation and test are the same, they are one.
     rows: [n] of ROW, in the order of the splits.
     kinds: formats and modes: "JPEG RGB" or "PNG I;16" for example.
     errors: row -> why its image can't be decoded.
@@ -86,7 +86,7 @@ class Scan:
 
 
 class _Seen(NamedTuple):
-  """What reading one image told, see ROW; `error` is "" if it is decoded."""
+  """The result of reading an image, see ROW; `error` is "" if it worked."""
 
   digest: bytes
   kind: str = ""
@@ -128,7 +128,7 @@ def scan(
   kinds: dict[str, int] = {}
   errors: dict[int, str] = {}
   with warnings.catch_warnings():
-    # Pillow warns of odd files. What matters of them is found here.
+    # Pillow warns of odd files; this scan finds those that matter itself.
     warnings.simplefilter("ignore")
     seen: Iterable[_Seen] = itertools.chain.from_iterable(
       in_order(
@@ -149,7 +149,7 @@ def scan(
 
 
 def _distinct_splits(dataset: Dataset) -> dict[str, Split]:
-  """The splits by name; validation that is the test split as well is one."""
+  """The splits by name; if validation and test are the same, they are one."""
   if dataset.validation is dataset.test:
     return {"train": dataset.train, "validation = test": dataset.test}
   return {

@@ -14,15 +14,15 @@ DIGITS_LT = SplitOptions(
   imbalance=24.0,
   validation_per_class=20,
 )
-"""The options of the long-tailed digits that the examples train on."""
+"""How the examples make the digits long-tailed."""
 
 
 def load_digits_lt(options: SplitOptions = DIGITS_LT) -> Dataset:
   """scikit-learn's handwritten digits, made long-tailed.
 
-  1,797 real 8 x 8 images that come with scikit-learn. Validation and test are
-  exactly balanced; test has as many images a class as the smallest class (174)
-  can give beside the others: 34 with the defaults.
+  These are 1,797 real images of 8 x 8 pixels. Validation and test are exactly
+  balanced. The test split has as many images a class as the smallest class, of
+  174 images, has left: 34 with the defaults.
 
   Args:
     options: see SplitOptions; max_per_class and validation_per_class are 1 or
@@ -116,8 +116,8 @@ def from_arrays(
 def _optional_split(part: str, images, labels) -> Split | None:
   if (images is None) != (labels is None):
     raise ValueError(
-      f"of {part}_images and {part}_labels one is missing; expected both or"
-      " none"
+      f"{part}_{'images' if images is None else 'labels'} is missing; expected"
+      f" both {part}_images and {part}_labels or neither"
     )
   return None if images is None else array_split(part, images, labels)
 
@@ -154,7 +154,7 @@ def array_split(part: str, images, labels) -> Split:
 
 
 def check_labels(part: str, split: Split | None, num_classes: int) -> None:
-  """Raises ValueError if a label of a split is no class."""
+  """Raises ValueError if a label of a split is not a class."""
   if split is not None and np.max(split.labels) >= num_classes:
     raise ValueError(
       f"{part}_labels go up to {np.max(split.labels)}; expected 0 to"

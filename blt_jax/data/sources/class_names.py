@@ -1,4 +1,4 @@
-"""Class names from text files, and as folders have them."""
+"""Class names from text files and from the names of folders."""
 
 import os
 import re
@@ -15,8 +15,8 @@ class NamesFile(NamedTuple):
 
   Attributes:
     names: [C], in the order of the labels.
-    numbered: whether the file itself gave each name its number. If so, the
-      names, and not the numbers of a list, say what a label is.
+    numbered: whether the file numbers the names. If so, an image's label comes
+      from its folder's name and not from the number in a list.
   """
 
   names: tuple[str, ...]
@@ -26,9 +26,9 @@ class NamesFile(NamedTuple):
 def read_names(file: str) -> NamesFile:
   """Reads class names from a text file.
 
-  Either one name a line in label order, or the form of Places365's
-  categories_places365.txt, "/a/apartment_building/outdoor 8", whose names are
-  returned as folders are called: apartment_building-outdoor.
+  The file has one name a line in label order, or lines as in Places365's
+  categories_places365.txt, "/a/apartment_building/outdoor 8". The name of such
+  a line is returned as its folder is called, apartment_building-outdoor.
 
   Raises:
     ValueError: the file can't be read, or a line is empty, or numbers or names
@@ -51,7 +51,7 @@ def read_names(file: str) -> NamesFile:
 
 
 def folder_form(name: str) -> str:
-  """A class name as folders are called: "-" where Places365 writes "/"."""
+  """The folder's name of a class: "-" where Places365 writes "/"."""
   return name.replace("/", "-")
 
 

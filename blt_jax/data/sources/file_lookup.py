@@ -1,4 +1,4 @@
-"""Looks up many image files by reading each folder once."""
+"""Looks up many image files, and reads each folder once."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -25,9 +25,9 @@ def leaves_root(path: str) -> bool:
 
 
 def files_in(folder: str) -> tuple[set[str], set[str]]:
-  """Names of a folder's files, and of those of them that are symbolic links.
+  """(names of a folder's files, names of the symbolic links among them).
 
-  There are none if the folder can't be read.
+  Both are empty if the folder can't be read.
   """
   try:
     with os.scandir(folder) as entries:
@@ -98,7 +98,7 @@ class FileFinder:
       place: what to call the i-th path in a message: "train.txt:7".
 
     Returns:
-      Strings [n], each the root joined with the place of the file.
+      Strings [n], the root joined with each file's relative path.
 
     Raises:
       ValueError: a file does not exist (the message names the first one and
@@ -118,7 +118,7 @@ class FileFinder:
     if missing:
       raise ValueError(
         f"{place(missing[0])}: no file {prefix + paths[missing[0]]!r}; expected"
-        f" paths of existing files, from the root on ({len(missing)} of the"
+        f" paths of existing files, relative to the root ({len(missing)} of the"
         f" {len(paths)} files are missing)"
       )
     if moved:
@@ -129,8 +129,8 @@ class FileFinder:
     return root + paths
 
   def _find_elsewhere(self, path: str, place: str) -> str | None:
-    """Where a file is that its folder does not list; None if it is nowhere."""
-    # Some file systems ignore case or rewrite accents, so ask for the file.
+    """The path of a file that its folder does not list, None if none exists."""
+    # Some file systems ignore case or rewrite accents, so look for the file.
     whole = os.path.join(self.root, path)
     if os.path.isfile(whole):
       if not self._inside(whole):

@@ -1,4 +1,4 @@
-"""Image folders: root/class/image.jpg, with or without folders of splits."""
+"""Data sets from folders: root/class/image.jpg, or the same in each split."""
 
 import hashlib
 import logging
@@ -31,7 +31,7 @@ _PARTS = {
   "testing": "test",
 }
 
-# What the Finder of macOS adds to archives.
+# A folder that the Finder of macOS adds to archives.
 _NO_CLASS = "__MACOSX"
 
 
@@ -47,13 +47,13 @@ def load_image_folder(
   valid) and root/test if there are such folders; or in root/class/image.jpg.
   Splits may also be called Train, training or testing, and a class folder may
   hold folders of images. Classes are numbered in the order of their names.
-  Files that are no images (see `decode.EXTENSIONS`) and other folders beside
-  the splits are ignored, and the log says so; hidden ones are skipped.
+  Files that are not images (see `decode.EXTENSIONS`) and other folders beside
+  the splits are ignored with a warning; hidden ones are skipped.
 
-  The names of class and file decide which images are held out, class by class:
-  more images in one class change nothing in another one. Each split takes at
-  most a fourth of a class's images, or half of them if only one split is held
-  out. A class with too few images for that is only trained on.
+  The names of classes and files decide which images are held out, so new images
+  of one class do not change the splits of another. Each split takes at most a
+  fourth of a class's images, or half of them if only one split is held out. A
+  class with too few images for that is only trained on.
 
   Args:
     root: folder.
@@ -122,16 +122,16 @@ def hold_out(
 
   Args:
     pool: images with paths.
-    class_names: [C], of the class folders.
-    folder: that they lie in.
+    class_names: [C], names of the class folders.
+    folder: the folder that they lie in.
     wanted: name of a split -> most images of a class that it takes, for one or
-      two splits. None takes more than its share of a class, n // 4 of n images
-      for two splits and n // 2 for one.
-    seed: another one gives other splits.
+      two splits. No split takes more than its share of a class of n images,
+      n // 4 for two splits and n // 2 for one.
+    seed: each seed gives other splits.
 
   Returns:
-    The rows of each of these splits and those that are left, under "train":
-    int64, ascending, disjoint.
+    Rows of each of these splits, and under "train" those that are left: int64,
+    ascending, disjoint.
 
   Raises:
     ValueError: no class has enough images.
@@ -141,7 +141,7 @@ def hold_out(
   if not np.any(share):
     raise ValueError(
       f"the largest class has {np.max(counts)} images; expected a class with"
-      f" the {2 * len(wanted)} that it takes to hold out for"
+      f" {2 * len(wanted)} or more, to hold images out for"
       f" {' and '.join(sorted(wanted))}, or folders train, validation and test"
     )
   rank = _rank_by_name(pool, folder, seed=seed)
@@ -157,8 +157,8 @@ def hold_out(
 def _rank_by_name(pool: Split, folder: str, *, seed: int) -> np.ndarray:
   """Position of each image in an order of its class: int64 [n].
 
-  The order looks random, but an image's place in it depends on nothing but
-  names. So images that are added leave the others in their order.
+  The order looks random but depends only on names, so new images do not change
+  the order of the others.
   """
   assert pool.paths is not None
   start = len(os.path.join(folder, ""))
@@ -186,7 +186,7 @@ def _split_folders(root: str) -> dict[str, str]:
   for name in present:
     if part := _PARTS.get(name.lower()):
       names.setdefault(part, []).append(name)
-  # Without folders in it, train is a class.
+  # If there are no folders in train, it is a class.
   if not any(
     _subfolders(os.path.join(root, n)) for n in names.get("train", ())
   ):

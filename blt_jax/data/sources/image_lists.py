@@ -86,7 +86,7 @@ def load_image_lists(
     ValueError: names the list and line, the field, or the class that is wrong.
   """
   check_root(root)
-  # A function of its own, so that what it read is forgotten when it returns.
+  # This is a function of its own, so that the lists it read are freed.
   names, splits = _read_splits(
     [file for file in (train_list, validation_list, test_list) if file],
     class_names_file=class_names_file,
@@ -110,7 +110,7 @@ def _read_splits(
   class_folders: bool,
   finder: FileFinder,
 ) -> tuple[Sequence[str], list[Split]]:
-  """(class names, splits) of lists, the first of which is for training."""
+  """(class names, splits) of lists; the first list is for training."""
   known = read_names(class_names_file) if class_names_file else None
   train = read_list(files[0], len(known.names) if known else 0)
   names = known.names if known else names_from_folders(train)
@@ -130,14 +130,14 @@ def read_list(file: str, num_classes: int) -> ImageList:
 
   Args:
     file: text file, UTF-8.
-    num_classes: C; 0 allows any label below the number of lines, since every
+    num_classes: C; 0 allows any label below the number of lines, because every
       class needs an image.
 
   Returns:
     The ImageList.
 
   Raises:
-    ValueError: the file can't be read, or names the line that is wrong.
+    ValueError: the file can't be read, or a line is wrong; names it.
   """
   paths: list[str] = []
   labels, lines = array.array("i"), array.array("i")
@@ -172,7 +172,7 @@ def _parse_line(file: str, number: int, line: str) -> tuple[str, int]:
       f"{file}:{number}: the line is {line.strip()!r}; expected 'path label',"
       " the label last"
     )
-  # Other scripts have digits that int() would take, too.
+  # int() would also take the digits of other scripts.
   if not (label.isascii() and label.isdigit() and len(label) <= _MOST_DIGITS):
     raise ValueError(
       f"{file}:{number}: label is {label!r}; expected a whole number, 0 or"
@@ -213,7 +213,7 @@ def labels_of_folders(lists: Sequence[ImageList]) -> dict[str, int]:
   """The label that lists give to each folder, checked line by line.
 
   Returns:
-    A label for each folder's name and a folder for each label.
+    {folder's name: label}; no two folders share a label.
 
   Raises:
     ValueError: names the first line whose folder has another label in an
@@ -256,14 +256,14 @@ def relabel(
   Args:
     lists: of one data set; their own numbers only have to be consistent.
     names: [C], as folder_form gives them.
-    names_file: where the names come from, for a message.
+    names_file: file of the names, for a message.
 
   Returns:
     The lists with new labels, 0..C-1.
 
   Raises:
-    ValueError: the lists contradict each other or themselves (see
-      labels_of_folders), or names the line of a folder that is no class.
+    ValueError: the lists contradict themselves or each other (see
+      labels_of_folders), or a folder is not a class; names the line.
   """
   old = labels_of_folders(lists)
   numbers = {name: number for number, name in enumerate(names)}

@@ -17,8 +17,8 @@ from blt_jax.data.text import reason
 AUTHORS_SPLITS = SplitOptions(validation_per_class=5, drop_below=2)
 """How BLT's authors split iNaturalist 2018."""
 
-# Keys that are kept. The files also say how large an image is and who owns it;
-# without that, they take half of the memory.
+# Keys that are kept. Without the others, such as sizes and owners of images, a
+# file takes half of the memory.
 _KEPT = (
   "images",
   "annotations",
@@ -75,8 +75,8 @@ def load_inaturalist(
     train_json: train2018.json.
     test_json: val2018.json; "" tests on the images that are held out.
     name: of the data set.
-    class_names_file: categories.json, the names without obfuscation; "" takes
-      the names of train_json.
+    class_names_file: categories.json, which has the real names; train_json has
+      obfuscated ones, which "" takes.
     options: see SplitOptions; validation_per_class is 1 or more.
 
   Returns:

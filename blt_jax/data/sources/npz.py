@@ -19,17 +19,18 @@ def load_npz(
   """A data set from one .npz file.
 
   Args:
-    path: of a file with the arrays train_images and train_labels, and, if it
-      has them, validation_images, validation_labels, test_images, test_labels
-      and class_names; each as in from_arrays.
-    name: of the data set; "" takes the file's.
+    path: of a file with the arrays train_images and train_labels. It may also
+      have validation_images, validation_labels, test_images, test_labels and
+      class_names; each is as in from_arrays.
+    name: of the data set; "" takes the file's name.
     options: see SplitOptions.
 
   Returns:
     The Dataset.
 
   Raises:
-    ValueError: the file can't be read, lacks an array, or from_arrays objects.
+    ValueError: the file can't be read or lacks an array, or from_arrays refuses
+      an array.
   """
   arrays = read_npz(path)
   parts = ("train", "validation", "test")
@@ -61,7 +62,7 @@ def read_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
       array holds Python objects, which could run a program.
   """
   try:
-    # np.load would leave a damaged file open, and takes what is no archive for
+    # np.load would leave a damaged file open, and would take any other file for
     # pickled objects.
     with open(path, "rb") as file:
       if not zipfile.is_zipfile(file):

@@ -1,4 +1,4 @@
-"""How a pool of images is cut into training, validation and test."""
+"""Cuts a pool of images into training, validation and test."""
 
 import dataclasses
 import logging
@@ -78,8 +78,8 @@ def assemble(
     name: of the data set.
     class_names: [C].
     train: the pool that training (and held-out validation) images come from.
-    validation: None takes validation_per_class images of each class from what
-      training leaves over.
+    validation: None holds validation_per_class images of each class out of
+      the pool.
     test: None makes the validation split the test split as well.
     options: see SplitOptions.
 
@@ -179,7 +179,7 @@ def drop_small_classes(
   if not np.any(keep):
     raise ValueError(
       f"the largest class has {np.max(counts)} training images; expected a"
-      f" class with the {minimum} that it needs to stay"
+      f" class with {minimum} or more, which it needs to stay"
     )
   _log.warning(
     "dropped %d of %d classes with fewer than %d training images (%d images)",

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets: prepared, read whole or by the record."""
+"""Data sets of TensorFlow Datasets, in memory or read record by record."""
 
 import contextlib
 import logging
@@ -14,10 +14,10 @@ from blt_jax.data.sources.splits import SplitOptions, assemble
 _log = logging.getLogger(__name__)
 
 _LARGEST_IN_MEMORY = 64 * 64
-"""Pixels of an image of a data set that is read into memory as a whole."""
+"""Most pixels of an image, for its data set to be read into memory."""
 
 LONG_TAILED = SplitOptions(profile="exponential", validation_per_class=50)
-"""Makes a balanced data set long-tailed, 50 validation images a class."""
+"""Makes a balanced data set long-tailed, with 50 validation images a class."""
 
 
 def load_tfds(
@@ -30,9 +30,9 @@ def load_tfds(
   """A TensorFlow Datasets image set, made long-tailed unless it is already.
 
   Images of one size of at most 64 x 64 pixels ("cifar10", "cifar100") are read
-  into memory. Others ("imagenet_lt") stay in their record files, of which only
-  the images that a batch holds are read; these files have to be array_record,
-  which is what the data set is prepared as if it is not yet.
+  into memory. Others ("imagenet_lt") stay in their record files, from which
+  only the images of a batch are read. These have to be array_record files;
+  a data set that is not yet prepared is prepared as such.
 
   Args:
     name: of the TFDS data set; it has features "image" and "label" and splits
@@ -88,7 +88,7 @@ def _read_tfds(builder: Any, split: str) -> dict[str, np.ndarray]:
 
 
 class TfdsRecords:
-  """The encoded images of one split of a prepared data set, random access."""
+  """The encoded images of a prepared data set's split, with random access."""
 
   def __init__(self, builder: Any, split: str):
     """Opens a split; nothing is read.
@@ -150,10 +150,10 @@ class TfdsRecords:
 def prepared_builder(
   name: str, *, data_dir: str | None, manual_dir: str | None
 ) -> Any:
-  """The TFDS builder of a data set, downloaded and prepared where it is not.
+  """The TFDS builder of a data set, which is downloaded and prepared if needed.
 
-  What will not be read into memory is prepared as array_record files, which
-  have random access.
+  Data sets that do not fit into memory are prepared as array_record files,
+  which have random access.
 
   Raises:
     ValueError: TFDS can't provide the data.
@@ -168,11 +168,12 @@ def prepared_builder(
     _check_features(builder)
     if not builder.is_prepared():
       _prepare(builder, manual_dir)
-  except Exception as error:  # TFDS raises anything from its own to urllib's.
+  except Exception as error:  # TFDS raises its own errors, urllib's and more.
     # For an unknown name TFDS lists all data sets, in thousands of letters.
     found, _, _ = str(error).partition("Available datasets:")
     raise ValueError(
-      f"TFDS data set {name!r} can't be had: {found or type(error).__name__}"
+      f"TFDS data set {name!r} is not available:"
+      f" {found or type(error).__name__}"
     ) from error
   return builder
 
@@ -187,8 +188,8 @@ def read_labels(builder: Any, split: str, records: TfdsRecords) -> np.ndarray:
   """The labels of a split, int32 [n].
 
   The labels are part of the records, so the first time every record is read,
-  some thousands a second. The labels are kept in labels-<split>.npy beside the
-  records if that folder is writable, and read from there the next time.
+  some thousands a second. The labels are then written to labels-<split>.npy
+  beside the records, if that folder is writable, and read from there.
 
   Raises:
     ValueError: a record can't be read, or a label is not one of the classes.
@@ -241,12 +242,12 @@ def _check_format(builder: Any) -> None:
       f"TFDS data set {builder.name!r} is prepared in {builder.data_dir} as"
       f" {', '.join(sorted(formats))}, without random access; expected"
       " array_record. Move that folder away or name another data_dir"
-      " (config.dataset.root): what is not there is prepared as array_record"
+      " (config.dataset.root), so that the data set is prepared as array_record"
     )
 
 
 def _load_labels(path: str, length: int) -> np.ndarray | None:
-  """Labels that an earlier run kept, None if there are none that fit."""
+  """Labels that an earlier run wrote, None if there are none that fit."""
   try:
     labels = np.load(path, allow_pickle=False)
   except (OSError, ValueError, EOFError):
@@ -256,7 +257,7 @@ def _load_labels(path: str, length: int) -> np.ndarray | None:
 
 
 def _save_labels(path: str, labels: np.ndarray) -> None:
-  """Keeps labels if the folder is writable; no process reads half a file."""
+  """Writes labels if the folder is writable; no process reads half a file."""
   unfinished = f"{path}.{os.getpid()}"
   try:
     with open(unfinished, "wb") as file:

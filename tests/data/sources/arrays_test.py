@@ -109,7 +109,10 @@ def test_arrays_by_profile():
       r"class 1 \(1\) has no training",
     ),
     ({"class_names": ["a"]}, "train_labels go up to 1; expected 0 to 0"),
-    ({"validation_labels": None}, "of validation_images and validation_labels"),
+    (
+      {"validation_labels": None},
+      "validation_labels is missing; expected both",
+    ),
     (
       {"validation_labels": np.array([5, 0])},
       "validation_labels go up to 5; expected 0 to 1",

@@ -301,8 +301,8 @@ def test_profile_is_made_of_what_is_not_held_out(tmp_path):
   [
     (
       {},
-      "the largest class has 3 images; expected a class with the 4 that it"
-      " takes to hold out for test and validation, or folders train,",
+      "the largest class has 3 images; expected a class with 4 or"
+      " more, to hold images out for test and validation, or folders train,",
     ),
     ({"validation_per_class": 0}, "validation_per_class is 0 and there is no"),
   ],

@@ -272,7 +272,8 @@ def test_features_that_are_missing_are_named(tfds, tmp_path):
 
 def test_manual_archives_are_asked_for(tfds, tmp_path):
   with pytest.raises(
-    ValueError, match="(?s)'imagenet_lt' can't.*here does not.*ILSVRC2012_img_t"
+    ValueError,
+    match="(?s)'imagenet_lt' is not av.*here does not.*ILSVRC2012_img_t",
   ):
     sources.load_tfds(
       "imagenet_lt",
@@ -448,5 +449,7 @@ def test_tfds_by_profile(tfds, tmp_path):
 
 
 def test_tfds_names_an_unknown_data_set(tfds, tmp_path):
-  with pytest.raises(ValueError, match="TFDS data set 'nosuch' can't be had"):
+  with pytest.raises(
+    ValueError, match="TFDS data set 'nosuch' is not available"
+  ):
     sources.load_tfds("nosuch", data_dir=str(tmp_path))
