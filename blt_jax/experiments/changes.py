@@ -14,13 +14,7 @@ from blt_jax.experiments.settings import Setting
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-  """A change of accuracy in one shot group.
-
-  Attributes:
-    group: the shot group.
-    by_seed: percentage points, a number for each seed that both settings have.
-    paper: the paper's change, NaN if it has none.
-  """
+  """A change of accuracy in one shot group."""
 
   group: str
   by_seed: tuple[float, ...]

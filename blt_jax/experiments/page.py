@@ -1,6 +1,5 @@
 """Writes the page of an experiment: report.md with its tables and figure."""
 
-import dataclasses
 import functools
 import importlib.metadata
 import importlib.resources
@@ -29,33 +28,26 @@ PACKAGES = ("jax", "flax", "optax", "numpy")
 TITLES = {"last": "Last epoch", "best": "Best epoch on validation"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Origin:
-  """Where results come from."""
-
-  command: str
-  date: str
-  machine: str
-  versions: Mapping[str, str]
-  commit: str
-
-  @classmethod
-  def of_this_process(cls, command: str) -> "Origin":
-    """Of this machine, now."""
-    return cls(
-      command=command,
-      date=time.strftime("%-d %B %Y"),
-      machine=f"{os.cpu_count()} x {_processor()}, {platform.system()}",
-      versions={
-        "Python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
-      },
-      commit=_commit(),
-    )
+def origin_of(command: str) -> dict[str, str]:
+  """Where results come from: the command line, this machine, now."""
+  versions = {
+    "Python": platform.python_version(),
+    **{name: importlib.metadata.version(name) for name in PACKAGES},
+    "commit": _commit(),
+  }
+  return {
+    "Command": f"`{command}`",
+    "Date": time.strftime("%-d %B %Y"),
+    "Machine": f"{os.cpu_count()} x {_processor()}, {platform.system()}",
+    "Versions": ", ".join(f"{k} {v}" for k, v in versions.items() if v),
+  }
 
 
 def write_page(
-  planned: PlannedExperiment, plan: Plan, folder: pathlib.Path, origin: Origin
+  planned: PlannedExperiment,
+  plan: Plan,
+  folder: pathlib.Path,
+  origin: Mapping[str, str],
 ) -> pathlib.Path:
   """Writes report.md, with the tables, and the figure of an experiment."""
   results, missing = read_results(planned, plan)
@@ -131,18 +123,17 @@ def _published() -> dict[str, Any]:
 
 
 def _head(
-  planned: PlannedExperiment, plan: Plan, results: Results, origin: Origin
+  planned: PlannedExperiment,
+  plan: Plan,
+  results: Results,
+  origin: Mapping[str, str],
 ) -> str:
   """Title, what is compared with what, and where it was made."""
   experiment, protocol = planned.experiment, plan.protocol
-  versions = ", ".join(f"{k} {v}" for k, v in origin.versions.items())
   facts = {
     "Source": experiment.source,
-    "Command": f"`{origin.command}`",
-    "Date": origin.date,
-    "Machine": origin.machine,
+    **origin,
     "Trained on": ", ".join(sorted(_devices(results))),
-    "Versions": versions + (f", commit {origin.commit}" * bool(origin.commit)),
     "Seeds": ", ".join(map(str, plan.seeds)),
     "Schedule": schedule(plan),
   }

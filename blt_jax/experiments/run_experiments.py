@@ -71,7 +71,7 @@ def run_experiments(
   except KeyboardInterrupt:
     console.say("interrupted; the same command goes on")
     code = INTERRUPTED
-  origin = page.Origin.of_this_process(shlex.join(command))
+  origin = page.origin_of(shlex.join(command))
   for planned in plan.experiments:
     folder = output / dataset / planned.experiment.name
     console.say(str(page.write_page(planned, plan, folder, origin)))

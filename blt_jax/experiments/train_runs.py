@@ -27,13 +27,7 @@ _PATIENCE = 20.0
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-  """A run that ended without results.
-
-  Attributes:
-    name: of the run.
-    log: its log file.
-    reason: the last line of the log.
-  """
+  """A run that ended without results."""
 
   name: str
   log: pathlib.Path

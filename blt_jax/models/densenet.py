@@ -93,16 +93,7 @@ class DenseNet(nn.Module):
     train: bool,
     mask: jax.Array | None = None,
   ) -> jax.Array:
-    """Features of the images.
-
-    Args:
-      images: float [n, h, w, 3], normalised.
-      train: normalise by the batch and update the running statistics.
-      mask: bool or float [n]; 0 keeps an image out of the batch statistics.
-
-    Returns:
-      float32 [n, features].
-    """
+    """Features, float32 [n, features]; arguments as in `Network`."""
     conv = functools.partial(layers.conv, fan="fan_in", dtype=self.dtype)
     norm = functools.partial(
       layers.norm, self.dtype, self.axis_name, train, mask

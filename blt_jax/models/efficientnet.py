@@ -169,18 +169,9 @@ class EfficientNet(nn.Module):
     mask: jax.Array | None = None,
     image_rngs: jax.Array | None = None,
   ) -> jax.Array:
-    """Features of the images.
+    """Features, float32 [n, features]; arguments as in `Network`.
 
-    Args:
-      images: float [n, h, w, 3], normalised.
-      train: normalise by the batch and update the running statistics; drop
-        blocks and features at random.
-      mask: bool or float [n]; 0 keeps an image out of the batch statistics.
-      image_rngs: PRNG keys [n], one an image; training needs them unless both
-        rates are 0, inference ignores them.
-
-    Returns:
-      float32 [n, features].
+    Training needs `image_rngs` unless both rates are 0.
 
     Raises:
       ValueError: if training lacks keys, or there are not n of them.

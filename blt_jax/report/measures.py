@@ -20,14 +20,7 @@ TAIL_FIRST = GROUPS[::-1]  # The tail is what the method is for.
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """A class, and another one that its images are taken for.
-
-  Attributes:
-    true: the class of the images.
-    predicted: what they were taken for.
-    count: how many of them.
-    total: images of the true class.
-  """
+  """A class, and another one that its images are taken for."""
 
   true: int
   predicted: int

@@ -18,7 +18,7 @@ from blt_jax.workdir.records import Examples
 MAX_EXAMPLES = 24
 
 
-def make_examples(feeder: Feeder, state: TrainState) -> Examples:
+def make_examples(feeder: Feeder, state: TrainState) -> Examples | None:
   """Hallucinates examples with a state.
 
   Each example is what a step of training would have made of its image: a fresh
@@ -27,7 +27,7 @@ def make_examples(feeder: Feeder, state: TrainState) -> Examples:
   hallucinates gets them as well, so that reports can compare.
 
   Returns:
-    At most MAX_EXAMPLES; none when no class was ever confused.
+    At most MAX_EXAMPLES; None when no class was ever confused.
   """
   config, labels = feeder.config, feeder.dataset.train.labels
   chosen = choose_sources(
@@ -37,7 +37,7 @@ def make_examples(feeder: Feeder, state: TrainState) -> Examples:
     seed=config.seed,
   )
   if not len(chosen):
-    return _none(config.dataset.image_size)
+    return None
   size = -(-len(chosen) // feeder.devices) * feeder.devices
   (batch,) = feeder.sources(chosen, batch_size=size)
   made = jax.device_get(_examples_step(config)(state, batch))
@@ -94,23 +94,6 @@ def choose_sources(
     if turn < len(own)
   ]
   return np.asarray(turns[:MAX_EXAMPLES], np.int64)
-
-
-def _none(size: int) -> Examples:
-  """No examples, of images of `size` pixels."""
-  images = np.zeros((0, size, size, 3), np.float32)
-  classes, numbers = np.zeros(0, np.int32), np.zeros(0, np.float32)
-  return Examples(
-    original=images,
-    perturbed=images,
-    label=classes,
-    target=classes,
-    confidence=numbers,
-    before=numbers,
-    after=numbers,
-    num_updates=classes,
-    reached=np.zeros(0, bool),
-  )
 
 
 def _usable(targets: str, confusion: jax.Array) -> np.ndarray:

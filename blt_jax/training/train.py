@@ -32,15 +32,7 @@ from blt_jax.workdir.progress import EpochRow, Midway, Progress
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-  """A run that is under way, and what it writes to.
-
-  Attributes:
-    run: data, model and compiled steps.
-    workdir: its work directory, which is locked for it.
-    checkpoints: those in the work directory.
-    events: writes TensorBoard's events.
-    watch: says when to save and when to stop.
-  """
+  """A run that is under way, and what it writes to."""
 
   run: Run
   workdir: pathlib.Path

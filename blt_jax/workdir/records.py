@@ -200,9 +200,10 @@ def copy_stage1_confusions(workdir: pathlib.Path, other: pathlib.Path) -> None:
     files.write_bytes(workdir / CONFUSION / path.name, path.read_bytes())
 
 
-def write_examples(workdir: pathlib.Path, examples: Examples) -> None:
-  """Writes perturbed.npz."""
-  _write(workdir / EXAMPLES, vars(examples))
+def write_examples(workdir: pathlib.Path, examples: Examples | None) -> None:
+  """Writes perturbed.npz; nothing without examples."""
+  if examples is not None:
+    _write(workdir / EXAMPLES, vars(examples))
 
 
 def read_examples(workdir: pathlib.Path) -> Examples | None:

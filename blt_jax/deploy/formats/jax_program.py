@@ -15,7 +15,6 @@ import numpy as np
 from blt_jax.deploy.model import TrainedModel
 
 NORMALIZED, PIXELS = "normalized.jaxexport", "uint8.jaxexport"
-FILES = (NORMALIZED, PIXELS)
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from blt_jax.deploy.model import TrainedModel
 
 FILE = "model.onnx"
-FILES = (FILE,)
 
 
 class _Input(NamedTuple):

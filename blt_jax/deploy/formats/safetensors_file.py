@@ -17,7 +17,6 @@ from blt_jax.deploy.model import TrainedModel
 from blt_jax.models import torch_weights
 
 FILE = "model.safetensors"
-FILES = (FILE,)
 
 # Key of the description in the file's own metadata, beside PyTorch's "format".
 _DESCRIPTION = "blt_jax"

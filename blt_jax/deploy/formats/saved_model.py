@@ -20,7 +20,6 @@ from blt_jax.data.lazy_tensorflow import tensorflow
 from blt_jax.deploy.model import TrainedModel
 
 FOLDER = "savedmodel"
-FILES = (FOLDER,)
 PLATFORMS = ("cpu", "cuda", "tpu")
 # The version of StableHLO that the network is written in, of 2024. Only a
 # TensorFlow as new as JAX can read the version that JAX writes by default.

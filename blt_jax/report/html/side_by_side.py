@@ -12,15 +12,7 @@ from blt_jax.report.record import RunRecord
 
 
 class Runs:
-  """The runs of a report and what they are called in it.
-
-  Attributes:
-    drawings: the charts of each run, at least one.
-    runs: their records.
-    names: "A", "B", ...
-    badges: the names in their colours.
-    contents: results.json of each run, or as much of it as is known so far.
-  """
+  """The runs of a report and what they are called in it."""
 
   def __init__(self, drawings: Sequence[Drawings]):
     """A report about runs with these charts."""
