@@ -95,11 +95,11 @@ def markdown(rows: Mapping[str, Mapping[str, Value]]) -> str:
   return "\n".join(lines) + "\n"
 
 
-def value_text(value: Value, digits: int = 1) -> str:
+def value_text(value: Value) -> str:
   """Mean and deviation: "43.9 ± 2.0"; a dash without a mean."""
   if math.isnan(value.deviation):
-    return number_text(value.mean, digits)
-  return f"{value.mean:.{digits}f} ± {value.deviation:.{digits}f}"
+    return number_text(value.mean)
+  return f"{value.mean:.1f} ± {value.deviation:.1f}"
 
 
 def number_text(number: float, digits: int = 1) -> str:

@@ -162,27 +162,17 @@ def save(figure: Figure, path: str | pathlib.Path) -> list[pathlib.Path]:
   return files
 
 
-def short_name(name: str, width: int, *, lines: int = 1) -> str:
-  """A class name for tight places: its first synonym, wrapped.
+def short_name(name: str, width: int) -> str:
+  """A class name for tight places: its first synonym, cut in the middle.
 
-  What is still too long is cut in the middle, because names of species and
-  parts often differ at their ends.
-
-  Args:
-    name: such as "great white shark, white shark, man-eater".
-    width: most characters of a line; Chinese ones count twice.
-    lines: most lines.
+  Names of species and parts often differ at their ends. `width` is in
+  characters, of which Chinese ones count twice.
   """
   first = (name.split(",")[0].strip() or name).replace("_", " ")
   first = "".join(c if c.isprintable() else "\ufffd" for c in first)
   if any(unicodedata.east_asian_width(c) in "WF" for c in first):
     width = max(width // 2, 2)
-  length = width * lines
-  while True:
-    wrapped = textwrap.wrap(_cut(first, length), width)
-    if len(wrapped) <= lines:
-      return "\n".join(wrapped) or first
-    length -= 1
+  return _cut(first, width)
 
 
 def _cut(text: str, length: int) -> str:

@@ -206,14 +206,6 @@ def test_figures_are_saved_and_leave_the_global_look_alone(
   assert 3 < height < 12
 
 
-@pytest.mark.parametrize("kind", FIGURES)
-def test_without_settings_or_runs_there_is_no_figure(kind):
-  with pytest.raises(ValueError, match="results is empty"):
-    FIGURES[kind]({}, {})
-  with pytest.raises(ValueError, match="the setting 'blt' has no runs"):
-    FIGURES[kind]({"blt": []}, {})
-
-
 def test_images_are_those_of_the_first_run_with_perturbation(pair):
   figure = FIGURES["images"](pair, {})
   examples = pair["blt"][0].examples

@@ -28,19 +28,14 @@ WHISKERS = {"capsize": 2, "elinewidth": 1.0, "ecolor": style.INK}
 
 
 def figure_of(draw: Draw) -> Draw:
-  """Gives a figure the look of the reports, and checks its results."""
+  """Gives a figure the look of the reports."""
 
   @functools.wraps(draw)
-  def checked(results: Results, paper: Paper) -> Figure:
-    if not results:
-      raise ValueError("the figure has no settings: results is empty.")
-    for label, records in results.items():
-      if not records:
-        raise ValueError(f"the setting {label!r} has no runs: expected 1 seed.")
+  def drawn(results: Results, paper: Paper) -> Figure:
     with style.look():
       return draw(results, paper)
 
-  return checked
+  return drawn
 
 
 def needed(value: Any, record: RunRecord, what: str) -> Any:
