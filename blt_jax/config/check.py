@@ -126,6 +126,16 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
   return check_config(content)
 
 
+def differing(first: Config, *others: Config) -> dict[str, tuple[Any, ...]]:
+  """{"section.field": its value in each} of the fields that are not equal."""
+  flat = [flatten(config) for config in (first, *others)]
+  return {
+    name: tuple(each[name] for each in flat)
+    for name in sorted(flat[0])
+    if any(each[name] != flat[0][name] for each in flat)
+  }
+
+
 def left_open(config: Config) -> list[str]:
   """Dotted names of the fields that training/choose.py is to choose."""
   if config.dataset.source not in OPEN_SOURCES:

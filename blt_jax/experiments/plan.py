@@ -43,10 +43,6 @@ class PlannedRun:
     workdir = f"--workdir={self.workdir}"
     return [*installed.program(), *self.flags, *reuse, workdir]
 
-  def fields(self) -> dict[str, Any]:
-    """Its fields but for `stage1.reuse`, which changes no bit of the result."""
-    return _without_reuse(flatten(self.config))
-
   def stage1_key(self) -> str | None:
     """Equal for runs with the same stage 1, None if it can't be shared."""
     return stage1_key(self.config)
@@ -135,9 +131,13 @@ def stage1_key(config: Config) -> str | None:
   """Everything that stage 1 depends on, None for one that can't be shared."""
   if not config.stage1.epochs or config.stage1.perturb:
     return None
-  flat = _without_reuse(flatten(config))
   shared = directory.STAGE1_FIELDS
-  return json.dumps({k: v for k, v in flat.items() if k.startswith(shared)})
+  fields = {
+    name: value
+    for name, value in flatten(config).items()
+    if name.startswith(shared) and name != REUSE
+  }
+  return json.dumps(fields)
 
 
 def _run(protocol, name, variant, seed, overrides, folder) -> PlannedRun:
@@ -175,7 +175,3 @@ def _check_seeds(seeds: Sequence[int]) -> None:
       f"--seeds={','.join(map(str, seeds))}: expected one or more different "
       "whole numbers from 0."
     )
-
-
-def _without_reuse(flat: Mapping[str, Any]) -> dict[str, Any]:
-  return {name: value for name, value in flat.items() if name != REUSE}

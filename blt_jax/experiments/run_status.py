@@ -5,7 +5,7 @@ import fcntl
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from blt_jax.config import flatten
+from blt_jax.config import differing
 from blt_jax.experiments.plan import REUSE, PlannedRun, stage1_key
 from blt_jax.workdir import directory
 
@@ -20,13 +20,11 @@ def is_finished(run: PlannedRun) -> bool:
   """
   if not (run.workdir / directory.CONFIG).exists():
     return False
-  theirs = flatten(directory.read_config(run.workdir))
-  theirs.pop(REUSE, None)
-  ours = run.fields()
+  begun = directory.read_config(run.workdir)
   different = [
-    f"{field} ({theirs.get(field)!r} there, {ours.get(field)!r} here)"
-    for field in sorted(ours | theirs)
-    if ours.get(field) != theirs.get(field)
+    f"{field} ({theirs!r} there, {ours!r} here)"
+    for field, (theirs, ours) in differing(begun, run.config).items()
+    if field != REUSE
   ]
   if different:
     raise ValueError(

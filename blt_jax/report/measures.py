@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from blt_jax.config import flatten
 from blt_jax.method.metrics import GROUPS
 from blt_jax.report.record import RunRecord
 from blt_jax.workdir.progress import EpochRow, best_first
@@ -193,15 +192,3 @@ def missing(run: RunRecord) -> list[str]:
       "out."
     )
   return lines
-
-
-def differences(runs: Sequence[RunRecord]) -> list[str]:
-  """Fields of the configuration that are not the same in all runs."""
-  flat = [flatten(run.config) for run in runs]
-  names = sorted(set().union(*flat))
-  absent = object()
-  return [
-    name
-    for name in names
-    if any(f.get(name, absent) != flat[0].get(name, absent) for f in flat)
-  ]

@@ -30,7 +30,7 @@ from blt_jax.data.dataset import Dataset
 from blt_jax.system import console
 from blt_jax.training import choose
 from blt_jax.training.build import build_dataset
-from blt_jax.training.stages import shot_groups, shot_limits
+from blt_jax.training.stages import shot_groups
 
 
 def check_data(
@@ -57,14 +57,13 @@ def check_data(
     progress=functools.partial(console.progress, title="checked", unit="image"),
   )
   seconds = time.monotonic() - start
-  known, note = facts.compare(
-    dataset, shot_groups(config, dataset.class_counts), config.dataset
-  )
-  report = findings.judge(
+  groups = shot_groups(config, dataset.class_counts)
+  known, note = facts.compare(dataset, groups, config.dataset)
+  report = findings.Report(
     dataset,
     scanned,
-    image_size=_image_size(config, dataset),
-    shot_limits=shot_limits(config),
+    groups,
+    findings.find(scanned, _image_size(config, dataset)),
     facts=known,
     facts_note=note,
     seconds=seconds,

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from blt_jax.config import Config, flatten
+from blt_jax.config import Config, differing
 from blt_jax.method import optimizer
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console
@@ -146,14 +146,10 @@ def check_reuse(config: Config) -> None:
   if not config.stage1.reuse:
     return
   folder = pathlib.Path(config.stage1.reuse)
-  theirs = flatten(directory.read_config(folder))
-  ours = flatten(config)
   different = [
     name
-    for name in sorted(ours)
-    if name.startswith(directory.STAGE1_FIELDS)
-    and name != "stage1.reuse"
-    and ours[name] != theirs.get(name)
+    for name in differing(directory.read_config(folder), config)
+    if name.startswith(directory.STAGE1_FIELDS) and name != "stage1.reuse"
   ]
   if different or not config.stage1.epochs or config.stage1.perturb:
     reason = (

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from blt_jax.config import SCHEMA, Config, check_config, flatten
+from blt_jax.config import SCHEMA, Config, check_config, differing
 from blt_jax.system import console, processes
 from blt_jax.workdir import files
 
@@ -105,11 +105,10 @@ def check_config_of(workdir: pathlib.Path, config: Config) -> None:
   Raises:
     ValueError: names the fields that differ.
   """
-  theirs, ours = flatten(read_config(workdir)), flatten(config)
   different = [
-    f"{field} ({theirs[field]!r} there, {ours[field]!r} here)"
-    for field in sorted(ours)
-    if not _may_become(field, theirs[field], ours[field])
+    f"{field} ({theirs!r} there, {ours!r} here)"
+    for field, (theirs, ours) in differing(read_config(workdir), config).items()
+    if not _may_become(field, theirs, ours)
   ]
   if different:
     raise ValueError(
@@ -121,9 +120,7 @@ def check_config_of(workdir: pathlib.Path, config: Config) -> None:
 def _may_become(field: str, theirs: Any, ours: Any) -> bool:
   """Whether a run may go on with another value of a field."""
   resume = SCHEMA[field].resume
-  if resume == "more" and theirs:
-    return ours >= theirs
-  return resume == "any" or ours == theirs
+  return resume == "any" or (resume == "more" and theirs and ours >= theirs)
 
 
 def lengthen(workdir: pathlib.Path, config: Config) -> None:

@@ -75,7 +75,7 @@ def test_equal_runs_are_shared_between_experiments(tmp_path):
 @pytest.mark.parametrize("dataset", PROTOCOLS)
 def test_names_differ_exactly_where_configurations_do(tmp_path, dataset):
   plan = _plan(["all"], tmp_path, dataset=dataset, seeds=(0, 1))
-  fields = {str(run.fields()) for run in plan.runs}
+  fields = {str(run.config) for run in plan.runs}
   assert len(set(_names(plan))) == len(fields) == len(plan.runs)
   assert len(plan.runs) > 2 * 45
 

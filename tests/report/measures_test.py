@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from blt_jax.config import differing
 from blt_jax.report import measures
 from blt_jax.workdir.records import Confusion
 from tests import report_runs
@@ -120,5 +121,6 @@ def test_differences_are_the_fields_that_are_not_equal(tmp_path):
     make_run(tmp_path / "a"),
     make_run(tmp_path / "b", variant="method=neither,seed=1"),
   ]
-  assert measures.differences(runs) == ["method", "seed", "stage2.perturb"]
-  assert measures.differences(runs[:1]) == []
+  configs = [run.config for run in runs]
+  assert list(differing(*configs)) == ["method", "seed", "stage2.perturb"]
+  assert not differing(configs[0])

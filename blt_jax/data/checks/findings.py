@@ -1,11 +1,10 @@
 """Finds what is wrong or odd in the scan of a data set."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from blt_jax.data import longtail
 from blt_jax.data.checks.facts import Fact
 from blt_jax.data.checks.scan import Scan
 from blt_jax.data.dataset import Dataset
@@ -49,9 +48,9 @@ class Report:
   scan: Scan
   groups: Mapping[str, np.ndarray]
   findings: tuple[Finding, ...]
-  facts: tuple[Fact, ...]
-  facts_note: str
-  seconds: float
+  facts: tuple[Fact, ...] = ()
+  facts_note: str = ""
+  seconds: float = 0.0
 
   @property
   def empty_classes(self) -> np.ndarray:
@@ -68,32 +67,20 @@ class Report:
     )
 
 
-def judge(
-  dataset: Dataset,
-  scan: Scan,
-  *,
-  image_size: int,
-  shot_limits: Mapping[str, int],
-  facts: Sequence[Fact] = (),
-  facts_note: str = "",
-  seconds: float = 0.0,
-) -> Report:
-  """Judges a scanned data set."""
+def find(scan: Scan, image_size: int) -> tuple[Finding, ...]:
+  """Judges scanned images: errors first.
+
+  Args:
+    scan: of a data set.
+    image_size: short side below which images are noted, pixels.
+  """
   unreadable = np.array(sorted(scan.errors), np.int64)
-  findings = [
+  found = (
     Finding("error", "unreadable images", unreadable),
     *_copies(scan),
     *_oddities(scan, image_size),
-  ]
-  return Report(
-    dataset=dataset,
-    scan=scan,
-    groups=longtail.shot_groups(dataset.class_counts, **shot_limits),
-    findings=tuple(finding for finding in findings if len(finding.images)),
-    facts=tuple(facts),
-    facts_note=facts_note,
-    seconds=seconds,
   )
+  return tuple(finding for finding in found if len(finding.images))
 
 
 def _copies(scan: Scan) -> list[Finding]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from blt_jax.config import flatten
+from blt_jax.config import differing
 from blt_jax.experiments.figures import parts
 from blt_jax.report import style
 
@@ -150,16 +150,11 @@ def _name_axis(
 
 def _varied_field(results: parts.Results) -> str:
   """The one field in which the settings differ, in words; "" for several."""
-  configs = [flatten(r[0].config) for r in results.values()]
-  differing = [
-    field
-    for field in configs[0]
-    if field not in _IGNORED
-    and any(c.get(field) != configs[0][field] for c in configs)
-  ]
-  if len(differing) != 1:
+  configs = (records[0].config for records in results.values())
+  fields = [name for name in differing(*configs) if name not in _IGNORED]
+  if len(fields) != 1:
     return ""
-  return _FIELDS.get(differing[0], differing[0])
+  return _FIELDS.get(fields[0], fields[0])
 
 
 def _accuracy_caption(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from blt_jax.config import flatten
+from blt_jax.config import differing, flatten
 from blt_jax.report import measures
 from blt_jax.report.html.markup import Markup, join, tag
 from blt_jax.report.measures import SHOT_GROUPS, TAIL_FIRST
@@ -230,14 +230,14 @@ def config_table(
 ) -> Markup:
   """The configuration field by field; differences between runs are marked."""
   flat = [flatten(run.config) for run in runs]
-  different = set(measures.differences(runs))
+  different = differing(*(run.config for run in runs))
   rows = [
     row(
       tag("code", name),
-      *(tag("td", tag("code", _value(f.get(name, "–")))) for f in flat),
+      *(tag("td", tag("code", _value(f[name]))) for f in flat),
       class_="different" if name in different and not only else None,
     )
-    for name in (only or dict.fromkeys(key for f in flat for key in f))
+    for name in (only or flat[0])
   ]
   head = ("field", *(labels if len(runs) > 1 else ("value",)))
   caption = "Where the configurations differ" if only else "Configuration"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from blt_jax.config import differing
 from blt_jax.report import class_figures, epoch_figures, measures
 from blt_jax.report.chart import MOST_BARS
 from blt_jax.report.examples_figure import perturbed
@@ -156,7 +157,7 @@ def configuration(side: Runs) -> Markup | None:
   whole = run_tables.config_table(side.runs, side.badges)
   parts = [folded("Every field", whole)]
   if side.several:
-    names = measures.differences(side.runs)
+    names = list(differing(*(run.config for run in side.runs)))
     same = tag("p", "The configurations are the same.")
     parts.insert(
       0,

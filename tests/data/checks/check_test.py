@@ -80,14 +80,20 @@ def dataset_of(paths, labels=None):
   return Dataset("some", ("cat", "dog"), train, other, other)
 
 
+def report_of(dataset, scanned, *, image_size=16, **options):
+  return findings.Report(
+    dataset,
+    scanned,
+    shot_groups(dataset.class_counts, **LIMITS),
+    findings.find(scanned, image_size),
+    **options,
+  )
+
+
 def findings_of(dataset, image_size=16, **options):
   """Title -> number of images."""
-  report = findings.judge(
-    dataset,
-    scan(dataset, num_threads=2, **options),
-    image_size=image_size,
-    shot_limits=LIMITS,
-  )
+  scanned = scan(dataset, num_threads=2, **options)
+  report = report_of(dataset, scanned, image_size=image_size)
   return {f.title: len(f.images) for f in report.findings}
 
 
@@ -262,9 +268,7 @@ def test_name_orientation_and_size_are_noted(tmp_path):
 
 def test_class_without_training_images_is_wrong(root):
   dataset = dataset_of([root / "0.jpg"])
-  report = findings.judge(
-    dataset, scan(dataset), image_size=16, shot_limits=LIMITS
-  )
+  report = report_of(dataset, scan(dataset))
   assert report.errors == 1
   assert "class 1 (dog)" in check_report.text(report)
 
@@ -338,13 +342,7 @@ def test_facts_that_do_not_hold_are_wrong():
   facts, _ = compare(dataset)
   broken = {fact.name for fact in facts if not fact.holds}
   assert broken == {"train", "largest", "smallest"}
-  report = findings.judge(
-    dataset,
-    scan(dataset),
-    image_size=1,
-    shot_limits=LIMITS,
-    facts=facts,
-  )
+  report = report_of(dataset, scan(dataset), image_size=1, facts=facts)
   assert report.errors >= 3
   assert "12406  WRONG" in check_report.text(report)
 
