@@ -1,7 +1,8 @@
 """The formats that a trained network can be exported in, a module for each.
 
 A module has `write(model, folder)` and `load(folder)`, which reads nothing but
-the folder and gives a function from uint8 [n, s, s, 3] to float32 logits [n, C].
+the folder and gives a function from uint8 [n, s, s, 3] to float32 logits,
+[n, C].
 """
 
 import importlib
