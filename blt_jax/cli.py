@@ -298,7 +298,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
-  """Parses the flags; what is wrong with them becomes a ValueError.
+  """Parses the flags; raises ValueError with a clear message.
 
   An experiment gets the --config of its data set, so that it understands
   --config.section.field=value.

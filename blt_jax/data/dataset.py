@@ -17,7 +17,7 @@ class Records(Protocol):
     """The encoded images at positions int [k], 0..n-1, in that order."""
 
   def name(self, index: int) -> str:
-    """What to call the image at a position in a message; reads nothing."""
+    """The name of the image at a position, for a message; reads nothing."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

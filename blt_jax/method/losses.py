@@ -270,7 +270,7 @@ def per_class(
   """Checks that there is one positive number for each class.
 
   Args:
-    name: what they are, for the message.
+    name: of the numbers, for the message.
     values: [C], each finite and above 0; not traced.
     num_classes: C, None where it is not known.
 

@@ -208,7 +208,7 @@ def halving_widths(num_images: int, *, narrowest: int = 1) -> tuple[int, ...]:
 
 
 class _Problem(NamedTuple):
-  """What stays the same while n images ascend.
+  """The constants of an ascent of n images.
 
   Attributes:
     logits_fn: images to logits.

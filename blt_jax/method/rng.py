@@ -17,7 +17,7 @@ _IMPLEMENTATION = "threefry2x32"
 
 
 class Stream(enum.Enum):
-  """What a key is for: (the key that it is made from, the number folded in)."""
+  """Uses of keys: (the key that it is made from, the number folded in)."""
 
   INIT = ("seed", 0)
   """Initial weights."""
@@ -28,7 +28,7 @@ class Stream(enum.Enum):
   SLOTS = ("step", 1)
   """Hallucination, a key for each slot."""
   NETWORK = ("step", 1_000_003)
-  """What the network drops at random, a key for each image and slot."""
+  """Random drops of the network, a key for each image and slot."""
   STATIC_IMAGES = ("run", 2**31)
   """Static images. No step has this number: a step's number is an int32."""
   EXAMPLES = ("run", 2**31 + 1)

@@ -51,7 +51,7 @@ class TrainState(flax.struct.PyTreeNode):
     return {"params": self.params, "batch_stats": self.batch_stats}
 
   def arrays(self) -> dict[str, Any]:
-    """What a checkpoint holds: all that training changes, by name."""
+    """The arrays of a checkpoint: all that training changes, by name."""
     names = ("step", "params", "batch_stats", "opt_state", "confusion")
     return {name: getattr(self, name) for name in names}
 

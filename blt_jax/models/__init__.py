@@ -50,7 +50,7 @@ def create_model(
     alpha: scale of the squashing-cosine logits, above 0.
     beta: squashing of the squashing-cosine classifier, above 0.
     hidden: width of the layer before the classifier, 1 or more.
-    dtype: what backbone and hidden layer compute in; parameters, batch
+    dtype: type that backbone and hidden layer compute in; parameters, batch
       statistics, pooled features and logits are float32 in any case.
     axis_name: the mapped axis to sum batch statistics over, or None.
 
@@ -98,7 +98,7 @@ def create_backbone(
 
   Args:
     name: one of BACKBONES.
-    dtype: what it computes in; the features are float32.
+    dtype: type of the computation; the features are float32.
     axis_name: the mapped axis to sum batch statistics over, or None.
 
   Returns:

@@ -25,7 +25,7 @@ LEAVES = {
   "mean": "running_mean",
   "var": "running_var",
 }
-# What the names of the last layer begin with.
+# Beginnings of the names of the last layer.
 LAST_LAYER = ("fc.", "classifier.")
 # Axes of a convolution's kernel: HWIO of our [h, w, in, out] as OIHW.
 TO_OIHW = (3, 2, 0, 1)
@@ -111,7 +111,7 @@ def torch_shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def last_layer(name: str) -> str:
-  """What torchvision calls the last layer of a network."""
+  """The name that torchvision gives to the last layer of a network."""
   if name.startswith(("densenet", "efficientnet")):
     return "classifier"
   return "fc"

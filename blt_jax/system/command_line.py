@@ -1,8 +1,8 @@
 """Parses a command line whose --config is a program, with clear messages.
 
-absl and ml_collections tell what is wrong with a flag in their own words, and
-with the traceback of a configuration's file. Here fields of the configuration
-are checked against the schema first, and the rest becomes one line.
+absl and ml_collections describe a wrong flag in their own words, with a
+traceback if the configuration's file raises. So this module first checks fields
+of the configuration against the schema, and turns any other error into a line.
 """
 
 import os
@@ -32,7 +32,7 @@ _PARSERS: dict[type, flags.ArgumentParser] = {
 
 
 def parse(arguments: Sequence[str]) -> list[str]:
-  """Parses the flags; what is wrong with them becomes a ValueError."""
+  """Parses the flags; raises ValueError with a clear message."""
   arguments = [_found_config(each) for each in arguments]
   config = given(arguments, "config")
   if config is not None:
@@ -94,7 +94,7 @@ def _check_fields(arguments: Sequence[str], config: str) -> None:
 
 
 def _flag_error(error: Exception, config: str | None) -> str:
-  """What is wrong with the flags, or with the file that --config names."""
+  """The message for wrong flags, or for a wrong file of --config."""
   if isinstance(error, flags.UnrecognizedFlagError):
     return f"{one_line(error)}; {installed.command()} --help lists all flags."
   if isinstance(error, flags.Error):

@@ -42,7 +42,7 @@ def is_installed() -> bool:
 
 
 def program() -> list[str]:
-  """What follows `python` to run the program."""
+  """The arguments of `python` that run the program."""
   return ["-m", "blt_jax"] if is_installed() else ["main.py"]
 
 

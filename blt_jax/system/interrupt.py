@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# What can be asked for; where processes ask for several, the greatest counts.
+# Requests; if processes ask for different ones, the greatest counts.
 NOTHING, SAVE, STOP = range(3)
 
 # Polls until several processes act on an answer. Meanwhile the devices compute
@@ -79,7 +79,7 @@ class Watch:
       signal.signal(number, handler)
 
   def poll(self) -> int:
-    """What is asked for now: NOTHING, SAVE or STOP.
+    """The present request: NOTHING, SAVE or STOP.
 
     With several processes it is the greatest request of all of them, two polls
     late.

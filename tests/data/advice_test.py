@@ -30,15 +30,15 @@ def _notes(training, validation=20, test=20, **options):
 LONG = [200, 50, 20, 15, 10, 8, 5]
 
 
-def test_nothing_is_said_of_a_sound_data_set():
+def test_sound_data_set_gets_no_remark():
   assert _notes(LONG) == []
 
 
-def test_the_demo_is_sound():
+def test_demo_gets_no_remark():
   assert _notes([120, 84, 59, 41, 29, 20, 14, 10, 7, 5], 20, 34) == []
 
 
-def test_no_tail_is_said_with_the_way_out():
+def test_missing_tail_gets_a_remark_with_advice():
   (note,) = _notes([90, 35, 200])
   assert note == (
     "no class is few-shot, up to 20 training images (config.dataset.few_up_to);"
@@ -47,31 +47,31 @@ def test_no_tail_is_said_with_the_way_out():
   )
 
 
-def test_no_tail_far_above_the_limits_needs_both_raised():
+def test_both_limits_are_to_be_raised_if_all_classes_are_many_shot():
   (note,) = _notes([900, 350])
   assert "few_up_to to 350 or more and config.dataset.many_above" in note
 
 
-def test_no_tail_is_nothing_to_a_method_without_hallucination():
+def test_missing_tail_gets_no_remark_without_hallucination():
   assert _notes([90, 35, 200], hallucinated=None) == []
 
 
-def test_no_tail_is_nothing_where_all_classes_are_hallucinated_for():
+def test_missing_tail_gets_no_remark_if_all_classes_are_hallucinated_for():
   assert _notes([90, 35], hallucinated=np.ones(2, bool)) == []
 
 
-def test_tail_of_everything_is_said():
+def test_missing_head_gets_a_remark():
   (note,) = _notes([20, 15, 12, 10, 5])
   assert note.startswith("every class is few-shot")
   assert "the largest, a, has 20" in note
   assert "lower config.dataset.few_up_to" in note
 
 
-def test_equal_small_classes_have_no_tail_to_tell_apart():
+def test_equal_small_classes_get_no_remark_on_the_head():
   assert _notes(6 * [10]) == []
 
 
-def test_few_images_of_the_tail_are_said_with_step_and_error():
+def test_small_measured_tail_gets_a_remark_with_step_and_error():
   validation, test = _notes([200, 20, 10, 5], 5, [9, 2, 4, 5])
   assert validation == (
     "validation of the few-shot classes: 15 images of 3 classes. One image"
@@ -83,7 +83,7 @@ def test_few_images_of_the_tail_are_said_with_step_and_error():
   assert "up to 16.7 points" in test
 
 
-def test_equal_validation_and_test_are_said_once():
+def test_equal_validation_and_test_get_one_remark():
   (note,) = _notes([200, 20, 10, 5], 5, [9, 5, 5, 5])
   assert note.startswith(
     "validation and test of the few-shot classes: 15 images of 3 classes each."
@@ -119,7 +119,7 @@ def test_random_targets_need_no_confusion(options):
   assert note.endswith("the accuracies leave them out")
 
 
-def test_classes_without_any_measurement_are_said_once():
+def test_classes_without_any_measurement_get_one_remark():
   images = [40, 40, 40, 40, 40, 0, 0]
   (note,) = _notes(LONG, images, images)
   assert "have no validation and no test image (f, g)" in note
@@ -130,6 +130,6 @@ def test_at_most_three_classes_are_named():
   assert "(d, e, f, ...)" in note
 
 
-def test_test_on_validation_is_said():
+def test_testing_on_validation_gets_a_remark():
   (note,) = _notes(LONG, test=None)
   assert note.startswith("the test images are the validation images")

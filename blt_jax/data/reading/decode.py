@@ -28,7 +28,7 @@ MAX_PIXELS = 178_956_970
 
 
 class Header(NamedTuple):
-  """What a file says about its image before it is decoded.
+  """The facts about an image that its file tells before it is decoded.
 
   Attributes:
     format: Pillow's name of the format, "JPEG" or "PNG" for example.

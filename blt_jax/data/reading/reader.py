@@ -65,7 +65,7 @@ class RandomCrop:
   def window(
     self, height: int, width: int, draws: np.ndarray
   ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of what to cut out of an image."""
+    """Top, left, height and width of the part of an image to use."""
     return crops.place_crop(height, width, draws, ratio=self.ratio)
 
   def finish(self, cut: np.ndarray) -> np.ndarray:

@@ -100,7 +100,7 @@ class Substitutes:
 
 
 def sources(split: Split, rows: np.ndarray) -> list[Any]:
-  """What a Reader of a split takes for some rows; see `Request.source`."""
+  """The sources of some rows of a split, for a Reader; see Request."""
   if split.images is not None:
     return list(split.images[rows])
   if split.records is not None:

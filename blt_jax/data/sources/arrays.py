@@ -21,8 +21,8 @@ def load_digits_lt(options: SplitOptions = DIGITS_LT) -> Dataset:
   """scikit-learn's handwritten digits, made long-tailed.
 
   These are 1,797 real images of 8 x 8 pixels. Validation and test are exactly
-  balanced. The test split has as many images a class as the smallest class, of
-  174 images, has left: 34 with the defaults.
+  balanced. Of each class the test split takes as many images as the smallest
+  one, which has 174, can spare: 34 with the defaults.
 
   Args:
     options: see SplitOptions; max_per_class and validation_per_class are 1 or

@@ -126,7 +126,7 @@ class TfdsRecords:
     return [record["image"] for record in self._read(indices)]
 
   def name(self, index: int) -> str:
-    """What to call a record in a message."""
+    """The name of a record, for a message."""
     return f"{self._title}, record {index}"
 
   def labels(self, *, at_once: int = 256) -> np.ndarray:

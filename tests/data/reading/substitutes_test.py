@@ -94,8 +94,8 @@ def test_the_next_image_of_the_class_stands_in(paths):
   assert _replaced(batches) == 1
 
 
-def test_the_one_after_it_if_that_is_damaged_too(paths):
-  # The order of the knowledge must not matter: 7 may be found before 4 or not.
+def test_the_second_next_image_stands_in_if_the_next_is_damaged(paths):
+  # The order in which 4 and 7 are found damaged must not matter.
   for broken in (4, 7):
     paths[broken].write_bytes(b"")
   repaired = [paths[10] if i in (4, 7) else p for i, p in enumerate(paths)]
