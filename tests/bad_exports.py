@@ -176,7 +176,7 @@ PREDICTING = [
         "newer version",
         exported(format=2),
         "images",
-        (_WEIGHTS, "has format 2; this version of blt_jax reads 1"),
+        (_WEIGHTS, "has format 2; expected 1, which this version"),
       ),
     )
   ),

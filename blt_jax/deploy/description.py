@@ -99,8 +99,8 @@ class Description:
       )
     if content["format"] != VERSION:
       raise ValueError(
-        f"{source} has format {content['format']!r}; this version of blt_jax "
-        f"reads {VERSION}."
+        f"{source} has format {content['format']!r}; expected {VERSION}, which "
+        "this version of blt_jax reads."
       )
     fields = {field.name: field for field in dataclasses.fields(cls)}
     values: dict[str, Any]

@@ -81,7 +81,8 @@ def predict(
       problems = _write(file, model, paths)
   except OSError as error:
     raise ValueError(
-      f"--output={output} can't be written: {error.strerror}."
+      f"--output={output} can't be written: {error.strerror}; expected a CSV "
+      "file in a folder that can be written."
     ) from None
   console.say(
     f"{len(paths) - problems} of {len(paths)} images classified: {output}"

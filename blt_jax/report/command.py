@@ -45,7 +45,8 @@ def report(workdir: str | None, workdirs: Sequence[str], output: str) -> None:
   folders = [*([workdir] if workdir else []), *workdirs]
   if not folders:
     raise ValueError(
-      "--mode=report needs --workdir=DIR of a run, or --workdirs=A,B,C."
+      "--workdir and --workdirs are missing; --mode=report needs "
+      "--workdir=DIR of a run, or --workdirs=A,B,C."
     )
   if len(folders) > 1 and not output:
     raise ValueError(

@@ -71,9 +71,9 @@ def _lengthen(
   stage2_begun = progress.stage == 2 or progress.midway_in(2) is not None
   if config.stage1.epochs > before.stage1.epochs and stage2_begun:
     raise ValueError(
-      f"config.stage1.epochs is {config.stage1.epochs}, but {workdir} has "
-      f"finished its stage 1 of {before.stage1.epochs} epochs and begun stage "
-      "2. Choose another --workdir."
+      f"config.stage1.epochs is {config.stage1.epochs}; expected "
+      f"{before.stage1.epochs}, because {workdir} has finished its stage 1 and "
+      "begun stage 2. Choose another --workdir."
     )
   directory.lengthen(workdir, config)
 

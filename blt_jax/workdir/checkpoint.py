@@ -178,8 +178,8 @@ class Checkpoints:
       return _read(found, template)
     wanted = "" if step is None else f"of step {step} "
     raise FileNotFoundError(
-      f"no readable checkpoint {wanted}in {self._folder}. Begin anew with "
-      "another --workdir, or bring a copy of the checkpoints back."
+      f"no readable checkpoint {wanted}in {self._folder}; expected one. Begin "
+      "anew with another --workdir, or bring back a copy of the checkpoints."
     )
 
   def restore_best(
@@ -204,7 +204,8 @@ class Checkpoints:
         console.say(f"stage {row.stage} epoch {row.epoch} takes its place")
       return arrays, row
     raise FileNotFoundError(
-      f"no readable checkpoint of stage {progress.stage} in {self._folder}."
+      f"no readable checkpoint of stage {progress.stage} in {self._folder}; "
+      "expected one."
     )
 
   def _newest_first(self) -> list[_Found]:
@@ -270,7 +271,10 @@ def read_epoch(
   """
   with Checkpoints(workdir / FOLDER, read_only=True) as checkpoints:
     if checkpoints.latest_step() is None:
-      raise ValueError(f"--workdir={workdir} holds no checkpoint yet.")
+      raise ValueError(
+        f"--workdir={workdir} holds no checkpoint yet; expected a run with a "
+        "finished epoch."
+      )
     arrays, progress = checkpoints.restore(template)
     last = progress.rows[-1]
     if checkpoint == "last" or progress.best == last:

@@ -51,16 +51,20 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
       file.seek(0)
       holder = file.read().strip() or "another process"
       raise ValueError(
-        f"--workdir={workdir} is in use: {holder} trains in it. Choose another "
-        "--workdir, or end it first."
+        f"--workdir={workdir} is in use: {holder} trains in it; expected a "
+        "free one. Choose another --workdir, or end it first."
       ) from None
     except OSError as error:
-      console.say(f"{path} can't be locked here ({error.strerror})")
+      console.say(
+        f"{path} can't be locked here ({error.strerror}); nothing keeps a "
+        "second process out"
+      )
     if not (
       path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
     ):
       raise ValueError(  # Its holder was just about to remove it.
-        f"--workdir={workdir} was in use a moment ago. Try again."
+        f"--workdir={workdir} was in use a moment ago; expected a free one. "
+        "Try again."
       )
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -113,7 +117,8 @@ def check_config_of(workdir: pathlib.Path, config: Config) -> None:
   if different:
     raise ValueError(
       f"work directory {workdir} is of another configuration: "
-      f"{', '.join(different)}. Choose another --workdir."
+      f"{', '.join(different)}; expected the same fields. Choose another "
+      "--workdir."
     )
 
 
@@ -164,8 +169,8 @@ def check_classes(
   elif theirs != ours:
     raise ValueError(
       f"the images are not those that {workdir} began with: "
-      f"{_difference(theirs, ours)}. Choose another --workdir, or bring the "
-      "images back."
+      f"{_difference(theirs, ours)}; expected the same. Choose another "
+      "--workdir, or bring the images back."
     )
 
 

@@ -88,7 +88,9 @@ def read_object(path: pathlib.Path) -> dict[str, Any] | None:
   except FileNotFoundError:
     return None
   except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path} is not JSON: {error}.") from None
+    raise ValueError(
+      f"{path} is not JSON ({error}); expected an object, as a run writes it."
+    ) from None
   if not isinstance(content, dict):
     kind = type(content).__name__
     raise ValueError(

@@ -140,7 +140,8 @@ def read_metrics(workdir: pathlib.Path) -> list[EpochRow]:
       ]
     except (TypeError, ValueError) as error:
       raise ValueError(
-        f"{path} is not a table of numbers, as a run writes it: {error}."
+        f"{path} is not a table of numbers ({error}); expected what a run "
+        "writes."
       ) from None
 
 

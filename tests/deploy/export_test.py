@@ -377,7 +377,7 @@ def with_metadata(exported, path, change):
     ("accuracy", {"test": {"overall": 5}}, "accuracy is .*; expected percent"),
     ("many_above", -1, "many_above is -1; expected a whole number from 0"),
     ("class_counts", "many", "class_counts is 'many'; expected"),
-    ("format", 2, "has format 2; this version of blt_jax reads 1"),
+    ("format", 2, "has format 2; expected 1, which this version"),
     ("classifier", "linear", "'fc.2.bias' is missing"),
   ],
 )

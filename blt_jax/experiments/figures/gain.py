@@ -63,7 +63,7 @@ def _pair(results: parts.Results) -> tuple[str, str]:
   labels = list(results)
   if len(labels) < 2:
     raise ValueError(
-      f"the only setting is {labels[0]}: a gain needs two settings."
+      f"the only setting is {labels[0]}; expected two to compare."
     )
   kinds = {parts.hallucinates(records[0]) for records in results.values()}
   if len(kinds) == 2:
@@ -83,7 +83,7 @@ def _gains(
   if len(sizes) > 1:
     raise ValueError(
       f"{better[0].workdir} and {base[0].workdir} differ in classes: "
-      f"{' and '.join(str(size) for size in sorted(sizes))}."
+      f"{' and '.join(str(size) for size in sorted(sizes))}; expected the same."
     )
   if ours.keys() == theirs.keys():
     return np.stack([ours[seed] - theirs[seed] for seed in sorted(ours)])

@@ -24,6 +24,6 @@ def _first_with_perturbation(results: parts.Results) -> RunRecord:
     if parts.hallucinates(records[0]):
       return records[0]
   raise ValueError(
-    f"none of the settings {', '.join(results)} is with perturbation: there "
-    "are no perturbed images to show."
+    f"none of the settings {', '.join(results)} is with perturbation; expected "
+    "one, to show its perturbed images."
   )

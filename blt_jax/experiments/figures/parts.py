@@ -45,7 +45,7 @@ def needed(value: Any, record: RunRecord, what: str) -> Any:
     ValueError: if it is None or empty; names the work directory and `what`.
   """
   if value is None or (hasattr(value, "__len__") and len(value) == 0):
-    raise ValueError(f"{record.workdir} lacks {what}, which the figure needs.")
+    raise ValueError(f"{record.workdir} lacks {what}; expected a run with it.")
   return value
 
 
@@ -111,8 +111,8 @@ def with_and_without(results: Results) -> tuple[str, str]:
   for wanted, what in ((True, "with"), (False, "without")):
     if wanted not in found:
       raise ValueError(
-        f"none of the settings {', '.join(results)} is {what} perturbation: "
-        "the figure compares one with and one without."
+        f"none of the settings {', '.join(results)} is {what} perturbation; "
+        "expected one with and one without."
       )
   return found[True], found[False]
 
