@@ -357,7 +357,7 @@ REPORTS = [
       (f"run/{name}", *parts),
     )
     for name, what, content, parts in (
-      ("metrics.csv", "word", METRICS, ("table of numbers", "as a run")),
+      ("metrics.csv", "word", METRICS, ("table of numbers", "what a run")),
       ("metrics.csv", "lacks", "a,b\n1,2\n", ("column 'stage'", "expected")),
       ("classes.json", "cut", "{", ("is not JSON",)),
       ("classes.json", "list", "[]", ("holds a list", "an object")),
