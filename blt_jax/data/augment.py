@@ -56,11 +56,11 @@ def augment(
   if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[3] != 3:
     raise ValueError(
       f"images is {images.dtype} {list(images.shape)}; expected uint8"
-      " [n, h, w, 3]"
+      " [n, h, w, 3]."
     )
   if rngs.shape[:1] != images.shape[:1]:
     raise ValueError(
-      f"rngs is {list(rngs.shape)}; expected [{len(images)}] keys, one an image"
+      f"rngs is {list(rngs.shape)}; expected {len(images)} keys, one an image."
     )
   draws = jax.vmap(lambda rng: jax.random.uniform(rng, (8,)))(rngs)
   if flip:

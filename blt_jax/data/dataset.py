@@ -70,7 +70,7 @@ class Split:
     if len(held) != 1:
       raise ValueError(
         f"Split: {len(held)} of images, paths and records are given; expected"
-        " exactly one"
+        " exactly one."
       )
     object.__setattr__(self, "labels", np.asarray(self.labels, np.int32))
     if self.paths is not None:
@@ -78,7 +78,7 @@ class Split:
     if len(held[0]) != len(self.labels):
       raise ValueError(
         f"Split: {len(self.labels)} labels are given; expected one for each of"
-        f" the {len(held[0])} images"
+        f" the {len(held[0])} images."
       )
 
   def __len__(self) -> int:

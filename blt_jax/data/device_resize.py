@@ -72,7 +72,7 @@ def resize_weights(length: jax.Array, side: int, size: int) -> jax.Array:
   if side > largest:
     raise ValueError(
       f"the canvas's side is {side} pixels for images of {size}; expected "
-      f"{largest} or fewer"
+      f"{largest} or fewer."
     )
   # Everything is multiplied by 2 size max(r, 1), which makes it whole numbers.
   centres = (2 * jnp.arange(size) + 1) * length

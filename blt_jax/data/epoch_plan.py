@@ -98,18 +98,18 @@ class EpochPlan:
     """
     devices = devices or process_count
     if self.process != (0, 1):
-      raise ValueError(f"the plan is already shard {self.process} of a plan")
+      raise ValueError(f"the plan is already shard {self.process} of a plan.")
     process = (process_index, process_count)
     batch_size, slots = self.indices.shape[1], self.sources.shape[1]
     if batch_size % process_count or not 0 <= process_index < process_count:
       raise ValueError(
         f"batch_size is {batch_size}; expected a multiple of the number of"
-        f" processes, {process_count} (this one has number {process_index})"
+        f" processes, {process_count} (this one has number {process_index})."
       )
     if slots % devices:
       raise ValueError(
         f"capacity is {slots}; expected a multiple of the number of devices,"
-        f" {devices}"
+        f" {devices}."
       )
     own = _slot_columns(slots, process, devices)
     return dataclasses.replace(
@@ -131,7 +131,9 @@ class EpochPlan:
       ValueError: first_step is out of range.
     """
     if not 0 <= first_step <= len(self):
-      raise ValueError(f"first_step is {first_step}; expected 0 to {len(self)}")
+      raise ValueError(
+        f"first_step is {first_step}; expected 0 to {len(self)}."
+      )
     return dataclasses.replace(
       self,
       indices=self.indices[first_step:],

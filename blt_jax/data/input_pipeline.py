@@ -137,7 +137,7 @@ def train_batches(
   _check_positive("image_size", image_size)
   if canvas is not None and canvas < image_size:
     raise ValueError(
-      f"canvas is {canvas}; expected image_size, {image_size}, or more"
+      f"canvas is {canvas}; expected image_size, {image_size}, or more."
     )
   crops.check_ranges(crop_scale, crop_ratio)
   crops.check_ranges(
@@ -241,7 +241,7 @@ def eval_batches(
   if resize_size < image_size:
     raise ValueError(
       f"resize_size is {resize_size}; expected image_size, {image_size},"
-      " or more"
+      " or more."
     )
   positions = _eval_positions(
     len(split), batch_size, process_index, process_count
@@ -371,7 +371,7 @@ def _eval_positions(
   if rest or width < 1 or not 0 <= process_index < process_count:
     raise ValueError(
       f"batch_size is {batch_size}; expected a multiple of the number of"
-      f" processes, {process_count} (this one has number {process_index})"
+      f" processes, {process_count} (this one has number {process_index})."
     )
   starts = range(process_index * width, length + batch_size, batch_size)
   steps = -(-length // batch_size)
@@ -383,4 +383,4 @@ def _eval_positions(
 
 def _check_positive(name: str, number: int) -> None:
   if number < 1:
-    raise ValueError(f"{name} is {number}; expected 1 or more")
+    raise ValueError(f"{name} is {number}; expected 1 or more.")

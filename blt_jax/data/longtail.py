@@ -93,7 +93,7 @@ def profile_counts(
   if max_per_class < 0:
     raise ValueError(
       f"max_per_class is {max_per_class}; expected 0 (as many as there are) or"
-      " more"
+      " more."
     )
   if profile == "natural":
     limit = max_per_class or np.iinfo(np.int64).max
@@ -101,7 +101,7 @@ def profile_counts(
   shapes = {"exponential": exponential_counts, "step": step_counts}
   if profile not in shapes:
     raise ValueError(
-      f"profile is {profile!r}; expected one of {', '.join(PROFILES)}"
+      f"profile is {profile!r}; expected one of {', '.join(PROFILES)}."
     )
   largest = max_per_class or int(np.min(available))
   return shapes[profile](largest, imbalance, len(available))
@@ -132,7 +132,7 @@ def shot_groups(
   if not 0 <= few_up_to <= many_above:
     raise ValueError(
       f"few_up_to is {few_up_to}; expected 0 to many_above, which is"
-      f" {many_above}"
+      f" {many_above}."
     )
   counts = np.asarray(class_counts)
   many, few = counts > many_above, counts <= few_up_to
@@ -208,7 +208,7 @@ def long_tail_split(
     raise ValueError(
       f"{_class_title(c, class_names)} gets {counts[c]} training images from"
       " the profile; expected 1 or more (raise max_per_class or lower"
-      " imbalance)"
+      " imbalance)."
     )
   pool = np.bincount(labels, minlength=len(counts))
   _check_enough(
@@ -233,11 +233,11 @@ def long_tail_split(
 
 def _check_profile(max_count, imbalance, num_classes) -> None:
   if max_count < 1:
-    raise ValueError(f"max_count is {max_count}; expected 1 or more")
+    raise ValueError(f"max_count is {max_count}; expected 1 or more.")
   if not 1 <= imbalance < np.inf:
-    raise ValueError(f"imbalance is {imbalance}; expected 1 or more, finite")
+    raise ValueError(f"imbalance is {imbalance}; expected 1 or more, finite.")
   if num_classes < 1:
-    raise ValueError(f"num_classes is {num_classes}; expected 1 or more")
+    raise ValueError(f"num_classes is {num_classes}; expected 1 or more.")
 
 
 def _floor(values: np.ndarray) -> np.ndarray:
@@ -262,7 +262,7 @@ def _check_enough(available, needed, wanted, class_names) -> None:
     c = int(np.argmax(short))
     raise ValueError(
       f"{_class_title(c, class_names)} has {available[c]} images; expected"
-      f" {needed[c]} or more {wanted} ({int(np.sum(short))} such classes)"
+      f" {needed[c]} or more {wanted} ({int(np.sum(short))} such classes)."
     )
 
 

@@ -51,10 +51,10 @@ def class_probabilities(class_counts: np.ndarray, gamma: float) -> np.ndarray:
   """
   counts = np.asarray(class_counts, np.float64)
   if not np.isfinite(gamma):
-    raise ValueError(f"gamma is {gamma}; expected any finite number")
+    raise ValueError(f"gamma is {gamma}; expected any finite number.")
   if np.any(counts < 0) or not np.any(counts > 0):
     raise ValueError(
-      f"class_counts is {counts}; expected 0 or more each, not all 0"
+      f"class_counts is {counts}; expected 0 or more each, not all 0."
     )
   logs = (1 - gamma) * np.log(np.where(counts > 0, counts, 1))
   logs = np.where(counts > 0, logs, -np.inf)
@@ -82,9 +82,9 @@ def num_hallucinations(
     ValueError: p or rounding is not allowed.
   """
   if not 0 <= p <= 1:
-    raise ValueError(f"p is {p}; expected 0 to 1")
+    raise ValueError(f"p is {p}; expected 0 to 1.")
   if rounding not in ("ceil", "floor"):
-    raise ValueError(f"rounding is {rounding!r}; expected 'ceil' or 'floor'")
+    raise ValueError(f"rounding is {rounding!r}; expected 'ceil' or 'floor'.")
   share = Fraction(str(float(p)))
   shares, whole = share.numerator, share.denominator
   extra = whole - 1 if rounding == "ceil" else 0
@@ -165,7 +165,7 @@ def epoch_plan(
   if not 1 <= batch_size <= len(labels):
     raise ValueError(
       f"batch_size is {batch_size}; expected 1 to {len(labels)}, the number of"
-      " training images"
+      " training images."
     )
   key = (seed, stage, epoch)
   shape = (len(labels) // batch_size, batch_size)
@@ -229,12 +229,12 @@ def _draw_slots(
   slots, tail = hallucinate.capacity, np.asarray(hallucinate.tail)
   if not 0 <= slots <= batch_size:
     raise ValueError(
-      f"capacity is {slots}; expected 0 to {batch_size}, the batch size"
+      f"capacity is {slots}; expected 0 to {batch_size}, the batch size."
     )
   if len(tail) < len(pool.counts):
     raise ValueError(
       f"tail has {len(tail)} classes; expected {len(pool.counts)} or more, as"
-      " many as the labels have"
+      " many as the labels have."
     )
   chosen, tail_draws = _choose(
     pool, indices, tail, rng=generator(*key, Stream.CHOICE), slots=slots

@@ -26,9 +26,9 @@ def check_ranges(
 ) -> None:
   """Raises ValueError unless scale and ratio are ranges that crops can have."""
   if not 0 < scale[0] <= scale[1] <= 1:
-    raise ValueError(f"{scale_name} is {scale}; expected 0 < low <= high <= 1")
+    raise ValueError(f"{scale_name} is {scale}; expected 0 < low <= high <= 1.")
   if not 0 < ratio[0] <= ratio[1] < np.inf:
-    raise ValueError(f"crop_ratio is {ratio}; expected 0 < low <= high")
+    raise ValueError(f"crop_ratio is {ratio}; expected 0 < low <= high.")
 
 
 def crop_draws(

@@ -45,7 +45,7 @@ class Substitutes:
     """
     if on_error not in ON_ERROR:
       raise ValueError(
-        f"on_error is {on_error!r}; expected {' or '.join(ON_ERROR)}"
+        f"on_error is {on_error!r}; expected {' or '.join(ON_ERROR)}."
       )
     self._split, self._name, self._on_error = split, name, on_error
     self._most_failures = most_failures
@@ -62,12 +62,12 @@ class Substitutes:
     self._failed.add(row)
     title, images = self._title(row), len(self._split)
     if self._on_error == "stop":
-      raise ValueError(f"{title}: can't be read ({reason})")
+      raise ValueError(f"{title}: can't be read ({reason}).")
     if len(self._failed) > max(1, self._most_failures * images):
       raise ValueError(
         f"{title}: can't be read ({reason}); that makes {len(self._failed)} of "
         f"{images} {self._name} images; expected at most "
-        f"{self._most_failures:.1%}. --mode=check_data finds them all"
+        f"{self._most_failures:.1%}. --mode=check_data finds them all."
       )
     _log.warning("%s: can't be read (%s), replaced", title, reason)
 
@@ -88,7 +88,7 @@ class Substitutes:
       self.note(candidate, image.reason)
     raise ValueError(
       f"{self._name} images: none of class {label} can be read, "
-      f"{self._title(row)} neither"
+      f"{self._title(row)} neither."
     )
 
   def _title(self, row: int) -> str:

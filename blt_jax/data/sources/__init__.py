@@ -128,13 +128,13 @@ def _check_given(source: str, files: SourceFiles) -> None:
   """Raises ValueError for an unknown source or a field that it lacks."""
   if source not in _NEEDED:
     raise ValueError(
-      f"source is {source!r}; expected one of {', '.join(_NEEDED)}"
+      f"source is {source!r}; expected one of {', '.join(_NEEDED)}."
     )
   for field in _NEEDED[source]:
     if not getattr(files, field):
       raise ValueError(
         f"config.dataset.{field} is ''; expected a path, as the source"
-        f" {source} needs it"
+        f" {source} needs it."
       )
 
 

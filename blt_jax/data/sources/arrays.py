@@ -45,7 +45,7 @@ def load_digits_lt(options: SplitOptions = DIGITS_LT) -> Dataset:
   if largest < 1 or test_per_class < 1:
     raise ValueError(
       f"max_per_class is {largest} and validation_per_class is {held_out};"
-      f" expected 1 or more each and at most {smallest - 1} together"
+      f" expected 1 or more each and at most {smallest - 1} together."
     )
   rest, test = longtail.hold_out(
     pool.labels, test_per_class, seed=options.split_seed
@@ -117,7 +117,7 @@ def _optional_split(part: str, images, labels) -> Split | None:
   if (images is None) != (labels is None):
     raise ValueError(
       f"{part}_{'images' if images is None else 'labels'} is missing; expected"
-      f" both {part}_images and {part}_labels or neither"
+      f" both {part}_images and {part}_labels or neither."
     )
   return None if images is None else array_split(part, images, labels)
 
@@ -135,18 +135,18 @@ def array_split(part: str, images, labels) -> Split:
   if images.dtype != np.uint8 or not shape_ok:
     raise ValueError(
       f"{part}_images is {images.dtype} {list(images.shape)}; expected uint8"
-      " [n, height, width, 3], [n, height, width, 1] or [n, height, width]"
+      " [n, height, width, 3], [n, height, width, 1] or [n, height, width]."
     )
   if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
     raise ValueError(
       f"{part}_labels is {labels.dtype} {list(labels.shape)}; expected integers"
-      f" [{len(images)}], one an image"
+      f" [{len(images)}], one an image."
     )
   if not len(images):
-    raise ValueError(f"{part}_images has no image; expected 1 or more")
+    raise ValueError(f"{part}_images has no image; expected 1 or more.")
   if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
     raise ValueError(
-      f"{part}_labels are {labels.min()} to {labels.max()}; expected 0 or more"
+      f"{part}_labels are {labels.min()} to {labels.max()}; expected 0 or more."
     )
   if images.shape[-1] == 1:
     images = np.repeat(images, 3, axis=-1)
@@ -158,5 +158,5 @@ def check_labels(part: str, split: Split | None, num_classes: int) -> None:
   if split is not None and np.max(split.labels) >= num_classes:
     raise ValueError(
       f"{part}_labels go up to {np.max(split.labels)}; expected 0 to"
-      f" {num_classes - 1}"
+      f" {num_classes - 1}."
     )

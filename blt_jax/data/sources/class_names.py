@@ -44,7 +44,7 @@ def read_names(file: str) -> NamesFile:
     if number >= len(lines) or number in names or name in names.values():
       raise ValueError(
         f"{file}:{line}: the line is {lines[line - 1]!r}; expected each name"
-        f" once and each number from 0 to {len(lines) - 1} once"
+        f" once and each number from 0 to {len(lines) - 1} once."
       )
     names[number] = name
   return NamesFile(tuple(names[c] for c in range(len(names))), numbered=True)
@@ -68,13 +68,13 @@ def _lines(file: str) -> list[str]:
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(
       f"{file}: can't be read as a text file ({reason(error)}); expected one"
-      " class name a line"
+      " class name a line."
     ) from error
   while lines and not lines[-1]:
     lines.pop()
   if not lines or "" in lines:
     line = lines.index("") + 1 if lines else 1
     raise ValueError(
-      f"{file}:{line}: the line is empty; expected one class name a line"
+      f"{file}:{line}: the line is empty; expected one class name a line."
     )
   return lines

@@ -15,7 +15,7 @@ def check_root(root: str) -> None:
     found = "is a file" if os.path.exists(root) else "does not exist"
     raise ValueError(
       f"root is {root!r}, which {found}; expected an existing folder, named by"
-      " --config.dataset.root=DIR"
+      " --config.dataset.root=DIR."
     )
 
 
@@ -51,7 +51,7 @@ def files_below(folder: str) -> list[str]:
   def refuse(error: OSError) -> None:
     raise ValueError(
       f"{error.filename}: can't be read ({reason(error)}); expected a folder"
-      " that may be opened"
+      " that may be opened."
     )
 
   found: list[str] = []
@@ -119,7 +119,7 @@ class FileFinder:
       raise ValueError(
         f"{place(missing[0])}: no file {prefix + paths[missing[0]]!r}; expected"
         f" paths of existing files, relative to the root ({len(missing)} of the"
-        f" {len(paths)} files are missing)"
+        f" {len(paths)} files are missing)."
       )
     if moved:
       paths = path_array(moved.get(i, path) for i, path in enumerate(paths))
@@ -137,7 +137,7 @@ class FileFinder:
         raise ValueError(
           f"{place}: {whole!r} is a link out of the root, to"
           f" {os.path.realpath(whole)!r}; expected files below the root. A root"
-          " above both, with paths from there, can hold them"
+          " above both, with paths from there, can hold them."
         )
       return path
     top, file = path.split("/", 1)[0], path.rsplit("/", 1)[-1]

@@ -77,7 +77,7 @@ def load_image_folder(
     hint = f". If {inner} holds them, name it as the root"
     raise ValueError(
       f"{folders['train']}: there are {len(class_names)} class folders;"
-      f" expected 2 or more{hint if class_names else ''}"
+      f" expected 2 or more{hint if class_names else ''}."
     )
   splits = {
     part: _read_classes(folder, class_names) for part, folder in folders.items()
@@ -142,7 +142,7 @@ def hold_out(
     raise ValueError(
       f"the largest class has {np.max(counts)} images; expected a class with"
       f" {2 * len(wanted)} or more, to hold images out for"
-      f" {' and '.join(sorted(wanted))}, or folders train, validation and test"
+      f" {' and '.join(sorted(wanted))}, or folders train, validation and test."
     )
   rank = _rank_by_name(pool, folder, seed=seed)
   rows, first = {}, np.zeros_like(counts)
@@ -194,7 +194,7 @@ def _split_folders(root: str) -> dict[str, str]:
   for first, *more in names.values():
     if more:
       raise ValueError(
-        f"{root}: has {first!r} and {more[0]!r}; expected one of them"
+        f"{root}: has {first!r} and {more[0]!r}; expected one of them."
       )
   others = [name for name in present if name.lower() not in _PARTS]
   if others:
@@ -222,7 +222,7 @@ def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
   if unknown:
     raise ValueError(
       f"{folder}: class {min(unknown)!r} is not a training class; expected the"
-      f" {len(class_names)} folders of the training images"
+      f" {len(class_names)} folders of the training images."
     )
   paths, labels, ignored = [], [], 0
   for label, name in enumerate(class_names):
@@ -235,7 +235,8 @@ def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
     labels += [label] * len(images)
   if not paths:
     raise ValueError(
-      f"{folder}: no image; expected class folders with {', '.join(EXTENSIONS)}"
+      f"{folder}: no image; expected class folders with"
+      f" {', '.join(EXTENSIONS)}."
     )
   if ignored:
     _log.warning("%s: ignored %d files that are not images", folder, ignored)

@@ -152,10 +152,10 @@ def read_list(file: str, num_classes: int) -> ImageList:
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(
       f"{file}: can't be read as a text file ({reason(error)}); expected 'path"
-      " label' lines in a file that is found as it is named or below the root"
+      " label' lines in a file that is found as it is named or below the root."
     ) from error
   if not paths:
-    raise ValueError(f"{file}: no line; expected 1 or more 'path label' lines")
+    raise ValueError(f"{file}: no line; expected 1 or more 'path label' lines.")
   listed = ImageList(
     file, path_array(paths), np.array(labels, np.int32), np.array(lines)
   )
@@ -170,18 +170,18 @@ def _parse_line(file: str, number: int, line: str) -> tuple[str, int]:
   if len(fields) != 2 or not path:
     raise ValueError(
       f"{file}:{number}: the line is {line.strip()!r}; expected 'path label',"
-      " the label last"
+      " the label last."
     )
   # int() would also take the digits of other scripts.
   if not (label.isascii() and label.isdigit() and len(label) <= _MOST_DIGITS):
     raise ValueError(
       f"{file}:{number}: label is {label!r}; expected a whole number, 0 or"
-      f" more, of {_MOST_DIGITS} digits at most"
+      f" more, of {_MOST_DIGITS} digits at most."
     )
   if leaves_root(path):
     raise ValueError(
       f"{file}:{number}: path {path!r} leaves the root; expected paths below"
-      " it, without '..'"
+      " it, without '..'."
     )
   return path, int(label)
 
@@ -194,7 +194,7 @@ def _check_labels(listed: ImageList, num_classes: int) -> None:
     raise ValueError(
       f"{listed.place(wrong[0])}: label is {listed.labels[wrong[0]]}; expected"
       f" 0 to {limit - 1}, as there are {limit}"
-      f" {'classes' if num_classes else 'lines'}"
+      f" {'classes' if num_classes else 'lines'}."
     )
 
 
@@ -233,17 +233,17 @@ def labels_of_folders(lists: Sequence[ImageList]) -> dict[str, int]:
       if not folder:
         raise ValueError(
           f"{listed.place(i)}: path is {path!r}; expected 'folder/file', as the"
-          " folder names the class"
+          " folder names the class."
         )
       if labels.setdefault(folder, label) != label:
         raise ValueError(
           f"{listed.place(i)}: folder {folder!r} has label {label}; expected"
-          f" {labels[folder]}, its label in an earlier line"
+          f" {labels[folder]}, its label in an earlier line."
         )
       if folders.setdefault(label, folder) != folder:
         raise ValueError(
           f"{listed.place(i)}: label {label} has folder {folder!r}; expected"
-          f" {folders[label]!r}, its folder in an earlier line"
+          f" {folders[label]!r}, its folder in an earlier line."
         )
   return labels
 
@@ -278,6 +278,6 @@ def relabel(
       folder = class_folder(listed.paths[i])
       raise ValueError(
         f"{listed.place(i)}: folder is {folder!r}; expected one of the"
-        f" {len(names)} classes of {names_file}"
+        f" {len(names)} classes of {names_file}."
       )
   return changed

@@ -118,7 +118,7 @@ def _read(file: str) -> _Annotations:
   content = _load(file)
   if not isinstance(content, dict):
     raise ValueError(
-      f"{file}: the content is a {type(content).__name__}; expected an object"
+      f"{file}: the content is a {type(content).__name__}; expected an object."
     )
   names = _categories(file, content.get("categories"))
   images = content.get("images")
@@ -128,7 +128,7 @@ def _read(file: str) -> _Annotations:
     if leaves_root(path):
       raise ValueError(
         f"{file}: image {image}: path {path!r} leaves the root; expected paths"
-        " below it, without '..'"
+        " below it, without '..'."
       )
   labels = _labels(file, content.get("annotations"), ids, list(names))
   return _Annotations(
@@ -146,20 +146,20 @@ def _labels(
   )
   category_of = dict(zip(*columns, strict=True))
   if len(set(ids)) != len(ids):
-    raise ValueError(f"{file}: an image id stands twice; expected each once")
+    raise ValueError(f"{file}: an image id stands twice; expected each once.")
   if len(category_of) != len(annotations) or category_of.keys() != set(ids):
     odd = sorted(category_of.keys() ^ set(ids))
     raise ValueError(
       f"{file}: {len(annotations)} annotations for {len(ids)} images"
       f"{f', wrong for image {odd[0]}' if odd else ''};"
-      " expected one for each image"
+      " expected one for each image."
     )
   number = {category: c for c, category in enumerate(categories)}
   unknown = set(category_of.values()) - number.keys()
   if unknown:
     raise ValueError(
       f"{file}: category_id {min(unknown)} of an annotation; expected the"
-      f" {len(number)} ids of its categories"
+      f" {len(number)} ids of its categories."
     )
   return np.array([number[category_of[image]] for image in ids], np.int64)
 
@@ -169,7 +169,7 @@ def _categories(file: str, categories: Any) -> dict[int, str]:
   ids = _column(file, "categories", categories, "id", int)
   names = _column(file, "categories", categories, "name", str)
   if len(set(ids)) != len(ids):
-    raise ValueError(f"{file}: a category id stands twice; expected each once")
+    raise ValueError(f"{file}: a category id stands twice; expected each once.")
   return dict(sorted(zip(ids, names, strict=True)))
 
 
@@ -180,7 +180,7 @@ def _better_names(names: dict[int, str], file: str) -> dict[int, str]:
   if missing:
     raise ValueError(
       f"{file}: no category {missing[0]}; expected a name for each of the"
-      f" {len(names)} categories"
+      f" {len(names)} categories."
     )
   return {category: better[category] for category in names}
 
@@ -194,7 +194,7 @@ def _check_same(
     if ours != theirs:
       raise ValueError(
         f"{file}: category {category} is {theirs!r}; expected {ours!r}, as in"
-        f" {train}"
+        f" {train}."
       )
 
 
@@ -204,14 +204,14 @@ def _column(
   """The value of one key in every entry of a section."""
   if not isinstance(entries, list) or not entries:
     raise ValueError(
-      f"{file}: no {section}; expected a list {section!r} with 1 or more"
+      f"{file}: no {section}; expected a list {section!r} with 1 or more."
     )
   for i, entry in enumerate(entries):
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, kind) or isinstance(value, bool):
       raise ValueError(
         f"{file}: {section}[{i}][{key!r}] is {value!r}; expected a"
-        f" {kind.__name__}"
+        f" {kind.__name__}."
       )
   return [entry[key] for entry in entries]
 
@@ -227,5 +227,5 @@ def _load(file: str) -> Any:
       return json.load(text, object_hook=slim)
   except (OSError, ValueError, RecursionError) as error:
     raise ValueError(
-      f"{file}: can't be read as JSON ({reason(error)})"
+      f"{file}: can't be read as JSON ({reason(error)})."
     ) from error

@@ -39,7 +39,7 @@ def load_npz(
   if missing:
     raise ValueError(
       f"{path}: no array {missing[0]!r}, it has {sorted(arrays)}; expected"
-      f" {keys[:2]} and, if there are any, {keys[2:]} and 'class_names'"
+      f" {keys[:2]} and, if there are any, {keys[2:]} and 'class_names'."
     )
   names = arrays.get("class_names")
   given: dict[str, Any] = {key: arrays[key] for key in keys if key in arrays}
@@ -73,5 +73,5 @@ def read_npz(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   except Exception as error:
     raise ValueError(
       f"{path}: can't be read as an .npz file ({reason(error)}); expected a"
-      " file that numpy.savez made, without Python objects"
+      " file that numpy.savez made, without Python objects."
     ) from error

@@ -47,16 +47,16 @@ class SplitOptions:
     if self.profile not in longtail.PROFILES:
       raise ValueError(
         f"profile is {self.profile!r}; expected one of"
-        f" {', '.join(longtail.PROFILES)}"
+        f" {', '.join(longtail.PROFILES)}."
       )
     if not 1 <= self.imbalance < math.inf:
       raise ValueError(
-        f"imbalance is {self.imbalance}; expected a finite number of 1 or more"
+        f"imbalance is {self.imbalance}; expected a finite number of 1 or more."
       )
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
       if field.type is int and value < 0:
-        raise ValueError(f"{field.name} is {value}; expected 0 or more")
+        raise ValueError(f"{field.name} is {value}; expected 0 or more.")
 
 
 NATURAL = SplitOptions()
@@ -93,7 +93,7 @@ def assemble(
   if validation is None and not held_out:
     raise ValueError(
       "validation_per_class is 0 and there is no validation split; expected 1"
-      " or more, or a validation split"
+      " or more, or a validation split."
     )
   if options.drop_below:
     class_names, train, (validation, test) = drop_small_classes(
@@ -109,7 +109,7 @@ def assemble(
     raise ValueError(
       f"max_per_class is {options.max_per_class}, which leaves no image over"
       f" for validation (validation_per_class is {held_out}); expected a"
-      " smaller max_per_class"
+      " smaller max_per_class."
     )
   test = validation if test is None else test
   return Dataset(name, tuple(class_names), train, validation, test)
@@ -154,7 +154,7 @@ def check_every_class(labels: np.ndarray, class_names: Sequence[str]) -> None:
     c = int(empty[0])
     raise ValueError(
       f"class {c} ({class_names[c]}) has no training image; expected 1 or more"
-      f" ({len(empty)} of {len(class_names)} classes have none)"
+      f" ({len(empty)} of {len(class_names)} classes have none)."
     )
 
 
@@ -179,7 +179,7 @@ def drop_small_classes(
   if not np.any(keep):
     raise ValueError(
       f"the largest class has {np.max(counts)} training images; expected a"
-      f" class with {minimum} or more, which it needs to stay"
+      f" class with {minimum} or more, which it needs to stay."
     )
   _log.warning(
     "dropped %d of %d classes with fewer than %d training images (%d images)",

@@ -83,7 +83,7 @@ def _read_tfds(builder: Any, split: str) -> dict[str, np.ndarray]:
   except Exception as error:
     raise ValueError(
       f"TFDS data set {builder.name!r}: split {split!r} can't be read into"
-      f" arrays ({error}); expected one of {sorted(builder.info.splits)}"
+      f" arrays ({error}); expected one of {sorted(builder.info.splits)}."
     ) from error
 
 
@@ -111,7 +111,7 @@ class TfdsRecords:
     except Exception as error:  # TFDS raises anything.
       raise ValueError(
         f"{self._title} can't be opened ({error}); expected one of"
-        f" {sorted(builder.info.splits)}"
+        f" {sorted(builder.info.splits)}."
       ) from error
 
   def __len__(self) -> int:
@@ -143,7 +143,7 @@ class TfdsRecords:
       return self._source.__getitems__(keys)
     except Exception as error:
       raise ValueError(
-        f"{self._title}: records {keys[:3]}... can't be read ({error})"
+        f"{self._title}: records {keys[:3]}... can't be read ({error})."
       ) from error
 
 
@@ -207,7 +207,7 @@ def read_labels(builder: Any, split: str, records: TfdsRecords) -> np.ndarray:
   if len(wrong):
     raise ValueError(
       f"{records.name(int(wrong[0]))}: label is {labels[wrong[0]]}; expected 0"
-      f" to {num_classes - 1}"
+      f" to {num_classes - 1}."
     )
   return labels
 
@@ -242,7 +242,7 @@ def _check_format(builder: Any) -> None:
       f"TFDS data set {builder.name!r} is prepared in {builder.data_dir} as"
       f" {', '.join(sorted(formats))}, without random access; expected"
       " array_record. Move that folder away or name another data_dir"
-      " (config.dataset.root), so that the data set is prepared as array_record"
+      " (config.dataset.root), so that it is prepared as array_record."
     )
 
 

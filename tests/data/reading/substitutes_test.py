@@ -169,7 +169,7 @@ def test_stop_stops_at_the_first(paths):
   paths[4].unlink()
   split = _split(paths)
   substitutes = Substitutes(split, name="training", on_error="stop")
-  message = r"4\.jpg: can't be read \(No such file or directory\)$"
+  message = r"4\.jpg: can't be read \(No such file or directory\)\.$"
   with pytest.raises(ValueError, match=message):
     _train(split, _plan(), substitutes=substitutes)
 
