@@ -1,7 +1,13 @@
 """A run in small, for the tests that train."""
 
+import contextlib
 import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import pytest
+
+from blt_jax.training import build
 from blt_jax.training.train import train
 from configs import digits_lt
 
@@ -18,6 +24,36 @@ def make_config(variant="", **fields):
     section, _, field = name.partition("__")
     config[section][field] = value
   return config
+
+
+@contextlib.contextmanager
+def steps_traced_once() -> Iterator[None]:
+  """Runs of one configuration share their steps, which have no state.
+
+  Else each of them spends seconds on tracing its steps and on reading their
+  programs from the disk again.
+  """
+  made: dict[Any, Callable] = {}
+  build_train, build_eval = build.build_train_step, build.build_eval_step
+
+  def train_step(config, stage, class_counts, *, reweighted=False):
+    key = (config, stage.number, class_counts.tobytes(), reweighted)
+    if key not in made:
+      made[key] = build_train(
+        config, stage, class_counts, reweighted=reweighted
+      )
+    return made[key]
+
+  def eval_step(config, adjust_fns):
+    assert adjust_fns == [None]
+    if config not in made:
+      made[config] = build_eval(config, adjust_fns)
+    return made[config]
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(build, "build_train_step", train_step)
+    patch.setattr(build, "build_eval_step", eval_step)
+    yield
 
 
 def trained_run(workdir):

@@ -13,6 +13,8 @@ from blt_jax.workdir.checkpoint import Checkpoints
 from tests.marks import long_test
 from tests.small_run import make_config
 
+# Three a step, whose ascent is compiled for one width.
+FEW_SLOTS = ",p=0.05"
 SOUND = {"loss": 12.0, "gradient_norm": 2.0, "largest_pixel": 3.0}
 
 
@@ -96,7 +98,9 @@ def _without_examples(monkeypatch):
 
 
 def test_run_stops_at_the_step_that_diverges(tmp_path):
-  config = make_config(stage2__classifier_rate=1e30, stage2__epochs=1)
+  config = make_config(
+    FEW_SLOTS, stage2__classifier_rate=1e30, stage2__epochs=1
+  )
   with pytest.raises(FloatingPointError, match="stage 2 epoch 1 step [23] of"):
     train.train(config, tmp_path)
   content = json.loads((tmp_path / "nonfinite.json").read_text())
@@ -107,7 +111,7 @@ def test_run_stops_at_the_step_that_diverges(tmp_path):
 
 
 def test_run_stops_at_hallucinations_that_are_not_finite(tmp_path):
-  config = make_config(perturb__step_size=1e38)
+  config = make_config(FEW_SLOTS, perturb__step_size=1e38)
   message = "stage 2 epoch 2 step 1 of 6: .* hallucinated images caused it"
   with pytest.raises(FloatingPointError, match=message):
     train.train(config, tmp_path)

@@ -16,7 +16,7 @@ from blt_jax.training import train
 from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import Checkpoints
 from tests.marks import long_test
-from tests.small_run import make_config
+from tests.small_run import make_config, steps_traced_once
 
 TIMINGS = ("seconds", "data_wait_share", "images_per_second")
 
@@ -42,6 +42,12 @@ def script(monkeypatch):
     return watch
 
   return use
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _steps_traced_once():
+  with steps_traced_once():
+    yield
 
 
 @pytest.fixture(autouse=True)
