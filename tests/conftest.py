@@ -43,12 +43,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LONGEST = (
   "blt_colab.ipynb",
   "processes_test.py",
-  "commands_test.py",
   "resume_test.py",
+  "commands_test.py",
   "run_experiments_test.py",
   "train_test.py",
-  "export_test.py",
   "nonfinite_test.py",
+  "export_test.py",
+  "models_test.py",
+  "train_step_test.py",
 )
 
 
