@@ -205,7 +205,7 @@ BAD_FOLDERS = [
     "nothing to hold out",
     files({f"images/{c}/{i}.png": png(8, 8) for c in "ab" for i in "123"}),
     FOLDERS,
-    ("the largest class has 3 images", "the 4 that it takes"),
+    ("the largest class has 3 images", "expected a class with 4 or more"),
   ),
   Case(
     "no validation wanted",
