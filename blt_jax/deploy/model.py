@@ -48,7 +48,8 @@ class TrainedModel:
   """
 
   description: Description
-  variables: Mapping[str, Any]
+  # Printing a network would otherwise print all of its weights.
+  variables: Mapping[str, Any] = dataclasses.field(repr=False)
 
   @property
   def class_names(self) -> tuple[str, ...]:
