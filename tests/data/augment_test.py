@@ -261,7 +261,7 @@ def test_images_that_are_not_rgb_bytes_are_refused(images):
 
 
 def test_a_single_key_for_several_images_is_refused(photos):
-  with pytest.raises(ValueError, match=r"rngs is .* expected \[4\] keys"):
+  with pytest.raises(ValueError, match="expected 4 keys, one an image"):
     augment.augment(jax.random.key(0), photos)
 
 

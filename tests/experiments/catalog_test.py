@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from blt_jax.config import check_config
+from blt_jax.config import check_config, flatten
 from blt_jax.experiments.catalog import EXPERIMENTS, choose
 from blt_jax.experiments.figures.kinds import FIGURES
 from blt_jax.experiments.page import paper_numbers
@@ -17,7 +17,6 @@ from blt_jax.experiments.protocols import (
   settings_on,
 )
 from blt_jax.experiments.variants import configure
-from blt_jax.workdir import directory
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMES = (
@@ -98,13 +97,13 @@ def test_settings_differ_from_the_base_in_exactly_the_named_fields(
   name, dataset
 ):
   protocol = PROTOCOLS[dataset]
-  base = directory.flatten(configure(protocol, {}, overrides={}))
+  base = flatten(configure(protocol, {}, overrides={}))
   settings = settings_on(EXPERIMENTS[name], protocol)
   assert settings
   for setting in settings:
     config = configure(protocol, setting.variant, overrides={})
     wanted = {**base, **_expected(setting.variant)}
-    flat = directory.flatten(config)
+    flat = flatten(config)
     assert flat.keys() == wanted.keys()
     for field, value in wanted.items():
       expected = pytest.approx(value) if "rate" in field else value
@@ -116,7 +115,7 @@ def test_settings_differ_from_the_base_in_exactly_the_named_fields(
 def test_settings_of_an_experiment_all_differ(name):
   protocol = PROTOCOLS["imagenet_lt"]
   flat = [
-    str(directory.flatten(configure(protocol, s.variant, overrides={})))
+    str(flatten(configure(protocol, s.variant, overrides={})))
     for s in settings_on(EXPERIMENTS[name], protocol)
   ]
   assert len(set(flat)) == len(flat)
@@ -161,7 +160,7 @@ def test_parameters_of_the_main_papers_ablations_are_those_it_prints(name):
     varied, printed = re.fullmatch(r"(\w+) \((.*)\)", setting.paper[1]).groups()
     values = dict(pair.split(" ") for pair in printed.split(", "))
     values[varied] = setting.paper[2]
-    flat = directory.flatten(config)
+    flat = flatten(config)
     assert len(values) == 4
     assert {k: flat[FIELDS[k]] for k in values} == {
       k: float(v) for k, v in values.items()
