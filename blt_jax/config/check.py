@@ -10,7 +10,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from blt_jax.config.schema import Config, ModelConfig, Rule
+from blt_jax.config.rules import Rule
+from blt_jax.config.schema import Config, ModelConfig
 
 if TYPE_CHECKING:
   import ml_collections

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from blt_jax import __version__
 from blt_jax.config import SCHEMA
-from blt_jax.config.schema import NUMBER, TEXT, Rule, one_of, several, whole
+from blt_jax.config.rules import NUMBER, TEXT, Rule, one_of, several, whole
 from blt_jax.method.metrics import GROUPS
 
 # Written into each description. A change that would make programs misread a

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from blt_jax.config import Config, with_values
-from blt_jax.data import advice
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console
@@ -136,6 +135,8 @@ class Run:
 
   def notes(self) -> list[str]:
     """Remarks about the classes' sizes; see `data.advice`."""
+    from blt_jax.data import advice  # Needed once, before the training.
+
     config = self.config
     sections = (config.stage1, config.stage2)
     tail = None

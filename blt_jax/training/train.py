@@ -15,7 +15,7 @@ from blt_jax.config import Config, check_config
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console, processes, tensorboard
 from blt_jax.system.interrupt import Interrupted, Watch
-from blt_jax.training import choose, devices, examples, lines, static_images
+from blt_jax.training import choose, devices, lines, static_images
 from blt_jax.training.epoch import Epoch
 from blt_jax.training.evaluation import Evaluation
 from blt_jax.training.resume import (
@@ -292,10 +292,7 @@ def test_best_and_last(
   for which, (_, evaluation) in found.items():
     records.write_confusion(workdir, f"test-{which}", evaluation.confusion)
   attempt(
-    lambda: records.write_examples(
-      workdir, examples.make_examples(run.feeder, best_state)
-    ),
-    "examples of perturbed images",
+    lambda: _write_examples(session, best_state), "examples of perturbed images"
   )
   return {
     "method": run.config.method,
@@ -314,6 +311,13 @@ def test_best_and_last(
       for which, (row, evaluation) in found.items()
     },
   }
+
+
+def _write_examples(session: Session, state: TrainState) -> None:
+  from blt_jax.training import examples  # Needed once, at the end.
+
+  made = examples.make_examples(session.run.feeder, state)
+  records.write_examples(session.workdir, made)
 
 
 def attempt(write: Callable[[], object], what: str) -> None:

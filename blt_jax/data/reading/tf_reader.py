@@ -93,7 +93,9 @@ class TfReader:
     )
     dataset = dataset.enumerate().map(
       _as_it_is(self._placed_image),
-      num_parallel_calls=self._num_threads,
+      # More than there are threads: one image that takes long does not stop
+      # the threads, although the images keep their order.
+      num_parallel_calls=4 * self._num_threads,
       deterministic=True,
     )
     side = self._rule.side
