@@ -1,0 +1,83 @@
+"""Rules for the values of fields: each a test, and in words for the user."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """The values that are allowed, in words for the user and as a test."""
+
+  allowed: str
+  accepts: Callable[[Any], bool]
+
+
+def one_of(*names: str) -> Rule:
+  """One of these names."""
+  return Rule("one of " + ", ".join(names), lambda value: value in names)
+
+
+def whole(low: int, high: int = 2**31 - 1) -> Rule:
+  """A whole number in [low, high]."""
+  return Rule(
+    f"a whole number from {low} to {high}",
+    lambda v: isinstance(v, int) and not _is_bool(v) and low <= v <= high,
+  )
+
+
+def number(low: float, high: float = math.inf, *, above: bool = False) -> Rule:
+  """A finite number in [low, high], or in (low, high] if `above`."""
+  text = f"a number {'above' if above else 'of at least'} {low:g}"
+  if high < math.inf:
+    text += f" and at most {high:g}"
+
+  def accepts(value: Any) -> bool:
+    return (
+      isinstance(value, int | float)
+      and not _is_bool(value)
+      and math.isfinite(value)
+      and low <= value <= high
+      and not (above and value == low)
+    )
+
+  return Rule(text, accepts)
+
+
+def interval(low: float, high: float, *, above: bool = False) -> Rule:
+  """Two numbers (a, b) with low <= a <= b <= high."""
+  inside = number(low, high, above=above)
+  pair = several(inside, length=2)
+  return Rule(
+    f"(low, high), each {inside.allowed}, low not above high",
+    lambda value: pair.accepts(value) and value[0] <= value[1],
+  )
+
+
+def several(rule: Rule, *, length: int | None = None) -> Rule:
+  """A tuple whose members follow a rule."""
+
+  def accepts(value: Any) -> bool:
+    return (
+      isinstance(value, tuple | list)
+      and (length is None or len(value) == length)
+      and all(rule.accepts(member) for member in value)
+    )
+
+  size = "some" if length is None else str(length)
+  return Rule(f"({size} values, each {rule.allowed})", accepts)
+
+
+def _is_bool(value: Any) -> bool:
+  """Whether a value is a bool, which Python would take for a number."""
+  return isinstance(value, bool)
+
+
+NUMBER = number(-math.inf)
+TEXT = Rule("a text", lambda value: isinstance(value, str))
+NAME = Rule(
+  "a text that is not empty",
+  lambda value: isinstance(value, str) and value != "",
+)
+SWITCH = Rule("True or False", _is_bool)
