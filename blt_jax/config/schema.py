@@ -89,6 +89,21 @@ class DatasetConfig:
   test_list: Text = field(
     "", "Like train_list; without it the validation images are the test."
   )
+  table: Text = field(
+    "", "image_table: a CSV, TSV, JSON lines or COCO file; see docs/data.md."
+  )
+  path: Text = field(
+    "", "image_table: column of the images' paths; empty: found by its name."
+  )
+  label: Text = field(
+    "", "image_table: column of the classes, numbers or names; empty: as path."
+  )
+  split: Text = field(
+    "", "image_table: column of train, val, test; empty: as path; none: unused."
+  )
+  group: Text = field(
+    "", "image_table: column of cameras, patients, ...; else as split."
+  )
   class_names: Text = field("", "Lists: file of names; see docs/data.md.")
   class_folders: Switch = field(
     False, "image_list: check that the folders of the images are the classes."

@@ -54,12 +54,15 @@ class Split:
     paths: strings [n], names of image files, as `path_array` makes them; any
       sequence of strings is accepted.
     records: n encoded images with random access.
+    groups: strings [n], the camera, patient or specimen of each image, "" where
+      it is not known; any sequence of strings is accepted. None without groups.
   """
 
   labels: np.ndarray
   images: np.ndarray | None = None
   paths: np.ndarray | None = None
   records: Records | None = None
+  groups: np.ndarray | None = None
 
   def __post_init__(self):
     held = [
@@ -80,6 +83,13 @@ class Split:
         f"Split: {len(self.labels)} labels are given; expected one for each of"
         f" the {len(held[0])} images."
       )
+    if self.groups is not None:
+      object.__setattr__(self, "groups", path_array(self.groups))
+      if len(self.groups) != len(self.labels):
+        raise ValueError(
+          f"Split: {len(self.groups)} groups are given; expected one for each"
+          f" of the {len(self.labels)} images."
+        )
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -91,6 +101,7 @@ class Split:
       None if self.images is None else self.images[indices],
       None if self.paths is None else self.paths[indices],
       None if self.records is None else _select(self.records, indices),
+      None if self.groups is None else self.groups[indices],
     )
 
 
@@ -140,10 +151,10 @@ def _select(records: Records, indices: np.ndarray) -> Selection:
 
 
 def path_array(names: Iterable[str]) -> np.ndarray:
-  """File names as an array, of StringDType if possible.
+  """Names of files or groups as an array, of StringDType if possible.
 
   Args:
-    names: n file names. If one of them is not UTF-8, the array holds Python's
+    names: n names. If one of them is not UTF-8, the array holds Python's
       strings, because StringDType refuses the surrogates that Python writes for
       such bytes. Both kinds of array give and take the same strings.
 

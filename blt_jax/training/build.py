@@ -48,6 +48,7 @@ def build_dataset(config: Config) -> Dataset:
     dataset.name,
     files=fields(sources.SourceFiles),
     options=fields(sources.SplitOptions),
+    columns=fields(sources.Columns),
   )
 
 

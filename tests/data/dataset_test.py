@@ -24,6 +24,17 @@ def test_split_takes_paths_by_position():
   assert split.take(np.array([1])).paths.tolist() == ["Ähre.jpg"]
 
 
+def test_split_takes_groups_along():
+  split = Split(np.zeros(3, int), paths=["a", "b", "c"], groups=["x", "", "y"])
+  assert split.take(np.array([2, 1])).groups.tolist() == ["y", ""]
+  assert split.take(np.arange(0)).groups.tolist() == []
+
+
+def test_split_needs_a_group_for_each_image():
+  with pytest.raises(ValueError, match="1 groups are given; expected one .* 2"):
+    Split(np.zeros(2, int), paths=["a", "b"], groups=["x"])
+
+
 def test_split_holds_images_or_paths():
   with pytest.raises(ValueError, match="2 of images, .* expected exactly one"):
     Split(np.zeros(1, int), _images(1), ["a"])

@@ -19,7 +19,7 @@ _LOADERS = {
   "load_npz": "npz",
   "load_tfds": "tfds",
 }
-__all__ = ["SourceFiles", "SplitOptions", "load", *_LOADERS]
+__all__ = ["Columns", "SourceFiles", "SplitOptions", "load", *_LOADERS]
 
 # Source -> fields of SourceFiles that it can't do without.
 _NEEDED = {
@@ -45,6 +45,7 @@ class SourceFiles:
       root.
     validation_list: image list.
     test_list: as train_list.
+    table: see load_image_table.
     class_names: file of class names.
     class_folders: see load_image_lists.
     flat_folders: see load_image_lists.
@@ -55,6 +56,7 @@ class SourceFiles:
   train_list: str = ""
   validation_list: str = ""
   test_list: str = ""
+  table: str = ""
   class_names: str = ""
   class_folders: bool = False
   flat_folders: tuple[str, ...] = ()
@@ -68,8 +70,30 @@ class SourceFiles:
     return path
 
 
+@dataclasses.dataclass(frozen=True)
+class Columns:
+  """Names of a table's columns; "" finds a column by its usual names.
+
+  Attributes:
+    path: of the images' paths.
+    label: of their classes, by number or by name.
+    split: of their splits; "none" uses none.
+    group: of their cameras, patients or specimens; "none" uses none.
+  """
+
+  path: str = ""
+  label: str = ""
+  split: str = ""
+  group: str = ""
+
+
 def load(
-  source: str, name: str, *, files: SourceFiles, options: SplitOptions
+  source: str,
+  name: str,
+  *,
+  files: SourceFiles,
+  options: SplitOptions,
+  columns: Columns = Columns(),
 ) -> Dataset:
   """Loads the data set of a source.
 
@@ -79,6 +103,7 @@ def load(
     name: of the data set; for TFDS what TFDS calls it.
     files: where it is.
     options: how it is split.
+    columns: of an image table.
 
   Returns:
     The Dataset.
