@@ -118,8 +118,8 @@ def test_checked_config_can_not_be_changed():
 # How the library calls the sections of a configuration.
 ALIASES = {
   "": r"config",
-  # training/build makes SourceFiles and SplitOptions of it.
-  "dataset": r"(?:dataset|files|options)",
+  # training/build makes SourceFiles, SplitOptions and Columns of it.
+  "dataset": r"(?:dataset|files|options|columns)",
   "model": r"model",
   "optimizer": r"optimizer",
   "perturb": r"perturb",

@@ -87,13 +87,16 @@ class Columns:
   group: str = ""
 
 
+USUAL_COLUMNS = Columns()
+
+
 def load(
   source: str,
   name: str,
   *,
   files: SourceFiles,
   options: SplitOptions,
-  columns: Columns = Columns(),
+  columns: Columns = USUAL_COLUMNS,
 ) -> Dataset:
   """Loads the data set of a source.
 
@@ -112,6 +115,7 @@ def load(
     ValueError: names what is missing or malformed.
   """
   _check_given(source, files)
+  _check_table_alone(source, files, columns)
   match source:
     case "digits":
       return _loader("load_digits_lt")(options)
@@ -160,6 +164,25 @@ def _check_given(source: str, files: SourceFiles) -> None:
       raise ValueError(
         f"config.dataset.{field} is ''; expected a path, as the source"
         f" {source} needs it."
+      )
+
+
+def _check_table_alone(
+  source: str, files: SourceFiles, columns: Columns
+) -> None:
+  """Raises ValueError for a table's field with a source that has no table."""
+  given = {
+    "table": files.table,
+    "path": columns.path,
+    "label": columns.label,
+    "split": columns.split,
+    "group": columns.group,
+  }
+  for field, value in given.items():
+    if value and source != "image_table":
+      raise ValueError(
+        f"config.dataset.{field} is {value!r}; expected '' with"
+        f" config.dataset.source {source}: it is for image_table."
       )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from blt_jax.data.sources import Columns
+from blt_jax.data.sources import USUAL_COLUMNS, Columns
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class ImageTable:
 
 
 def read_table(
-  file: str, *, root: str = "", columns: Columns = Columns()
+  file: str, *, root: str = "", columns: Columns = USUAL_COLUMNS
 ) -> ImageTable:
   """Reads a table of images.
 

@@ -59,6 +59,14 @@ def test_source_without_its_root_is_refused(source):
     sources.load(source, "x", files=SourceFiles(), options=SplitOptions())
 
 
+def test_column_is_refused_without_a_table():
+  files, columns = SourceFiles(root="x"), sources.Columns(group="camera")
+  with pytest.raises(ValueError, match=r"dataset\.group is 'camera'; expected"):
+    sources.load(
+      "npz", "x", files=files, options=SplitOptions(), columns=columns
+    )
+
+
 def test_lists_are_found_as_they_are_named_or_below_the_root(tmp_path):
   (tmp_path / "train.txt").touch()
   files = SourceFiles(root=str(tmp_path), train_list="train.txt")
