@@ -94,8 +94,11 @@ def environment() -> dict[str, str]:
   kept = {
     name: value for name, value in os.environ.items() if name not in tests
   }
-  quick = "--xla_backend_optimization_level=1"
-  return {**kept, "XLA_FLAGS": quick, "JAX_NUM_CPU_DEVICES": "4"}
+  # Here, since the program below does not find it.
+  from tests import program_cache
+
+  flags = program_cache.FLAGS
+  return {**kept, "XLA_FLAGS": flags, "JAX_NUM_CPU_DEVICES": "4"}
 
 
 def _serve() -> None:

@@ -17,8 +17,7 @@ os.environ["XLA_FLAGS"] = " ".join(
   [
     os.environ.get("XLA_FLAGS", ""),
     "--xla_force_host_platform_device_count=4",
-    # Compiles in less time than by default, and runs nearly as fast.
-    "--xla_backend_optimization_level=1",
+    program_cache.FLAGS,
   ]
 ).strip()
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -70,7 +69,7 @@ def pytest_runtest_protocol(item):
   program_cache.take()
   with pytest.MonkeyPatch.context() as patch:
     if item.path.suffix == ".ipynb":
-      patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=1")
+      patch.setenv("XLA_FLAGS", program_cache.FLAGS)
     result = yield
   program_cache.give()
   return result

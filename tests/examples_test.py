@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests import program_cache
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 LINE = re.compile(r"(without|with) BLT: tail (.+) %, overall (.+) %")
@@ -26,7 +28,7 @@ def scores(example):
     env={
       **os.environ,
       "PYTHONPATH": str(ROOT),
-      "XLA_FLAGS": "--xla_backend_optimization_level=1",
+      "XLA_FLAGS": program_cache.FLAGS,
     },
     capture_output=True,
     text=True,

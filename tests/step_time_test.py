@@ -20,6 +20,7 @@ from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import Checkpoints
 from blt_jax.workdir.progress import Progress
 from configs import cifar10_lt, digits_lt, imagenet_lt
+from tests import program_cache
 from tests.marks import long_test
 from tests.rows import make_row
 
@@ -44,7 +45,7 @@ def measured(tmp_path_factory):
     [sys.executable, "-m", "benchmarks.step_time", *FLAGS, f"--json={file}"],
     cwd=ROOT,
     # How fast the programs are plays no part here: compile them quickly.
-    env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=1"},
+    env={**os.environ, "XLA_FLAGS": program_cache.FLAGS},
     capture_output=True,
     text=True,
     timeout=300,

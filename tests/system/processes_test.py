@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from blt_jax.system import processes
+from tests import program_cache
 from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def _start(number, port, *command, count=2, devices=2):
   # How fast the programs are plays no part here: compile them quickly.
   flags = (
     f"--xla_force_host_platform_device_count={devices // count} "
-    "--xla_backend_optimization_level=1"
+    + program_cache.FLAGS
   )
   environment = {**os.environ, "XLA_FLAGS": flags}
   if count > 1:

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from benchmarks import kills
+from tests import program_cache
 
 EPOCHS = ("--config.stage1.epochs=1", "--config.stage2.epochs=2")
 
@@ -19,7 +20,7 @@ def runs(tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs")
   # One device; how fast the programs are plays no part here.
   with pytest.MonkeyPatch.context() as patch:
-    patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=1")
+    patch.setenv("XLA_FLAGS", program_cache.FLAGS)
     arguments = (*kills.SMALL, *EPOCHS)
     reference, killed = folder / "reference" / "run", folder / "killed" / "run"
     assert kills.train(reference, arguments)
