@@ -28,7 +28,7 @@ try:
   from absl import app, flags, logging
   from ml_collections import config_flags
 
-  from blt_jax.system import command_line
+  from blt_jax.system import command_line, path_flags
 except ImportError as error:
   sys.exit(f"error: {installed.import_message(error)}")
 
@@ -44,23 +44,23 @@ DATASETS = ("digits_lt", "cifar10_lt", "imagenet_lt", "places_lt")
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "configs/NAME.py, with :key=value,... for its variants."
 )
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = path_flags.define(
   "workdir", None, "Directory of the run; runs/<config> by default."
 )
-_WORKDIRS = flags.DEFINE_list(
-  "workdirs", [], "report: directories of runs to show side by side."
+_WORKDIRS = path_flags.define_list(
+  "workdirs", "report: directories of runs to show side by side."
 )
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = path_flags.define(
   "output",
   "",
   "predict: CSV file. export: folder. check_data: CSV file of all findings. "
   "report: folder of report.html. experiment: folder of the runs, tables and "
   "figures.",
 )
-_INPUT = flags.DEFINE_string(
+_INPUT = path_flags.define(
   "input", "", "predict: an image file, or a folder of images."
 )
-_MODEL = flags.DEFINE_string(
+_MODEL = path_flags.define(
   "model",
   "",
   "predict, export: a directory that --mode=export wrote, not --workdir.",

@@ -9,7 +9,15 @@ import ml_collections
 import mypy.api
 import pytest
 
-from blt_jax.config import SCHEMA, Config, check_config, config_dict, flatten
+from blt_jax.config import (
+  SCHEMA,
+  Config,
+  check_config,
+  config_dict,
+  flatten,
+  with_values,
+)
+from blt_jax.config.rules import PATH
 from blt_jax.config.schema import LOSSES
 from configs import common
 
@@ -413,3 +421,21 @@ def test_mypy_knows_the_fields(tmp_path):
     'error: Incompatible return value type (got "float", expected "str")  '
     "[return-value]",
   ]
+
+
+PATHS = [name for name, field in SCHEMA.items() if field.rule is PATH]
+
+
+def test_tilde_in_a_path_is_the_home_folder(monkeypatch):
+  assert len(PATHS) == 9
+  monkeypatch.setenv("HOME", "/home/me")
+  config = with_values(check_config(_config()), dict.fromkeys(PATHS, "~/a"))
+  flat = flatten(config)
+  assert {flat[name] for name in PATHS} == {"/home/me/a"}
+
+
+@pytest.mark.parametrize("value", ["~no.body/a", "a\0b", 3])
+def test_what_is_no_path_is_refused(value):
+  config = check_config(_config())
+  with pytest.raises(ValueError, match="expected a path, where ~ or ~USER is"):
+    with_values(config, {"dataset.root": value})

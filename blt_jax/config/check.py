@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from blt_jax.config.rules import Rule
+from blt_jax.config.rules import PATH, Rule, home_expanded
 from blt_jax.config.schema import Config, ModelConfig
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _typed(values: Mapping[str, Any]) -> Config:
-  """The Config of values that have passed their rules."""
+  """The Config of values that have passed their rules; ~ is expanded."""
   sections: dict[str, dict[str, Any]] = {}
   for name, value in values.items():
     section, _, field = name.rpartition(".")
@@ -218,6 +218,8 @@ def _typed(values: Mapping[str, Any]) -> Config:
       value = tuple(value)
     elif SCHEMA[name].kind is float:
       value = float(value)
+    elif SCHEMA[name].rule is PATH:
+      value = home_expanded(value)
     sections.setdefault(section, {})[field] = value
   hints = typing.get_type_hints(Config)
   top = sections.pop("")

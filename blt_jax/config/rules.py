@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -74,8 +75,39 @@ def _is_bool(value: Any) -> bool:
   return isinstance(value, bool)
 
 
+def home_expanded(path: str) -> str:
+  """A path with the home folder in place of a leading ~ or ~USER.
+
+  A shell does this only at the beginning of a word, so not in --workdir=~/run.
+  A folder that is really called "~" is ./~.
+
+  Raises:
+    ValueError: there is no such user.
+  """
+  expanded = os.path.expanduser(path)
+  if expanded.startswith("~"):
+    user = path.partition("/")[0]
+    raise ValueError(
+      f"there is no home folder {user}; expected ./{user} for a file that is "
+      "called so."
+    )
+  return expanded
+
+
+def _is_path(value: Any) -> bool:
+  """Whether a value can be a path, perhaps with ~ for a home folder."""
+  if not isinstance(value, str) or "\0" in value:
+    return False
+  try:
+    home_expanded(value)
+  except ValueError:
+    return False
+  return True
+
+
 NUMBER = number(-math.inf)
 TEXT = Rule("a text", lambda value: isinstance(value, str))
+PATH = Rule("a path, where ~ or ~USER is a home folder", _is_path)
 NAME = Rule(
   "a text that is not empty",
   lambda value: isinstance(value, str) and value != "",

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 from blt_jax.config.rules import (
   NAME,
+  PATH,
   SWITCH,
   TEXT,
   interval,
@@ -58,6 +59,7 @@ def field(
 
 # Types of fields, each with its rule.
 Text = Annotated[str, TEXT]
+Path = Annotated[str, PATH]
 Switch = Annotated[bool, SWITCH]
 Count = Annotated[int, whole(0)]
 Positive = Annotated[int, whole(1)]
@@ -80,16 +82,16 @@ class DatasetConfig:
   source: Annotated[str, one_of(*SOURCES)] = field(
     "", "Where the images come from; see docs/data.md."
   )
-  root: Text = field("", "Folder of the images (TFDS: data_dir), or .npz file.")
-  manual_dir: Text = field("", "TFDS: folder of archives it can't download.")
-  train_list: Text = field("", "List of 'path label', or iNaturalist's JSON.")
-  validation_list: Text = field(
+  root: Path = field("", "Folder of the images (TFDS: data_dir), or .npz file.")
+  manual_dir: Path = field("", "TFDS: folder of archives it can't download.")
+  train_list: Path = field("", "List of 'path label', or iNaturalist's JSON.")
+  validation_list: Path = field(
     "", "Like train_list; without it validation_per_class images are held out."
   )
-  test_list: Text = field(
+  test_list: Path = field(
     "", "Like train_list; without it the validation images are the test."
   )
-  table: Text = field(
+  table: Path = field(
     "", "image_table: a CSV, TSV, JSON lines or COCO file; see docs/data.md."
   )
   path: Text = field(
@@ -104,7 +106,7 @@ class DatasetConfig:
   group: Text = field(
     "", "image_table: column of cameras, patients, ...; else as split."
   )
-  class_names: Text = field("", "Lists: file of names; see docs/data.md.")
+  class_names: Path = field("", "Lists: file of names; see docs/data.md.")
   class_folders: Switch = field(
     False, "image_list: check that the folders of the images are the classes."
   )
@@ -211,7 +213,7 @@ class ModelConfig:
   dtype: Annotated[str, one_of("float32", "bfloat16")] = field(
     "float32", "Type of the arithmetic."
   )
-  init_from: Text = field(
+  init_from: Path = field(
     "", "safetensors file of backbone weights to begin with."
   )
 
@@ -300,7 +302,7 @@ class StageConfig:
 class Stage1Config(StageConfig):
   """Stage 1: the network learns from the images as they are."""
 
-  reuse: Text = field(
+  reuse: Path = field(
     "", "Work directory of a run with the same stage 1, to copy it."
   )
 

@@ -19,6 +19,7 @@ from blt_jax.config import (
   describe,
   unknown_field,
 )
+from blt_jax.config.rules import home_expanded
 from blt_jax.system import installed
 
 # Parsers by the type of a field; a field of several values is a tuple.
@@ -114,7 +115,10 @@ def _flag_error(error: Exception, config: str | None) -> str:
 
 
 def _found_config(argument: str) -> str:
-  """Names the installed file if --config=configs/NAME.py does not exist."""
+  """Expands ~; names the installed file if --config=configs/NAME.py is none."""
+  home = re.fullmatch(r"(--?config=)(~.*)", argument, re.DOTALL)
+  if home:
+    return home[1] + home_expanded(home[2])
   parts = re.fullmatch(r"(--?config=)(configs/\w+\.py)(.*)", argument)
   if not parts:
     return argument
