@@ -107,13 +107,23 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-  """A long-tailed training split with its validation and test splits."""
+  """A long-tailed training split with its validation and test splits.
+
+  Attributes:
+    name: of the data set.
+    class_names: [C], in the order of the labels.
+    train: images to train on.
+    validation: images to choose by.
+    test: images to test on; may be those of validation.
+    left_out: a line for each kind of files that are not used, for the user.
+  """
 
   name: str
   class_names: tuple[str, ...]
   train: Split
   validation: Split
   test: Split
+  left_out: tuple[str, ...] = ()
 
   @property
   def num_classes(self) -> int:

@@ -14,8 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from blt_jax.data.reading import decode
-from blt_jax.data.reading.decode import EXTENSIONS
-from blt_jax.data.sources import file_lookup
+from blt_jax.data.sources import image_files
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.system import console
 from blt_jax.workdir import files
@@ -55,9 +54,9 @@ def predict(
 
   Args:
     model: the network.
-    source: an image file, or a folder whose images (`EXTENSIONS`) and those of
-      its subfolders are taken in the order of their paths. Hidden files are
-      skipped, links to folders are followed.
+    source: an image file, or a folder whose images, and those of its
+      subfolders, are taken in the order of their paths; the console names what
+      is left out (see `image_files.find_images`).
     output: the CSV file, which appears when all images are done.
 
   Returns:
@@ -144,17 +143,15 @@ def find_images(source: str | os.PathLike) -> list[str]:
     raise ValueError(
       f"--input={source}: there is no such file or folder; expected images."
     )
-  found = [
-    os.path.join(source, path)
-    for path in file_lookup.files_below(source)
-    if path.lower().endswith(EXTENSIONS)
-  ]
-  if not found:
+  found = image_files.find_images(source)
+  if not found.paths:
+    there = "; ".join(found.lines()) or "it is empty"
     raise ValueError(
-      f"--input={source}: no image in this folder; expected files that end in "
-      f"{', '.join(EXTENSIONS)}."
+      f"--input={source}: no image in this folder ({there}); expected images."
     )
-  return found
+  for line in found.lines():
+    console.say(line)
+  return [os.path.join(source, path) for path in found.paths]
 
 
 def predictions_of(

@@ -50,6 +50,8 @@ def check_data(
   if output:
     _check_output(output)  # Better now than after an hour of reading.
   dataset = build_dataset(config)
+  for line in dataset.left_out:
+    console.say(line)
   start = time.monotonic()
   scanned = scan.scan(
     dataset,

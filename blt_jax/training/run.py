@@ -112,7 +112,7 @@ class Run:
     if self.config.dataset.source == "image_folder":
       counts, names = self.dataset.counts, self.dataset.class_names
       console.say(lines.class_table(names, counts, groups))
-    for line in picked:
+    for line in (*self.dataset.left_out, *picked):
       console.say(line)
     scales = {
       stage.batch_size: rate_scale(self.config, stage.config)

@@ -11,18 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-EXTENSIONS = (
-  ".bmp",
-  ".gif",
-  ".jpeg",
-  ".jpg",
-  ".png",
-  ".tif",
-  ".tiff",
-  ".webp",
-)
-"""Files of a folder that count as images, in lower or upper case."""
-
 MAX_PIXELS = 178_956_970
 """Largest width times height; Pillow refuses larger images."""
 

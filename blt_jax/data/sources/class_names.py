@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from typing import NamedTuple
 
 from blt_jax.data.text import reason
@@ -48,6 +49,11 @@ def read_names(file: str) -> NamesFile:
       )
     names[number] = name
   return NamesFile(tuple(names[c] for c in range(len(names))), numbered=True)
+
+
+def normal_name(name: str) -> str:
+  """A class's name with composed accents, so that file systems agree on it."""
+  return unicodedata.normalize("NFC", name)
 
 
 def folder_form(name: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from blt_jax.data.dataset import path_array
-from blt_jax.data.text import reason
 
 
 def check_root(root: str) -> None:
@@ -36,39 +35,6 @@ def files_in(folder: str) -> tuple[set[str], set[str]]:
       return {entry.name for entry in files}, links
   except OSError:
     return set(), set()
-
-
-def files_below(folder: str) -> list[str]:
-  """All files of a folder and of the folders in it, however deep.
-
-  Hidden files and folders are skipped. Links to folders are followed, each
-  folder once.
-
-  Raises:
-    ValueError: a folder can't be read.
-  """
-
-  def refuse(error: OSError) -> None:
-    raise ValueError(
-      f"{error.filename}: can't be read ({reason(error)}); expected a folder"
-      " that may be opened."
-    )
-
-  found: list[str] = []
-  entered = set()
-  for place, folders, files in os.walk(
-    folder, onerror=refuse, followlinks=True
-  ):
-    status = os.stat(place)
-    if (status.st_dev, status.st_ino) in entered:
-      folders.clear()
-      continue
-    entered.add((status.st_dev, status.st_ino))
-    folders[:] = sorted(name for name in folders if name[0] != ".")
-    below = os.path.relpath(place, folder).replace(os.sep, "/")
-    prefix = "" if below == "." else f"{below}/"
-    found += [f"{prefix}{name}" for name in files if name[0] != "."]
-  return sorted(found)
 
 
 class FileFinder:

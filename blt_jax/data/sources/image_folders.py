@@ -1,38 +1,23 @@
 """Data sets from folders: root/class/image.jpg, or the same in each split."""
 
 import hashlib
-import logging
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from blt_jax.data.dataset import Dataset, Split, path_array
-from blt_jax.data.reading.decode import EXTENSIONS
-from blt_jax.data.sources.file_lookup import check_root, files_below
-from blt_jax.data.sources.splits import (
-  NATURAL,
-  SplitOptions,
-  assemble,
-  check_every_class,
+from blt_jax.data.sources.file_lookup import check_root
+from blt_jax.data.sources.folder_layout import (
+  ClassFolder,
+  Layout,
+  find_classes,
+  find_layout,
+  loose_images,
 )
-from blt_jax.data.text import as_text
-
-_log = logging.getLogger(__name__)
-
-# Folders of splits, in lower case, and the splits that they hold.
-_PARTS = {
-  "train": "train",
-  "training": "train",
-  "val": "validation",
-  "valid": "validation",
-  "validation": "validation",
-  "test": "test",
-  "testing": "test",
-}
-
-# A folder that the Finder of macOS adds to archives.
-_NO_CLASS = "__MACOSX"
+from blt_jax.data.sources.image_files import merged
+from blt_jax.data.sources.splits import NATURAL, SplitOptions, assemble
 
 
 def load_image_folder(
@@ -43,12 +28,12 @@ def load_image_folder(
 ) -> Dataset:
   """A data set from folders of images, one folder a class.
 
-  Images lie in root/train/class/image.jpg, and in root/validation (or val, or
-  valid) and root/test if there are such folders; or in root/class/image.jpg.
-  Splits may also be called Train, training or testing, and a class folder may
-  hold folders of images. Classes are numbered in the order of their names.
-  Files that are not images (see `decode.EXTENSIONS`) and other folders beside
-  the splits are ignored with a warning; hidden ones are skipped.
+  Images lie in root/train/class/image.jpg, and in root/validation (or val,
+  valid, dev) and root/test if there are such folders; or in
+  root/class/image.jpg. Splits may also be called Train, testing, seg_train or
+  test_set, and a class folder may hold folders of images. Classes are numbered
+  in the order of their names. What is left out (see `image_files.find_images`),
+  other folders beside the splits too, is in `Dataset.left_out`.
 
   The names of classes and files decide which images are held out, so new images
   of one class do not change the splits of another. Each split takes at most a
@@ -70,19 +55,13 @@ def load_image_folder(
     ValueError: names the folder, field or class that is wrong.
   """
   check_root(root)
-  folders = _split_folders(root)
-  class_names = _subfolders(folders["train"])
-  if len(class_names) < 2:
-    inner = os.path.join(folders["train"], *class_names)
-    hint = f". If {inner} holds them, name it as the root"
-    raise ValueError(
-      f"{folders['train']}: there are {len(class_names)} class folders;"
-      f" expected 2 or more{hint if class_names else ''}."
-    )
-  splits = {
-    part: _read_classes(folder, class_names) for part, folder in folders.items()
+  layout = find_layout(root)
+  found = {
+    part: find_classes(folder) for part, folder in layout.folders.items()
   }
-  check_every_class(splits["train"].labels, class_names)
+  _check_classes(layout, found)
+  class_names = list(found["train"])
+  splits, copies = _read_splits(found, class_names)
   per_class = {
     "test": options.test_per_class,
     "validation": options.validation_per_class,
@@ -95,18 +74,19 @@ def load_image_folder(
     rows = hold_out(
       pool,
       class_names,
-      folder=folders["train"],
+      folder=layout.folders["train"],
       wanted=wanted,
       seed=options.split_seed,
     )
     splits.update({part: pool.take(rows[part]) for part in rows})
   return assemble(
     name,
-    [as_text(class_name) for class_name in class_names],
+    class_names,
     train=splits["train"],
     validation=splits.get("validation"),
     test=splits.get("test"),
     options=options,
+    left_out=_left_out(root, layout, found, copies),
   )
 
 
@@ -175,69 +155,120 @@ def _rank_by_name(pool: Split, folder: str, *, seed: int) -> np.ndarray:
 
 def _key(name: str) -> int:
   """A hash of a name: 64 bits that look random."""
-  data = name.encode("utf-8", "surrogateescape")
+  # The same image keeps its place where a file system writes accents anew.
+  data = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
   return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
-def _split_folders(root: str) -> dict[str, str]:
-  """The folders of splits: all of them, or the root for training."""
-  present = _subfolders(root)
-  names: dict[str, list[str]] = {}
-  for name in present:
-    if part := _PARTS.get(name.lower()):
-      names.setdefault(part, []).append(name)
-  # If there are no folders in train, it is a class.
-  if not any(
-    _subfolders(os.path.join(root, n)) for n in names.get("train", ())
-  ):
-    return {"train": root}
-  for first, *more in names.values():
-    if more:
+Found = Mapping[str, Mapping[str, ClassFolder]]
+"""Split -> name of a class -> its folder."""
+
+
+def _check_classes(layout: Layout, found: Found) -> None:
+  """Raises ValueError unless there are classes, with images, in each split."""
+  train, names = layout.folders["train"], found["train"]
+  if len(names) < 2:
+    inner = [classes.folder for classes in names.values()]
+    hint = f". If {inner[0]} holds them, name it as the root" if inner else ""
+    raise ValueError(
+      f"{train}: there are {len(names)} class folders; expected 2 or more"
+      f"{hint}."
+    )
+  for part, classes in found.items():
+    unknown = sorted(classes.keys() - names.keys())
+    if unknown:
       raise ValueError(
-        f"{root}: has {first!r} and {more[0]!r}; expected one of them."
+        f"{layout.folders[part]}: class {unknown[0]!r} is not a training class;"
+        f" expected the {len(names)} folders of the training images."
       )
-  others = [name for name in present if name.lower() not in _PARTS]
-  if others:
-    _log.warning(
-      "%s: ignored %s: beside train, there may be validation and test",
-      root,
-      ", ".join(map(as_text, others)),
-    )
-  return {part: os.path.join(root, name) for part, (name,) in names.items()}
+    empty = [name for name in classes if not classes[name].found.paths]
+    if empty and (part == "train" or len(empty) == len(classes)):
+      folder, files = classes[empty[0]].folder, classes[empty[0]].found
+      there = "; ".join(files.lines()).replace("left out: ", "")
+      raise ValueError(
+        f"{folder}: no image ({there or 'the folder is empty'}); expected"
+        f" images of the class {empty[0]!r}, or no such folder"
+        f" ({len(empty)} of {len(classes)} classes have none)."
+      )
 
 
-def _subfolders(folder: str) -> list[str]:
-  with os.scandir(folder) as entries:
-    return sorted(
-      entry.name
-      for entry in entries
-      if entry.is_dir() and entry.name[0] != "." and entry.name != _NO_CLASS
-    )
+def _read_splits(
+  found: Found, class_names: Sequence[str]
+) -> tuple[dict[str, Split], list[str]]:
+  """The splits, and links to files that are there already."""
+  labels = {name: label for label, name in enumerate(class_names)}
+  check_links = any(
+    folder.found.links
+    for classes in found.values()
+    for folder in classes.values()
+  )
+  seen: dict[str, tuple[str, str, str]] = {}
+  splits, copies = {}, []
+  for part, classes in found.items():
+    paths: list[str] = []
+    numbers: list[int] = []
+    for name in sorted(classes, key=labels.__getitem__):
+      folder = classes[name]
+      images = [os.path.join(folder.folder, p) for p in folder.found.paths]
+      if check_links:
+        images, again = _without_copies(images, (part, name), seen)
+        copies += again
+      paths += images
+      numbers += [labels[name]] * len(images)
+    splits[part] = Split(np.array(numbers), paths=path_array(paths))
+  return splits, copies
 
 
-def _read_classes(folder: str, class_names: Sequence[str]) -> Split:
-  """The images of one folder of class folders."""
-  present = set(_subfolders(folder))
-  unknown = present - set(class_names)
-  if unknown:
-    raise ValueError(
-      f"{folder}: class {min(unknown)!r} is not a training class; expected the"
-      f" {len(class_names)} folders of the training images."
+def _without_copies(
+  paths: Sequence[str],
+  place: tuple[str, str],
+  seen: dict[str, tuple[str, str, str]],
+) -> tuple[list[str], list[str]]:
+  """(paths of files that are new, those that lead to a file seen before).
+
+  Raises:
+    ValueError: a file lies in two classes or two splits; names both paths.
+  """
+  kept, again = [], []
+  for path in paths:
+    part, name, first = seen.setdefault(os.path.realpath(path), (*place, path))
+    if first == path:
+      kept.append(path)
+    elif (part, name) == place:
+      again.append(path)
+    else:
+      kind = "classes" if name != place[1] else "splits"
+      raise ValueError(
+        f"{first} and {path} are one file, by a link, in two {kind}; expected"
+        " it in one."
+      )
+  return kept, again
+
+
+def _left_out(
+  root: str, layout: Layout, found: Found, copies: Sequence[str]
+) -> tuple[str, ...]:
+  """Lines about everything below the root that is not used."""
+
+  def below(path: str) -> str:
+    return os.path.relpath(path, root)
+
+  lines = list(layout.left_out)
+  for folder in dict.fromkeys((root, *layout.folders.values())):
+    loose = loose_images(folder)
+    if loose:
+      example = below(os.path.join(folder, loose[0]))
+      lines.append(
+        f"left out: {len(loose)} images in no class folder, such as {example}"
+      )
+  if copies:
+    lines.append(
+      f"left out: {len(copies)} links to images that are in their class"
+      f" already, such as {below(copies[0])}"
     )
-  paths, labels, ignored = [], [], 0
-  for label, name in enumerate(class_names):
-    if name not in present:
-      continue
-    files = files_below(os.path.join(folder, name))
-    images = [file for file in files if file.lower().endswith(EXTENSIONS)]
-    ignored += len(files) - len(images)
-    paths += [os.path.join(folder, name, file) for file in images]
-    labels += [label] * len(images)
-  if not paths:
-    raise ValueError(
-      f"{folder}: no image; expected class folders with"
-      f" {', '.join(EXTENSIONS)}."
-    )
-  if ignored:
-    _log.warning("%s: ignored %d files that are not images", folder, ignored)
-  return Split(np.array(labels), paths=path_array(paths))
+  files = merged(
+    (os.path.join(below(folder.folder), ""), folder.found)
+    for classes in found.values()
+    for folder in classes.values()
+  )
+  return (*lines, *files.lines())

@@ -71,6 +71,7 @@ def assemble(
   validation: Split | None,
   test: Split | None,
   options: SplitOptions,
+  left_out: Sequence[str] = (),
 ) -> Dataset:
   """Makes the training pool long-tailed and fills in the missing splits.
 
@@ -82,6 +83,7 @@ def assemble(
       the pool.
     test: None makes the validation split the test split as well.
     options: see SplitOptions.
+    left_out: see Dataset.
 
   Returns:
     The Dataset.
@@ -112,7 +114,9 @@ def assemble(
       " smaller max_per_class."
     )
   test = validation if test is None else test
-  return Dataset(name, tuple(class_names), train, validation, test)
+  return Dataset(
+    name, tuple(class_names), train, validation, test, tuple(left_out)
+  )
 
 
 def _cut(

@@ -4,8 +4,10 @@ import pathlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from blt_jax.data import sources
+from blt_jax.data.sources import image_files
 
 TAIL = {"large": 24, "medium": 20, "seven": 7, "four": 4, "two": 2, "one": 1}
 
@@ -174,25 +176,79 @@ def test_folder_of_classes_holds_out_both_splits(tmp_path):
   assert len(set(paths)) == 17
 
 
-def test_folder_ignores_and_counts_other_files(tmp_path, caplog):
-  _files(tmp_path, {"a": 2, "b": 2, ".cache": 1})
-  (tmp_path / "a" / "notes.txt").touch()
-  (tmp_path / "a" / ".hidden.jpg").touch()
-  (tmp_path / "b" / "00.jpg").rename(tmp_path / "b" / "00.JPEG")
-  (tmp_path / "b" / "01.jpg").rename(tmp_path / "b" / "01.tif")
+def test_what_is_no_image_of_a_class_is_counted_and_named(tmp_path):
+  _files(tmp_path, {"a": 2, "b": 2, ".cache": 1, "b/@eaDir/x": 3, "b/.t": 2})
+  _files(tmp_path, {"@eaDir": 0, "System Volume Information": 1, "#recycle": 2})
+  for name in ("notes.txt", "more.txt", "list.csv", ".DS_Store", "x.heic"):
+    (tmp_path / "a" / name).touch()
+  (tmp_path / "a" / "y.NEF").write_bytes(b"II*\0")
+  (tmp_path / "loose.png").touch()
+  (tmp_path / "b" / "00.jpg").rename(tmp_path / "b" / "00.JFIF")
+  (tmp_path / "b" / "01.jpg").rename(tmp_path / "b" / "01.ppm")
   dataset = _load(tmp_path, validation_per_class=1, test_per_class=0)
   np.testing.assert_array_equal(dataset.class_counts, [1, 1])
   assert dataset.class_names == ("a", "b")
-  assert "ignored 1 files that are not images" in caplog.text
+  assert set(dataset.left_out) == {
+    "left out: 1 images in no class folder, such as loose.png",
+    "left out: 3 files that are hidden (their names begin with a dot), such as"
+    " a/.DS_Store",
+    "left out: 1 file in the format HEIC (.heic; `pip install pillow-heif`"
+    " makes them readable), such as a/x.heic",
+    "left out: 1 file in a camera's raw format (.nef; develop them first), such"
+    " as a/y.NEF",
+    "left out: 3 files that are no images (.txt: 2, .csv: 1), such as"
+    " a/list.csv",
+    "left out: 3 files in folders that systems make ('@eaDir'), such as"
+    " b/@eaDir/x/00.jpg",
+  }
+
+
+def test_files_are_images_by_their_content(tmp_path):
+  _files(tmp_path, {"a": 2, "b": 2})
+  image = Image.new("RGB", (9, 9))
+  for name, kind in (("scan", "TIFF"), ("x.dat", "PNG"), ("1.tmp", "JPEG")):
+    image.save(tmp_path / "a" / name, kind)
+  (tmp_path / "a" / "y.dat").write_bytes(bytes(64))
+  found = image_files.find_images(str(tmp_path / "a"))
+  assert found.paths == ["00.jpg", "01.jpg", "1.tmp", "scan", "x.dat"]
+  assert found.lines() == (
+    "left out: 1 file that are no images (.dat: 1), such as y.dat",
+  )
+
+
+def test_suffixes_are_those_of_pillow():
+  for suffix in (".jfif", ".PPM", ".avif", ".jp2", ".webp", ".bmp", ".mpo"):
+    assert image_files.is_image("x" + suffix)
+  for suffix in (".pdf", ".eps", ".h5", ".mpg", ".dng", ".txt", ""):
+    assert not image_files.is_image("x" + suffix)
 
 
 @pytest.mark.parametrize(
   "folders, message",
   [
     ({}, "0 class folders; expected 2 or more"),
-    ({"a": 2, "b": 0}, r"class 1 \(b\) has no training image"),
+    (
+      {"a": 2, "b": 0},
+      "b: no image .the folder is empty.; expected images of the class 'b', or"
+      " no such folder .1 of 2",
+    ),
     ({"train/a": 2, "train/b": 2, "val/c": 1}, "val: class 'c' is not a tr"),
-    ({"train/a": 2, "train/b": 2, "val/a": 0}, "val: no image; expected"),
+    ({"train/a": 2, "train/b": 2, "val/a": 0}, "val/a: no image .the folder"),
+    (
+      {"a": 2, "b": 2, "test": 3},
+      "'test' has no class folders and lies beside the class 'a'. If it holds"
+      " images without labels, .*if it is a class, expected another name",
+    ),
+    (
+      {"train": 4, "test": 3},
+      "its folders 'test', 'train' hold no class folders. If they are splits,"
+      " .*; if they are classes, expected other names",
+    ),
+    (
+      {"caf\u00e9": 2, "cafe\u0301": 2},
+      r"cafe.u0301' and .*caf.xe9' are two folders of the class 'caf\u00e9'",
+    ),
+    ({"train/a": 2, "train/b": 2, "test1/a": 1, "test2/a": 1}, "'test1' and"),
     (
       {"train/a": 2, "train/b": 2, "val/a": 1, "validation/a": 1},
       "'val' and 'validation'; expected one",
@@ -242,17 +298,44 @@ def test_a_deeper_image_moves_no_other(tmp_path):
     assert len(old - set(getattr(after, part).paths)) <= 1
 
 
-def test_folders_that_link_in_a_circle_are_read_once(tmp_path):
+def test_a_file_with_two_labels_by_a_link_is_refused(tmp_path):
   _files(tmp_path, {"a": 8, "b": 8})
   (tmp_path / "a" / "all").symlink_to(tmp_path, target_is_directory=True)
   # The whole tree lies below class a now, and class b's images as well.
+  with pytest.raises(ValueError, match="a/all/b/00.jpg and .*b/00.jpg are one"):
+    _load(tmp_path)
+
+
+def test_a_link_to_an_image_of_its_class_is_left_out(tmp_path):
+  _files(tmp_path, {"a": 8, "b": 8, "c": 8})
+  (tmp_path / "a" / "x.jpg").symlink_to(tmp_path / "a" / "03.jpg")
+  (tmp_path / "b" / "circle").symlink_to(tmp_path / "b")
   dataset = _load(tmp_path)
-  assert sum(counts[0] for counts in dataset.counts.values()) == 16
+  assert sum(dataset.counts.values()).tolist() == [8, 8, 8]
+  assert dataset.left_out == (
+    "left out: 1 links to images that are in their class already, such as"
+    " a/x.jpg",
+  )
+
+
+def test_a_file_in_two_splits_by_a_link_is_refused(tmp_path):
+  _files(tmp_path, {"train/a": 3, "train/b": 3, "test/a": 1, "test/b": 1})
+  (tmp_path / "test" / "a" / "x.jpg").symlink_to(tmp_path / "train/a/01.jpg")
+  with pytest.raises(ValueError, match="are one file, by a link, in two spli"):
+    _load(tmp_path)
 
 
 @pytest.mark.parametrize(
   "train, validation, test",
-  [("train", "valid", "test"), ("Training", "Validation", "Testing")],
+  [
+    ("train", "valid", "test"),
+    ("Training", "Validation", "Testing"),
+    ("seg_train/seg_train", "seg_dev/seg_dev", "seg_test/seg_test"),
+    ("train_set", "dev_set", "test set"),
+    ("trainset", "valset", "testset"),
+    ("train2017", "val2017", "test2017"),
+    ("birds-train", "birds-val", "birds-test"),
+  ],
 )
 def test_splits_have_the_usual_names(tmp_path, train, validation, test):
   for part, count in ((train, 9), (validation, 2), (test, 3)):
@@ -261,12 +344,45 @@ def test_splits_have_the_usual_names(tmp_path, train, validation, test):
   assert counts == {"training": [9, 9], "validation": [2, 2], "test": [3, 3]}
 
 
-def test_folders_beside_the_splits_are_named(tmp_path, caplog):
+def test_classes_with_words_of_splits_are_classes(tmp_path):
+  names = {"test tube/x": 8, "train station/y": 8, "valid ticket": 8}
+  _files(tmp_path, names)
+  assert len(_load(tmp_path).class_names) == 3
+
+
+def test_a_test_folder_without_classes_is_left_out_and_said(tmp_path):
+  _files(tmp_path, {"train/a": 8, "train/b": 8, "test1": 3})
+  dataset = _load(tmp_path)
+  assert dataset.counts["test"].tolist() == [2, 2]
+  assert dataset.left_out == (
+    "left out: test1, which has 3 images and no class folders; --mode=predict"
+    f" --input={tmp_path}/test1 classifies images without labels",
+  )
+
+
+def test_accents_are_composed_in_any_split(tmp_path):
+  _files(tmp_path, {"train/caf\u00e9": 3, "train/b": 3, "val/cafe\u0301": 1})
+  dataset = _load(tmp_path, test_per_class=0)
+  assert dataset.class_names == ("b", "caf\u00e9")
+  assert dataset.validation.labels.tolist() == [1]
+
+
+def test_accents_do_not_decide_what_is_held_out(tmp_path):
+  held = []
+  for root, name in (("x", "caf\u00e9"), ("y", "cafe\u0301")):
+    _files(tmp_path / root, {name: 24, "b": 24})
+    dataset = _load(tmp_path / root)
+    held.append([path.rsplit("/", 1)[1] for path in dataset.test.paths])
+  assert held[0] == held[1]
+
+
+def test_folders_beside_the_splits_are_named(tmp_path):
   for part in ("train", "unlabelled"):
     _files(tmp_path / part, {"a": 9, "b": 9})
-  _load(tmp_path)
-  (message,) = [record.getMessage() for record in caplog.records]
-  assert "ignored unlabelled" in message
+  assert _load(tmp_path).left_out == (
+    "left out: unlabelled, 18 images: beside train, there may be validation and"
+    " test",
+  )
 
 
 def test_a_class_may_be_called_train(tmp_path):

@@ -1,0 +1,198 @@
+"""Which folders below a root are splits and which are classes."""
+
+import dataclasses
+import os
+import re
+
+from blt_jax.data.sources.class_names import normal_name
+from blt_jax.data.sources.image_files import (
+  FoundFiles,
+  find_images,
+  is_image,
+  is_system_folder,
+)
+from blt_jax.data.text import as_text
+
+# Words for splits, in lower case, and the splits that they mean.
+_PARTS = {
+  "train": "train",
+  "training": "train",
+  "val": "validation",
+  "valid": "validation",
+  "validation": "validation",
+  "dev": "validation",
+  "test": "test",
+  "testing": "test",
+}
+# Words that may stand beside them in a folder's name: test_set, val_images.
+_BESIDE = frozenset(("set", "data", "dataset", "images", "imgs", "split"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """Where the class folders of each split are.
+
+  Attributes:
+    folders: split -> the folder of its class folders; "train" is among them.
+    left_out: lines about other folders.
+  """
+
+  folders: dict[str, str]
+  left_out: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassFolder:
+  """The folder of a class and its images.
+
+  Attributes:
+    folder: path of the folder.
+    found: its files.
+  """
+
+  folder: str
+  found: FoundFiles
+
+
+def find_layout(root: str) -> Layout:
+  """Finds the splits below a root; without any, the root is for training.
+
+  Raises:
+    ValueError: the folders can be understood in two ways; names both.
+  """
+  names = subfolders(root)
+  parts = _parts_of(names)
+  # If there are no folders in train, it is a class.
+  if not any(subfolders(os.path.join(root, n)) for n in parts.get("train", ())):
+    _check_no_flat_split(root, names, parts)
+    return Layout({"train": root})
+  for first, *more in parts.values():
+    if more:
+      raise ValueError(
+        f"{root}: has {first!r} and {more[0]!r}; expected one of them."
+      )
+  folders, left_out = {}, []
+  for part, (name,) in parts.items():
+    folder = os.path.join(root, name)
+    if subfolders(folder):
+      folders[part] = _innermost(folder)
+    else:
+      files = len(find_images(folder).paths)
+      left_out.append(
+        f"left out: {name}, which has {files} images and no class folders;"
+        f" --mode=predict --input={folder} classifies images without labels"
+      )
+  used = [name for names in parts.values() for name in names]
+  left_out += [_beside(root, name) for name in names if name not in used]
+  return Layout(folders, tuple(left_out))
+
+
+def find_classes(folder: str) -> dict[str, ClassFolder]:
+  """The class folders of a folder by the names of their classes, in order.
+
+  Raises:
+    ValueError: two folders have one name, or one can't be read.
+  """
+  classes: dict[str, ClassFolder] = {}
+  for name in subfolders(folder):
+    path = os.path.join(folder, name)
+    title = normal_name(as_text(name))
+    if title in classes:
+      raise ValueError(
+        f"{classes[title].folder!a} and {path!a} are two folders of"
+        f" the class {title!r}; expected one."
+      )
+    classes[title] = ClassFolder(path, find_images(path))
+  return classes
+
+
+def subfolders(folder: str) -> list[str]:
+  """Names of the folders in a folder that people made, sorted."""
+  with os.scandir(folder) as entries:
+    return sorted(
+      entry.name
+      for entry in entries
+      if entry.is_dir()
+      and not entry.name.startswith(".")
+      and not is_system_folder(entry.name)
+    )
+
+
+def loose_images(folder: str) -> list[str]:
+  """Names of the images that lie in a folder itself, sorted."""
+  with os.scandir(folder) as entries:
+    return sorted(
+      entry.name
+      for entry in entries
+      if entry.is_file()
+      and not entry.name.startswith(".")
+      and is_image(entry.path)
+    )
+
+
+def _parts_of(names: list[str]) -> dict[str, list[str]]:
+  """Split -> folders whose name says that they hold it.
+
+  The other words of such a name say nothing (test_set), or the folder of
+  another split has the same ones (seg_train and seg_test).
+  """
+  split_names = {}
+  for name in names:
+    words = re.findall(r"[^\W\d_]+", name.lower())
+    parts = [_PARTS.get(w) or _PARTS.get(w.removesuffix("set")) for w in words]
+    rest = tuple(
+      word
+      for word, part in zip(words, parts, strict=True)
+      if not part and word not in _BESIDE
+    )
+    known = [part for part in parts if part]
+    if len(known) == 1:
+      split_names[name] = known[0], rest
+  result: dict[str, list[str]] = {}
+  for name, (part, rest) in split_names.items():
+    partners = {p for p, r in split_names.values() if r == rest}
+    if not rest or len(partners) > 1:
+      result.setdefault(part, []).append(name)
+  return result
+
+
+def _check_no_flat_split(
+  root: str, names: list[str], parts: dict[str, list[str]]
+) -> None:
+  """Refuses folders of splits that hold images without class folders."""
+  called = {name: part for part, group in parts.items() for name in group}
+  classes = [name for name in names if name not in called]
+  if len(parts) > 1 and not classes:
+    raise ValueError(
+      f"{root}: its folders {', '.join(map(repr, sorted(called)))} hold no"
+      " class folders. If they are splits, expected class folders in them"
+      f" ({names[-1]}/CLASS/IMAGE); if they are classes, expected other names"
+      f" ('class {names[0]}')."
+    )
+  if not classes:
+    return
+  for name, part in called.items():
+    if part != "train":
+      raise ValueError(
+        f"{root}: {name!r} has no class folders and lies beside the class"
+        f" {classes[0]!r}. If it holds images without labels, expected it"
+        " outside of the root (--mode=predict classifies them); if it is a"
+        f" class, expected another name ('class {name}')."
+      )
+
+
+def _innermost(folder: str) -> str:
+  """x/seg_train/seg_train for x/seg_train, if it holds nothing else."""
+  inner = os.path.join(folder, os.path.basename(folder))
+  if subfolders(folder) == [os.path.basename(folder)] and subfolders(inner):
+    return inner
+  return folder
+
+
+def _beside(root: str, name: str) -> str:
+  """The line about a folder beside those of splits."""
+  files = len(find_images(os.path.join(root, name)).paths)
+  return (
+    f"left out: {as_text(name)}, {files} images: beside train, there may be"
+    " validation and test"
+  )
