@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,12 @@ import numpy as np
 
 # The end of the name of a file that is not finished yet.
 UNFINISHED = ".tmp"
+
+# A path that every library takes as it is. Orbax looks for files by a pattern
+# that begins with the folder's path, so that [ ] * ? in it lead to others, and
+# takes /gs/ for an address; TensorStore does not know backslashes, and bytes that
+# are not UTF-8.
+_PLAIN = re.compile(r"(?!/?(?:gs|s3|az|hf|gcs|cns|bigstore)/)[\w./ ,=@+-]*")
 
 # In a folder, the checksum of each of its other files.
 CHECKSUMS = "checksums.json"
@@ -104,6 +111,11 @@ def remove_unfinished(folder: pathlib.Path) -> None:
   for pattern in (f"*{UNFINISHED}", f"*/*{UNFINISHED}"):
     for path in folder.glob(pattern):
       path.unlink(missing_ok=True)
+
+
+def is_plain(path: pathlib.Path) -> bool:
+  """Whether every library takes an absolute path as it is."""
+  return _PLAIN.fullmatch(str(path)) is not None
 
 
 def write_checksums(folder: pathlib.Path) -> None:

@@ -2,7 +2,11 @@ import dataclasses
 import json
 import math
 import os
+import pathlib
 import shutil
+import signal
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +14,7 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
+from blt_jax.workdir import orbax_store
 from blt_jax.workdir.checkpoint import Checkpoints, read_epoch
 from blt_jax.workdir.progress import Midway, Progress
 from tests.rows import make_row
@@ -330,7 +335,7 @@ def _fill(folder, done):
 
 # Orbax leaves coroutines behind when it fails.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_full_disk_ends_with_the_last_checkpoint_intact(disk):
+def test_full_disk_ends_with_the_last_checkpoint_intact(disk, capfd):
   # Three checkpoints are kept, and a fourth has no room.
   disk.resize("1500k")
   folder, done = disk.path / "checkpoints", []
@@ -343,6 +348,7 @@ def test_full_disk_ends_with_the_last_checkpoint_intact(disk):
     arrays["params"]["w"], _large_arrays(done[-1])["params"]["w"]
   )
   assert _steps(folder) == done
+  assert not capfd.readouterr().err  # No page by Orbax.
 
 
 def test_missing_checkpoint_is_named(tmp_path):
@@ -351,3 +357,123 @@ def test_missing_checkpoint_is_named(tmp_path):
     pytest.raises(FileNotFoundError, match="no readable checkpoint of step 5"),
   ):
     checkpoints.restore(_arrays(0), step=5)
+
+
+# Names that Orbax, or what it stands on, takes for patterns or addresses or
+# does not know, and others.
+NAMES = (
+  *("[ab]", "a[0]b", "a*b", "**", "a?b", "{a,b}", "~", "a%20b", "#=&,'\"$HOME"),
+  *("a\\b", "a\\", " a  b ", "a\nb", "é\U0001f600", "gs:", "x\udcff"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_path_can_be_written_and_read(tmp_path, monkeypatch, name):
+  monkeypatch.setenv("TMPDIR", str(tmp_path))
+  monkeypatch.setattr("tempfile.tempdir", None)
+  workdir = tmp_path / name / "run"
+  progress = _run(workdir / "checkpoints", [(2, 1, 30.0), (2, 2, 40.0)])
+  with Checkpoints(workdir / "checkpoints") as checkpoints:
+    checkpoints.save_midway(_arrays(3), _midway(progress, 3))
+    assert checkpoints.restore(_arrays(0))[0]["step"] == 3
+  arrays, row = read_epoch(workdir, _arrays(0), checkpoint="best")
+  assert (int(arrays["step"]), row.step) == (2, 2)
+  assert [path.name for path in tmp_path.iterdir()] == [name]
+  # It can be read at another place.
+  (tmp_path / name).rename(tmp_path / "plain")
+  read_epoch(tmp_path / "plain" / "run", _arrays(0), checkpoint="best")
+
+
+def test_path_that_has_no_alias_is_refused(tmp_path, monkeypatch):
+  (tmp_path / "[t]").mkdir()
+  monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "[t]"))
+  with pytest.raises(ValueError, match="expected another TMPDIR, or another"):
+    Checkpoints(tmp_path / "[a]" / "checkpoints")
+  assert not list((tmp_path / "[t]").iterdir())
+
+
+def _lose_manifest(folder):
+  (folder / "state" / "manifest.ocdbt").unlink()
+
+
+def _lose_array(folder):
+  shutil.rmtree(folder / "state" / "d")
+
+
+def _change_progress(folder):
+  _rewrite_progress(folder, lambda content: content["rows"].pop())
+
+
+def _other_bits(folder):
+  with ocp.StandardCheckpointer() as checkpointer:
+    content = checkpointer.restore(folder / "state")
+    content["params"]["classifier"]["w"][0] += 1
+    shutil.rmtree(folder / "state")
+    checkpointer.save(folder / "state", content)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Of _other_bits.
+@pytest.mark.parametrize(
+  "damage, message",
+  [
+    (_lose_manifest, "can't be read back: "),
+    (_lose_array, "can't be read back: "),
+    (_change_progress, "the progress read back is not what was written"),
+    (_other_bits, "what is read back is not what was written"),
+  ],
+)
+def test_damaged_save_does_not_count(
+  tmp_path, monkeypatch, capsys, damage, message
+):
+  progress = _run(tmp_path, [(2, 1, 30.0)])
+  write = orbax_store.Store._write
+
+  def damaged(store, step, *given):
+    write(store, step, *given)
+    damage(tmp_path / str(step))
+
+  monkeypatch.setattr(orbax_store.Store, "_write", damaged)
+  with Checkpoints(tmp_path) as checkpoints:
+    after = progress.after(make_row(2, 2, 2))
+    with pytest.raises(OSError, match=f"2 can't be written: .*{message}"):
+      checkpoints.save(_arrays(2), after)
+    arrays, _ = checkpoints.restore(_arrays(0))
+    assert arrays["step"] == 1
+    assert "2 is damaged, passed over: it has no" in capsys.readouterr().out
+    monkeypatch.undo()
+    checkpoints.save(_arrays(2), after)
+    assert checkpoints.restore(_arrays(0))[0]["step"] == 2
+
+
+_KILLED = """
+import os, pathlib, signal, sys
+from blt_jax.workdir import orbax_store
+from tests.workdir.checkpoint_test import _run
+check, steps = orbax_store.Store._check_readable, []
+def killed(store, step, *given):
+  if step == int(sys.argv[2]):
+    os.kill(os.getpid(), signal.SIGKILL)
+  check(store, step, *given)
+orbax_store.Store._check_readable = killed
+_run(pathlib.Path(sys.argv[1]), [(2, 1, 30.0), (2, 2, 40.0)])
+"""
+
+
+@pytest.mark.parametrize("step, before", [(1, None), (2, 1)])
+def test_killed_while_a_checkpoint_is_checked(tmp_path, capsys, step, before):
+  folder = tmp_path / "checkpoints"
+  finished = subprocess.run(
+    [sys.executable, "-c", _KILLED, str(folder), str(step)],
+    cwd=pathlib.Path(__file__).parents[2],
+    timeout=60,
+  )
+  assert finished.returncode == -signal.SIGKILL
+  assert _steps(folder)[-1] == step
+  with Checkpoints(folder) as checkpoints:
+    if before is None:  # The run begins again.
+      assert checkpoints.latest_step() is None
+      assert "1 was not finished; removed" in capsys.readouterr().out
+    else:
+      assert checkpoints.restore(_arrays(0))[0]["step"] == before
+    checkpoints.save(_arrays(2), Progress().after(make_row(2, 2, 2)))
+    assert checkpoints.restore(_arrays(0))[0]["step"] == 2
