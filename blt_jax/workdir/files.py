@@ -17,8 +17,8 @@ UNFINISHED = ".tmp"
 
 # A path that every library takes as it is. Orbax looks for files by a pattern
 # that begins with the folder's path, so that [ ] * ? in it lead to others, and
-# takes /gs/ for an address; TensorStore does not know backslashes, and bytes that
-# are not UTF-8.
+# takes /gs/ for an address; TensorStore does not know backslashes, nor bytes
+# that are not UTF-8.
 _PLAIN = re.compile(r"(?!/?(?:gs|s3|az|hf|gcs|cns|bigstore)/)[\w./ ,=@+-]*")
 
 # In a folder, the checksum of each of its other files.
