@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Sources of a user's own images. With these, fields that have a value for it
 # may be left open, and training/choose.py chooses them from the images.
-OPEN_SOURCES = ("npz", "image_list", "image_folder")
+OPEN_SOURCES = ("npz", "image_list", "image_folder", "image_table")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -125,7 +125,7 @@ class DatasetConfig:
     0, "Images of each class to hold out for validation."
   )
   test_per_class: Count = field(
-    0, "image_folder without test/: images of each class to hold out for it."
+    0, "Folders without test/, tables: images of each class to hold out."
   )
   split_seed: Count = field(0, "Chooses the images of profiles and splits.")
   on_error: Annotated[str, one_of(*ON_ERROR)] = field(

@@ -17,3 +17,8 @@ def reason(error: Exception) -> str:
   """Why a file can't be read, on one line and without the file's name."""
   text = str(getattr(error, "strerror", None) or error)
   return " ".join(text.split()) or type(error).__name__
+
+
+def counted(number: int, noun: str) -> str:
+  """A number with its noun: 1 row, 2 rows."""
+  return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -109,7 +109,7 @@ class Run:
         test=len(self.dataset.test),
       )
     )
-    if self.config.dataset.source == "image_folder":
+    if self.config.dataset.source in ("image_folder", "image_table"):
       counts, names = self.dataset.counts, self.dataset.class_names
       console.say(lines.class_table(names, counts, groups))
     for line in (*self.dataset.left_out, *picked):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -117,9 +118,24 @@ def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
       files.remove_unfinished(workdir)
     _check_shared(workdir, config)
     directory.check_classes(workdir, run.class_counts, run.dataset.class_names)
+    _write_splits(workdir, run)
     checkpoints = held.enter_context(run.open_checkpoints(workdir))
     events = held.enter_context(tensorboard.Events(workdir))
     yield Session(run, workdir, checkpoints, events, watch)
+
+
+def _write_splits(workdir: pathlib.Path, run: Run) -> None:
+  """Writes splits.csv as a run begins; nothing if its images have no files."""
+  path = workdir / records.SPLITS
+  if path.exists() or not processes.is_first():
+    return
+  from blt_jax.data.sources.splits_csv import splits_csv  # Needed once.
+
+  dataset = run.config.dataset
+  root = dataset.root or os.path.dirname(dataset.table)
+  content = splits_csv(run.dataset, root)
+  if content is not None:
+    files.write_bytes(path, content)
 
 
 def _check_shared(workdir: pathlib.Path, config: Config) -> None:

@@ -19,6 +19,7 @@ from blt_jax.workdir import files
 from blt_jax.workdir.progress import EpochRow
 
 METRICS, CONFUSION, EXAMPLES = "metrics.csv", "confusion", "perturbed.npz"
+SPLITS = "splits.csv"
 
 _EPOCH = re.compile(r"stage(\d+)-epoch(\d+)\.npz")
 

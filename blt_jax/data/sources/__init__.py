@@ -15,6 +15,7 @@ _LOADERS = {
   "load_digits_lt": "arrays",
   "load_image_folder": "image_folders",
   "load_image_lists": "image_lists",
+  "load_image_table": "image_tables",
   "load_inaturalist": "inaturalist",
   "load_npz": "npz",
   "load_tfds": "tfds",
@@ -28,6 +29,7 @@ _NEEDED = {
   "npz": ("root",),
   "image_folder": ("root",),
   "image_list": ("root", "train_list"),
+  "image_table": ("table",),
   "inaturalist": ("root", "train_list"),
 }
 SOURCES = tuple(_NEEDED)
@@ -101,8 +103,8 @@ def load(
   """Loads the data set of a source.
 
   Args:
-    source: "digits", "tfds", "npz", "image_folder", "image_list" or
-      "inaturalist".
+    source: "digits", "tfds", "npz", "image_folder", "image_list",
+      "image_table" or "inaturalist".
     name: of the data set; for TFDS what TFDS calls it.
     files: where it is.
     options: how it is split.
@@ -131,6 +133,14 @@ def load(
     case "image_folder":
       folder_loader = _loader("load_image_folder")
       return folder_loader(files.root, name=name, options=options)
+    case "image_table":
+      return _loader("load_image_table")(
+        files.root,
+        files.path("table"),
+        name=name,
+        columns=columns,
+        options=options,
+      )
     case "inaturalist":
       return _loader("load_inaturalist")(
         files.root,

@@ -109,11 +109,12 @@ class FileFinder:
     top, file = path.split("/", 1)[0], path.rsplit("/", 1)[-1]
     for folder in self._flat_folders:
       flat = f"{folder}/{file}"
-      if path.count("/") > 1 and folder.startswith(top) and self._exists(flat):
+      if path.count("/") > 1 and folder.startswith(top) and self.exists(flat):
         return flat
     return None
 
-  def _exists(self, path: str) -> bool:
+  def exists(self, path: str) -> bool:
+    """Whether a path relative to the root is a file below the root."""
     folder, _, file = path.rpartition("/")
     if file in self._files(folder):
       return True

@@ -1,0 +1,192 @@
+"""Finds the files that the paths of a table mean."""
+
+import os
+import posixpath
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+
+from blt_jax.data.sources.file_lookup import FileFinder, check_root, files_below
+from blt_jax.data.text import counted
+
+# (folder, path in it)
+Found = tuple[str, str]
+
+
+class PathFinder:
+  r"""Finds files below the root, or else beside the table.
+
+  People write paths in several ways. Each is tried as it stands, then without
+  spaces around it, with / for the \ of Windows, and with accents composed or
+  decomposed. A name without a suffix is the one image that has this name and
+  a suffix. A name without a folder may lie in any folder below the root, if no
+  other file there has it.
+  """
+
+  def __init__(self, root: str, table: str):
+    """Reads no folder yet.
+
+    Args:
+      root: a folder; "" for that of the table.
+      table: a file.
+
+    Raises:
+      ValueError: the root is not a folder.
+    """
+    beside = os.path.dirname(table) or os.curdir
+    if root:
+      check_root(root)
+    bases = [root or beside]
+    if os.path.realpath(beside) != os.path.realpath(bases[0]):
+      bases.append(beside)
+    self._finders = [FileFinder(base) for base in bases]
+    self._stems: dict[tuple[str, str], dict[str, str]] = {}
+    self._anywhere: dict[str, Found | None] | None = None
+    self._found_anywhere = 0
+
+  def find(
+    self, paths: Sequence[str], *, place: Callable[[int], str]
+  ) -> tuple[list[str], list[str]]:
+    """The files of some paths.
+
+    Args:
+      paths: [n].
+      place: what to call the i-th path in a message: "labels.csv:7".
+
+    Returns:
+      (n files, their n paths relative to the root or to the table's folder).
+
+    Raises:
+      ValueError: a file does not exist; names the first and counts them.
+    """
+    files, relative, missing = [], [], []
+    for i, path in enumerate(paths):
+      found = self._find(path)
+      if found is None:
+        missing.append(i)
+      else:
+        files.append(os.path.join(*found))
+        relative.append(found[1])
+    if missing:
+      folders = " or ".join(repr(finder.root) for finder in self._finders)
+      raise ValueError(
+        f"{place(missing[0])}: no file {paths[missing[0]]!r} in {folders};"
+        " expected paths of existing files there, relative to the root"
+        " (--config.dataset.root) or to the table's folder"
+        f" ({len(missing)} of the {len(paths)} files are missing)."
+      )
+    return files, relative
+
+  def lines(self) -> list[str]:
+    """A line about files that were found in other folders."""
+    if not self._found_anywhere:
+      return []
+    return [
+      f"{counted(self._found_anywhere, 'image')} found by name, in a folder"
+      " that the table does not give"
+    ]
+
+  def _find(self, path: str) -> Found | None:
+    if "\0" in path:
+      return None
+    for finder, inner in self._places(path):
+      if finder.exists(inner):
+        return finder.root, inner
+    for finder, inner in self._places(path):
+      whole = self._with_suffix(finder.root, inner)
+      if whole and finder.exists(whole):
+        return finder.root, whole
+    return self._find_anywhere(path)
+
+  def _places(self, path: str) -> Iterator[tuple[FileFinder, str]]:
+    """Where a file may be: folders, and paths in them."""
+    for form in _forms(path):
+      for start in self._finders:
+        if _is_plain(form):
+          yield start, form
+          continue
+        whole = os.path.normpath(
+          os.path.join(os.path.abspath(start.root), form)
+        )
+        for finder in self._finders:
+          above = os.path.join(os.path.abspath(finder.root), "")
+          if whole.startswith(above):
+            yield finder, whole[len(above) :]
+
+  def _with_suffix(self, base: str, inner: str) -> str | None:
+    """The path of the one image that is called so with a suffix."""
+    folder, _, name = inner.rpartition("/")
+    if (base, folder) not in self._stems:
+      try:
+        names = os.listdir(os.path.join(base, folder))
+      except OSError:
+        names = []
+      self._stems[base, folder] = _by_stem(names)
+    whole = self._stems[base, folder].get(name)
+    return whole and posixpath.join(folder, whole)
+
+  def _find_anywhere(self, path: str) -> Found | None:
+    """The file of a name without a folder, in any folder."""
+    if "/" in path or "\\" in path:
+      return None
+    if self._anywhere is None:
+      self._anywhere = {}
+      for finder in self._finders:
+        for inner in files_below(finder.root):
+          self._note(finder, inner)
+    for form in _forms(path):
+      if found := self._anywhere.get(form):
+        self._found_anywhere += 1
+        return found
+    return None
+
+  def _note(self, finder: FileFinder, inner: str) -> None:
+    """Remembers a file by its name, and an image by its name's stem."""
+    assert self._anywhere is not None
+    if not finder.exists(inner):  # A link out of the folder.
+      return
+    name = inner.rpartition("/")[2]
+    stem, suffix = os.path.splitext(name)
+    for key in {name, stem} if suffix.lower() in _suffixes() else {name}:
+      there = self._anywhere.setdefault(key, (finder.root, inner))
+      # The same file may lie below both folders.
+      if there is not None and os.path.realpath(
+        os.path.join(*there)
+      ) != os.path.realpath(os.path.join(finder.root, inner)):
+        self._anywhere[key] = None
+
+
+def _forms(path: str) -> Iterator[str]:
+  """The ways to read a path, each once."""
+  yield path
+  seen = {path}
+  plain = path.strip()
+  slashes = plain.replace("\\", "/")
+  forms = [plain, slashes]
+  if not path.isascii():
+    forms += [unicodedata.normalize(f, slashes) for f in ("NFC", "NFD")]
+  for form in forms:
+    if form not in seen:
+      seen.add(form)
+      yield form
+
+
+def _is_plain(path: str) -> bool:
+  """Whether a path is relative and has neither "." nor ".." nor "//" in it."""
+  return path[:1] not in ("/", ".") and "/." not in path and "//" not in path
+
+
+def _by_stem(names: Sequence[str]) -> dict[str, str]:
+  """{name without its suffix: name} of images; none that two images have."""
+  stems: dict[str, list[str]] = {}
+  for name in names:
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in _suffixes():
+      stems.setdefault(stem, []).append(name)
+  return {stem: same[0] for stem, same in stems.items() if len(same) == 1}
+
+
+def _suffixes() -> dict[str, str]:
+  """The suffixes of images, as Pillow knows them."""
+  from PIL import Image
+
+  return Image.registered_extensions()
