@@ -111,19 +111,11 @@ class Dataset:
 
   Attributes:
     name: of the data set.
-<<<<<<< HEAD
     class_names: [C], in the order of the labels.
     train: images to train on.
     validation: images to choose by.
     test: images to test on; may be those of validation.
     left_out: a line for each kind of files that are not used, for the user.
-=======
-    class_names: [C].
-    train: images to train on.
-    validation: images that choose the best epoch.
-    test: images that measure it; may be the same object as validation.
-    left_out: lines about what the source left out, replaced or ignored.
->>>>>>> a1777c9 (Tables of images, groups that splits don't tear apart, splits.csv of every run on files)
   """
 
   name: str

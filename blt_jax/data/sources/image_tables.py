@@ -166,15 +166,15 @@ def load_image_table(
     rows, lines = {**rows, **held}, lines + said
   whole = Split(found.labels, paths=found.paths, groups=found.groups)
   splits = {part: whole.take(chosen) for part, chosen in rows.items()}
-  dataset = assemble(
+  return assemble(
     name,
     found.names,
     train=splits["train"],
     validation=splits.get("validation"),
     test=splits.get("test"),
     options=options,
+    left_out=lines,
   )
-  return dataclasses.replace(dataset, left_out=tuple(lines))
 
 
 def _all(found: ImageTable) -> np.ndarray:

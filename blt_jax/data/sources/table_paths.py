@@ -5,7 +5,8 @@ import posixpath
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
-from blt_jax.data.sources.file_lookup import FileFinder, check_root, files_below
+from blt_jax.data.sources.file_lookup import FileFinder, check_root, files_in
+from blt_jax.data.sources.image_files import find_images, is_image
 from blt_jax.data.text import counted
 
 # (folder, path in it)
@@ -39,7 +40,7 @@ class PathFinder:
     if os.path.realpath(beside) != os.path.realpath(bases[0]):
       bases.append(beside)
     self._finders = [FileFinder(base) for base in bases]
-    self._stems: dict[tuple[str, str], dict[str, str]] = {}
+    self._stems: dict[tuple[str, str], dict[str, list[str]]] = {}
     self._anywhere: dict[str, Found | None] | None = None
     self._found_anywhere = 0
 
@@ -116,13 +117,13 @@ class PathFinder:
     """The path of the one image that is called so with a suffix."""
     folder, _, name = inner.rpartition("/")
     if (base, folder) not in self._stems:
-      try:
-        names = os.listdir(os.path.join(base, folder))
-      except OSError:
-        names = []
-      self._stems[base, folder] = _by_stem(names)
-    whole = self._stems[base, folder].get(name)
-    return whole and posixpath.join(folder, whole)
+      self._stems[base, folder] = _by_stem(os.path.join(base, folder))
+    same = [
+      posixpath.join(folder, file)
+      for file in self._stems[base, folder].get(name, ())
+    ]
+    images = [path for path in same if is_image(os.path.join(base, path))]
+    return images[0] if len(images) == 1 else None
 
   def _find_anywhere(self, path: str) -> Found | None:
     """The file of a name without a folder, in any folder."""
@@ -131,7 +132,7 @@ class PathFinder:
     if self._anywhere is None:
       self._anywhere = {}
       for finder in self._finders:
-        for inner in files_below(finder.root):
+        for inner in find_images(finder.root).paths:
           self._note(finder, inner)
     for form in _forms(path):
       if found := self._anywhere.get(form):
@@ -140,13 +141,12 @@ class PathFinder:
     return None
 
   def _note(self, finder: FileFinder, inner: str) -> None:
-    """Remembers a file by its name, and an image by its name's stem."""
+    """Remembers an image by its name, with the suffix and without it."""
     assert self._anywhere is not None
     if not finder.exists(inner):  # A link out of the folder.
       return
     name = inner.rpartition("/")[2]
-    stem, suffix = os.path.splitext(name)
-    for key in {name, stem} if suffix.lower() in _suffixes() else {name}:
+    for key in {name, os.path.splitext(name)[0]}:
       there = self._anywhere.setdefault(key, (finder.root, inner))
       # The same file may lie below both folders.
       if there is not None and os.path.realpath(
@@ -175,18 +175,9 @@ def _is_plain(path: str) -> bool:
   return path[:1] not in ("/", ".") and "/." not in path and "//" not in path
 
 
-def _by_stem(names: Sequence[str]) -> dict[str, str]:
-  """{name without its suffix: name} of images; none that two images have."""
+def _by_stem(folder: str) -> dict[str, list[str]]:
+  """{name without its suffix: names} of a folder's files."""
   stems: dict[str, list[str]] = {}
-  for name in names:
-    stem, suffix = os.path.splitext(name)
-    if suffix.lower() in _suffixes():
-      stems.setdefault(stem, []).append(name)
-  return {stem: same[0] for stem, same in stems.items() if len(same) == 1}
-
-
-def _suffixes() -> dict[str, str]:
-  """The suffixes of images, as Pillow knows them."""
-  from PIL import Image
-
-  return Image.registered_extensions()
+  for name in sorted(files_in(folder)[0]):
+    stems.setdefault(os.path.splitext(name)[0], []).append(name)
+  return stems
