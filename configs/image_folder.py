@@ -25,6 +25,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config = config_dict()
   config.dataset.name = "image_folder"
   config.dataset.source = "image_folder"
+  config.dataset.exif_orientation = True
   config.dataset.validation_per_class = 5
   config.dataset.test_per_class = 5
   config.dataset.image_size = 0  # Chosen from the images.

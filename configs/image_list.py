@@ -23,5 +23,6 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config = config_dict()
   config.dataset.name = "image_list"
   config.dataset.source = "image_list"
+  config.dataset.exif_orientation = True
   config.dataset.validation_per_class = 5
   return common.variant(config, arg)

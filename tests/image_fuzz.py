@@ -27,11 +27,13 @@ from PIL import Image
 
 from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Split
+from blt_jax.data.reading.decode import Decoding
 from blt_jax.data.reading.pillow_reader import PillowReader
 from blt_jax.data.reading.substitutes import Substitutes
 from blt_jax.data.reading.tf_reader import TfReader
 
-_SIZE, _MAX_PIXELS = 24, 1_000_000
+_SIZE = 24
+_DECODING = Decoding(max_pixels=1_000_000, grey_range=(0, 65535))
 _DAMAGED, _BATCH = 60, 16
 _READERS = TfReader, PillowReader
 # Seconds that a round of so many damaged images may take.
@@ -139,14 +141,14 @@ def read_round(split: Split, sound: np.ndarray, seed: int) -> dict[str, int]:
   plan = sampling.epoch_plan(
     split.labels, seed=seed, stage=1, epoch=1, batch_size=_BATCH
   )
-  watch = Substitutes(split, name="training", most_failures=1.0)
+  watch = Substitutes(split, name="training", max_unreadable=len(split))
   batches = list(
     input_pipeline.train_batches(
       split,
       plan,
       image_size=_SIZE,
       substitutes=watch,
-      max_pixels=_MAX_PIXELS,
+      decoding=_DECODING,
       reader=_READERS[seed % 2],
       num_threads=2,
     )
@@ -178,8 +180,10 @@ def evaluate(split: Split, reader) -> list[tuple[np.ndarray, np.ndarray]]:
     batch_size=_BATCH,
     image_size=_SIZE,
     resize_size=_SIZE,
-    substitutes=Substitutes(split, name="evaluation", most_failures=1.0),
-    max_pixels=_MAX_PIXELS,
+    substitutes=Substitutes(
+      split, name="evaluation", max_unreadable=len(split)
+    ),
+    decoding=_DECODING,
     reader=reader,
     num_threads=2,
   )

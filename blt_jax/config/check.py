@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # Sources of a user's own images. With these, fields that have a value for it
 # may be left open, and training/choose.py chooses them from the images.
 OPEN_SOURCES = ("npz", "image_list", "image_folder", "image_table")
+# Sources whose images are pixels already; no file is left to be decoded.
+_PIXEL_SOURCES = ("digits", "npz")
+# The field that every data set of files may leave open.
+_GREY_RANGE = "dataset.grey_range"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,10 +143,17 @@ def differing(first: Config, *others: Config) -> dict[str, tuple[Any, ...]]:
 
 def left_open(config: Config) -> list[str]:
   """Dotted names of the fields that training/choose.py is to choose."""
-  if config.dataset.source not in OPEN_SOURCES:
-    return []
-  flat = flatten(config)
-  return [name for name, each in SCHEMA.items() if _is_open(each, flat[name])]
+  source, flat = config.dataset.source, flatten(config)
+  return [
+    name
+    for name, each in SCHEMA.items()
+    if _is_open(each, flat[name])
+    and (
+      source not in _PIXEL_SOURCES
+      if name == _GREY_RANGE
+      else source in OPEN_SOURCES
+    )
+  ]
 
 
 def unknown_field(name: str) -> str:
@@ -159,7 +170,7 @@ def _is_open(each: Field, value: Any) -> bool:
   """Whether a value leaves a field open, where that is allowed."""
   return (
     each.left_open is not None
-    and value == each.left_open
+    and (tuple(value) if isinstance(value, list) else value) == each.left_open
     and not isinstance(value, bool)
   )
 

@@ -56,6 +56,18 @@ def interval(low: float, high: float, *, above: bool = False) -> Rule:
   )
 
 
+def span() -> Rule:
+  """Nothing, or two numbers (low, high) with low < high."""
+  pair = several(number(-math.inf), length=2)
+  return Rule(
+    "(low, high), low below high",
+    lambda value: (
+      isinstance(value, tuple | list)
+      and (len(value) == 0 or (pair.accepts(value) and value[0] < value[1]))
+    ),
+  )
+
+
 def several(rule: Rule, *, length: int | None = None) -> Rule:
   """A tuple whose members follow a rule."""
 

@@ -18,6 +18,7 @@ from blt_jax.config.rules import (
   number,
   one_of,
   several,
+  span,
   whole,
 )
 from blt_jax.data.longtail import PROFILES
@@ -133,6 +134,26 @@ class DatasetConfig:
   )
   max_pixels: Annotated[int, whole(1, MAX_PIXELS)] = field(
     MAX_PIXELS, "A larger image counts as unreadable."
+  )
+  max_unreadable: Count = field(
+    0,
+    "Unreadable images of a split before the run stops; 0: 1 % of the split or "
+    "10 images, whichever is more.",
+    resume="any",
+  )
+  background: Annotated[
+    tuple[int, int, int], several(whole(0, 255), length=3)
+  ] = field(
+    (255, 255, 255), "Red, green, blue that lie under transparent pixels."
+  )
+  exif_orientation: Switch = field(
+    False, "Turn images as their EXIF data say; photographs need it."
+  )
+  grey_range: Annotated[tuple[float, ...], span()] = field(
+    (),
+    "Values that become black and white in grey images of more than 8 bits; "
+    "found from the training images unless it is given.",
+    left_open=(),
   )
   many_above: Count = field(
     100, "A class with more training images is many-shot."

@@ -16,7 +16,7 @@ import numpy as np
 
 from blt_jax.data.dataset import Split
 from blt_jax.data.reading import crops
-from blt_jax.data.reading.decode import MAX_PIXELS
+from blt_jax.data.reading.decode import DEFAULT, Decoding
 from blt_jax.data.reading.reader import (
   ArrayReader,
   CentreCrop,
@@ -100,7 +100,7 @@ def train_batches(
   source_crop_scale: tuple[float, float] = (0.3, 1.0),
   crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
   substitutes: Substitutes | None = None,
-  max_pixels: int = MAX_PIXELS,
+  decoding: Decoding = DEFAULT,
   canvas: int | None = None,
   reader: ReaderType | None = None,
   num_threads: int | None = None,
@@ -120,7 +120,7 @@ def train_batches(
     substitutes: those of this split, in place of images that can't be read; by
       default the first such image stops the iteration. Unused for images in
       memory.
-    max_pixels: a larger image counts as unreadable.
+    decoding: how files become RGB.
     canvas: m >= s, side of the canvases in which `device_resize` gets the
       crops; None resizes them here.
     reader: makes the reader of files and records; by default
@@ -147,7 +147,7 @@ def train_batches(
     image_size, crop_ratio, canvas if split.images is None else None
   )
   opened = _open(
-    split, rule, reader, max_pixels=max_pixels, num_threads=num_threads
+    split, rule, reader, decoding=decoding, num_threads=num_threads
   )
   substitutes = substitutes or Substitutes(
     split, name="training", on_error="stop"
@@ -206,7 +206,7 @@ def eval_batches(
   process_index: int = 0,
   process_count: int = 1,
   substitutes: Substitutes | None = None,
-  max_pixels: int = MAX_PIXELS,
+  decoding: Decoding = DEFAULT,
   reader: ReaderType | None = None,
   num_threads: int | None = None,
 ) -> Generator[EvalBatch]:
@@ -224,7 +224,7 @@ def eval_batches(
     substitutes: those of this split, which count the images that can't be read;
       these are masked out. By default the first one stops the iteration. Unused
       for images in memory.
-    max_pixels: a larger image counts as unreadable.
+    decoding: how files become RGB.
     reader: makes the reader of files and records; by default
       `default_reader()`.
     num_threads: threads that decode files; None for one a core.
@@ -248,7 +248,7 @@ def eval_batches(
   )
   rule = CentreCrop(image_size, resize_size)
   opened = _open(
-    split, rule, reader, max_pixels=max_pixels, num_threads=num_threads
+    split, rule, reader, decoding=decoding, num_threads=num_threads
   )
   substitutes = substitutes or Substitutes(
     split, name="evaluation", on_error="stop"
@@ -317,7 +317,7 @@ def _open(
   rule: Rule,
   reader: ReaderType | None,
   *,
-  max_pixels: int,
+  decoding: Decoding,
   num_threads: int | None,
 ) -> Reader:
   """The reader of a split."""
@@ -327,8 +327,8 @@ def _open(
     return ArrayReader(rule)
   return (reader or default_reader())(
     rule,
+    decoding,
     encoded=split.paths is None,
-    max_pixels=max_pixels,
     num_threads=cores() if num_threads is None else num_threads,
   )
 

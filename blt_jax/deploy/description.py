@@ -7,6 +7,7 @@ from typing import Any, Self
 from blt_jax import __version__
 from blt_jax.config import SCHEMA
 from blt_jax.config.rules import NUMBER, TEXT, Rule, one_of, several, whole
+from blt_jax.data.reading.decode import Decoding, grey_range
 from blt_jax.method.metrics import GROUPS
 
 # Written into each description. A change that would make programs misread a
@@ -29,6 +30,10 @@ class Description:
     resize_size: length of the short side before the square is cut out.
     mean: of the three channels, subtracted from values of 0..1.
     std: of the three channels, what the difference is divided by.
+    background: red, green, blue, 0..255, under transparent pixels.
+    exif_orientation: whether images are turned as their EXIF data say.
+    grey_range: (low, high), the values that become black and white in grey
+      images of more than 8 bits; () where such images are refused.
     logit_offset: [C], added to the network's logits, or None.
     class_names: [C].
     class_counts: [C], training images of each class.
@@ -56,6 +61,9 @@ class Description:
   resize_size: int
   mean: tuple[float, ...]
   std: tuple[float, ...]
+  background: tuple[int, ...]
+  exif_orientation: bool
+  grey_range: tuple[float, ...]
   logit_offset: tuple[float, ...] | None
   class_names: tuple[str, ...]
   class_counts: tuple[int, ...]
@@ -70,6 +78,16 @@ class Description:
   config: Mapping[str, Any]
   blt_jax: str = __version__
   weights: str = ""
+
+  @property
+  def decoding(self) -> Decoding:
+    """How files become the RGB that the network was trained on."""
+    red, green, blue = self.background
+    return Decoding(
+      background=(red, green, blue),
+      exif_orientation=self.exif_orientation,
+      grey_range=grey_range(self.grey_range),
+    )
 
   def computes_as(self, other: "Description") -> bool:
     """Whether both are of one network; accuracies, for example, may differ."""
@@ -131,6 +149,9 @@ _FUNCTION = (
   "resize_size",
   "mean",
   "std",
+  "background",
+  "exif_orientation",
+  "grey_range",
   "logit_offset",
   "class_names",
 )
@@ -172,6 +193,7 @@ _RULES: dict[str, Rule] = {
     for section, names in (
       ("model", ("backbone", "classifier", "alpha", "beta", "hidden", "dtype")),
       ("dataset", ("image_size", "resize_size", "mean", "std")),
+      ("dataset", ("background", "exif_orientation", "grey_range")),
       ("dataset", ("many_above", "few_up_to")),
     )
     for name in names

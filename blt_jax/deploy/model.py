@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from blt_jax.data import augment
-from blt_jax.data.reading import crops
+from blt_jax.data.reading import crops, decode
 from blt_jax.deploy.description import Description
 from blt_jax.models import create_model
 
@@ -130,6 +132,20 @@ class TrainedModel:
         image = crops.resize_and_crop(image, image_size=size, resize_size=short)
       prepared[number] = image
     return prepared
+
+  def read(self, path: str | os.PathLike) -> np.ndarray:
+    """An image file as the network was trained to see it, prepared.
+
+    Returns:
+      uint8 [s, s, 3], s = image_size.
+
+    Raises:
+      decode.ImageError: it can't be decoded; says why, without the path.
+      OSError: it can't be opened.
+    """
+    data = pathlib.Path(path).read_bytes()
+    image = decode.decode_rgb(data, self.description.decoding)
+    return self.prepare([image])[0]
 
   def normalize(self, pixels: jax.Array | np.ndarray) -> jax.Array:
     """What `logits_fn` takes, float32, of uint8 [n, s, s, 3]."""

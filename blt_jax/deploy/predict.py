@@ -192,12 +192,11 @@ def _read_all(
 
   def read(path: str) -> np.ndarray | str:
     try:
-      image = decode.decode_rgb(pathlib.Path(path).read_bytes())
+      return model.read(path)
     except decode.ImageError as error:
       return str(error)
     except OSError as error:
       return error.strerror or type(error).__name__
-    return model.prepare([image])[0]
 
   with concurrent.futures.ThreadPoolExecutor() as threads:
     # Some of the paths at a time, because images that are read wait in memory.

@@ -18,6 +18,7 @@ from blt_jax.config import Config
 from blt_jax.data import augment, device_resize, sources
 from blt_jax.data.dataset import Dataset
 from blt_jax.data.input_pipeline import Crops
+from blt_jax.data.reading.decode import Decoding, grey_range
 from blt_jax.method import hallucinate, optimizer, rng, train_step
 from blt_jax.method.train_step import TrainState
 from blt_jax.models import create_model
@@ -28,6 +29,17 @@ from blt_jax.training.stages import Stage, rate_scale
 # Fewest images that ascend at a time on an accelerator. With fewer, the time
 # goes into starting the kernels.
 _NARROWEST = 4
+
+
+def decoding(config: Config) -> Decoding:
+  """How the files of a configuration's data set become RGB."""
+  dataset = config.dataset
+  return Decoding(
+    max_pixels=dataset.max_pixels,
+    background=dataset.background,
+    exif_orientation=dataset.exif_orientation,
+    grey_range=grey_range(dataset.grey_range),
+  )
 
 
 def build_dataset(config: Config) -> Dataset:

@@ -28,8 +28,7 @@ from blt_jax.config import Config, check_config
 from blt_jax.data.checks import facts, findings, lines, scan
 from blt_jax.data.dataset import Dataset
 from blt_jax.system import console
-from blt_jax.training import choose
-from blt_jax.training.build import build_dataset
+from blt_jax.training import build, choose
 from blt_jax.training.stages import shot_groups
 
 
@@ -49,13 +48,13 @@ def check_data(
   config = check_config(config)
   if output:
     _check_output(output)  # Better now than after an hour of reading.
-  dataset = build_dataset(config)
+  dataset = build.build_dataset(config)
   for line in dataset.left_out:
     console.say(line)
   start = time.monotonic()
   scanned = scan.scan(
     dataset,
-    max_pixels=config.dataset.max_pixels,
+    decoding=build.decoding(config),
     progress=functools.partial(console.progress, title="checked", unit="image"),
   )
   seconds = time.monotonic() - start

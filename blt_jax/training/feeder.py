@@ -15,6 +15,7 @@ from blt_jax.data.reading import cache
 from blt_jax.data.reading.substitutes import Substitutes
 from blt_jax.method.train_step import Batch, EvalBatch, Sources
 from blt_jax.system import processes
+from blt_jax.training.build import decoding
 from blt_jax.training.devices import deal, on_cpu
 
 # Fills the slots of a step: (training images int64 [H], used bool [H]).
@@ -55,7 +56,12 @@ class Feeder:
     self.dataset = dataset
     self.devices = devices
     self._substitutes = {
-      role: Substitutes(split, name=role, on_error=config.dataset.on_error)
+      role: Substitutes(
+        split,
+        name=role,
+        on_error=config.dataset.on_error,
+        max_unreadable=config.dataset.max_unreadable,
+      )
       for role, split in dataset.splits.items()
     }
     self._evaluation = {
@@ -129,9 +135,7 @@ class Feeder:
     """
     if self.config.dataset.resize_on == "device":
       return self.dataset.train
-    return cache.in_memory(
-      self.dataset.train, max_pixels=self.config.dataset.max_pixels
-    )
+    return cache.in_memory(self.dataset.train, decoding(self.config))
 
   def _read(
     self, plan: sampling.EpochPlan, crop_scale: tuple[float, float]
@@ -145,7 +149,7 @@ class Feeder:
       source_crop_scale=self.config.perturb.crop_scale,
       crop_ratio=dataset.crop_ratio,
       substitutes=self._substitutes["training"],
-      max_pixels=dataset.max_pixels,
+      decoding=decoding(self.config),
       canvas=canvas(self.config),
     )
     with contextlib.closing(batches):
@@ -169,7 +173,7 @@ class Feeder:
       process_index=processes.index(),
       process_count=processes.count(),
       substitutes=self._substitutes[role],
-      max_pixels=config.dataset.max_pixels,
+      decoding=decoding(config),
     )
     with contextlib.closing(batches):
       for batch in batches:

@@ -374,6 +374,11 @@ def _save_formats(folder):
     image.save(folder / name, kind)
     with Image.open(folder / name) as opened:
       result[str(folder / name)] = np.asarray(opened.convert("RGB"))
+  result[str(folder / "alpha.png")] = np.asarray(
+    Image.alpha_composite(Image.new("RGBA", (24, 24), "white"), alpha).convert(
+      "RGB"
+    )
+  )
   return result
 
 

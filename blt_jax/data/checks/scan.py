@@ -100,7 +100,7 @@ class _Seen(NamedTuple):
 def scan(
   dataset: Dataset,
   *,
-  max_pixels: int = decode.MAX_PIXELS,
+  decoding: decode.Decoding = decode.DEFAULT,
   num_threads: int = 0,
   progress: Callable[..., Iterable] | None = None,
 ) -> Scan:
@@ -108,7 +108,7 @@ def scan(
 
   Args:
     dataset: its splits hold images, paths or records.
-    max_pixels: largest width times height that is decoded.
+    decoding: how files become RGB.
     num_threads: threads that decode; 0 takes one for each core.
     progress: called as progress(iterator, total=n); passes the items on.
 
@@ -132,7 +132,7 @@ def scan(
     warnings.simplefilter("ignore")
     seen: Iterable[_Seen] = itertools.chain.from_iterable(
       in_order(
-        lambda part: [_look_at(part[0], i, max_pixels) for i in part[1]],
+        lambda part: [_look_at(part[0], i, decoding) for i in part[1]],
         parts,
         num_threads=num_threads or cores(),
       )
@@ -159,7 +159,7 @@ def _distinct_splits(dataset: Dataset) -> dict[str, Split]:
   }
 
 
-def _look_at(split: Split, index: int, max_pixels: int) -> _Seen:
+def _look_at(split: Split, index: int, decoding: decode.Decoding) -> _Seen:
   """Reads and decodes one image."""
   if split.images is not None:
     image = split.images[index]
@@ -170,7 +170,7 @@ def _look_at(split: Split, index: int, max_pixels: int) -> _Seen:
     digest = _digest(data)
     header = decode.read_header(data)
     kind, width, height = _kind(header, data), header.width, header.height
-    decode.decode_rgb(data, max_pixels=max_pixels)
+    decode.decode_rgb(data, decoding)
   except (OSError, ValueError) as error:
     return _Seen(digest, kind, width, height, error=reason(error))
   found = _SAME_NAMES.get(header.format, header.format)

@@ -5,6 +5,7 @@ of evaluation.
 """
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from blt_jax.data.dataset import Split
+from blt_jax.data.reading.decode import DEFAULT, Decoding
 from blt_jax.data.reading.reader import Unreadable, decode_source
 from blt_jax.data.reading.substitutes import sources
 from blt_jax.data.threads import cores, in_order
@@ -52,11 +54,15 @@ class Replayed(Generic[T]):
       self._kept = kept
 
 
-def in_memory(split: Split, *, max_pixels: int = MOST_PIXELS) -> Split:
+def in_memory(split: Split, decoding: Decoding = DEFAULT) -> Split:
   """Decodes a split of small images, so that every epoch is read faster.
 
   Reading small files takes longer than everything after it: decoded, 2478
   images of 32 x 32 pixels pass the pipeline seven times as fast.
+
+  Args:
+    split: the images.
+    decoding: how files become RGB.
 
   Returns:
     The same images in memory if all of them are sound, of one size, and within
@@ -66,8 +72,10 @@ def in_memory(split: Split, *, max_pixels: int = MOST_PIXELS) -> Split:
     return split
   decode = functools.partial(
     decode_source,
+    decoding=dataclasses.replace(
+      decoding, max_pixels=min(decoding.max_pixels, MOST_PIXELS)
+    ),
     encoded=split.paths is None,
-    max_pixels=min(max_pixels, MOST_PIXELS),
   )
   decoded = in_order(decode, _all_sources(split), num_threads=cores())
   images = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable
 
+from blt_jax.data.reading.decode import Decoding
 from blt_jax.data.reading.reader import (
   Image,
   Request,
@@ -17,18 +18,18 @@ class PillowReader:
   """Implements `reader.Reader`."""
 
   def __init__(
-    self, rule: Rule, *, encoded: bool, max_pixels: int, num_threads: int
+    self, rule: Rule, decoding: Decoding, *, encoded: bool, num_threads: int
   ):
     """Reads nothing yet.
 
     Args:
       rule: what to make of each image.
+      decoding: how files become RGB.
       encoded: whether sources are contents of files; else they are paths.
-      max_pixels: a larger image counts as unreadable.
       num_threads: threads that read and decode.
     """
-    self._rule, self._encoded = rule, encoded
-    self._max_pixels, self._num_threads = max_pixels, num_threads
+    self._rule, self._decoding = rule, decoding
+    self._encoded, self._num_threads = encoded, num_threads
 
   def read(self, requests: Iterable[Request]) -> Generator[Image]:
     """See Reader."""
@@ -36,9 +37,7 @@ class PillowReader:
 
   def read_one(self, request: Request) -> Image:
     """See Reader."""
-    image = decode_source(
-      request.source, encoded=self._encoded, max_pixels=self._max_pixels
-    )
+    image = decode_source(request.source, self._decoding, encoded=self._encoded)
     if isinstance(image, Unreadable):
       return image
     return crop(image, request.draws, rule=self._rule)

@@ -112,12 +112,14 @@ def crop(image: np.ndarray, draws: np.ndarray, *, rule: Rule) -> np.ndarray:
   return rule.finish(image[y : y + h, x : x + w])
 
 
-def decode_source(source: bytes, *, encoded: bool, max_pixels: int) -> Image:
+def decode_source(
+  source: bytes, decoding: decode.Decoding, *, encoded: bool
+) -> Image:
   """Decodes a whole image from a path, or from a file's content (`encoded`)."""
   try:
     if not encoded:
       source = pathlib.Path(os.fsdecode(source)).read_bytes()
-    return decode.decode_rgb(source, max_pixels=max_pixels)
+    return decode.decode_rgb(source, decoding)
   except OSError as error:
     return Unreadable(str(error.strerror))
   except decode.ImageError as error:

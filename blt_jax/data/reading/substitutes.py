@@ -14,6 +14,9 @@ _log = logging.getLogger(__name__)
 
 ON_ERROR = ("replace", "stop")
 
+FEW = 10
+"""Unreadable images that a split may have, however small it is."""
+
 
 class Substitutes:
   """Counts a split's unreadable images and finds others in their place.
@@ -29,7 +32,7 @@ class Substitutes:
     *,
     name: str,
     on_error: str = "replace",
-    most_failures: float = 1e-3,
+    max_unreadable: int = 0,
   ):
     """Starts with no unreadable image.
 
@@ -37,8 +40,8 @@ class Substitutes:
       split: where the images are.
       name: of the split, for messages.
       on_error: "replace", or "stop" to raise at the first unreadable image.
-      most_failures: share of the split's images, 0..1, that may be unreadable
-        before reading stops; one image always may.
+      max_unreadable: unreadable images before reading stops; 0 for 1 % of the
+        split's images or `FEW`, whichever is more.
 
     Raises:
       ValueError: on_error is not allowed.
@@ -48,7 +51,7 @@ class Substitutes:
         f"on_error is {on_error!r}; expected {' or '.join(ON_ERROR)}."
       )
     self._split, self._name, self._on_error = split, name, on_error
-    self._most_failures = most_failures
+    self._most = max_unreadable or max(FEW, len(split) // 100)
     self._failed: set[int] = set()
 
   def note(self, row: int, reason: str) -> None:
@@ -63,11 +66,11 @@ class Substitutes:
     title, images = self._title(row), len(self._split)
     if self._on_error == "stop":
       raise ValueError(f"{title}: can't be read ({reason}).")
-    if len(self._failed) > max(1, self._most_failures * images):
+    if len(self._failed) > self._most:
       raise ValueError(
         f"{title}: can't be read ({reason}); that makes {len(self._failed)} of "
-        f"{images} {self._name} images; expected at most "
-        f"{self._most_failures:.1%}. --mode=check_data finds them all."
+        f"{images} {self._name} images; expected at most {self._most} "
+        "(config.dataset.max_unreadable). --mode=check_data finds them all."
       )
     _log.warning("%s: can't be read (%s), replaced", title, reason)
 

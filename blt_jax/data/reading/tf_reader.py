@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import numpy as np
 
 from blt_jax.data.lazy_tensorflow import tensorflow
+from blt_jax.data.reading import decode
+from blt_jax.data.reading.decode import Decoding
 from blt_jax.data.reading.reader import (
   Image,
   Request,
@@ -32,11 +34,11 @@ class TfReader:
   """Implements `reader.Reader`."""
 
   def __init__(
-    self, rule: Rule, *, encoded: bool, max_pixels: int, num_threads: int
+    self, rule: Rule, decoding: Decoding, *, encoded: bool, num_threads: int
   ):
     """See PillowReader."""
-    self._rule, self._encoded = rule, encoded
-    self._max_pixels, self._num_threads = max_pixels, num_threads
+    self._rule, self._decoding = rule, decoding
+    self._encoded, self._num_threads = encoded, num_threads
 
   def read(self, requests: Iterable[Request]) -> Generator[Image]:
     """See Reader."""
@@ -109,9 +111,7 @@ class TfReader:
 
   def _reason(self, source: bytes) -> Unreadable:
     """Pillow's reason why an image that TensorFlow refused can't be read."""
-    image = decode_source(
-      source, encoded=self._encoded, max_pixels=self._max_pixels
-    )
+    image = decode_source(source, self._decoding, encoded=self._encoded)
     if isinstance(image, Unreadable):
       return image
     return Unreadable("damaged JPEG")
@@ -144,9 +144,14 @@ class TfReader:
       lambda: tf.image.extract_jpeg_shape(data),
       lambda: tf.zeros([3], tf.int32),
     )
-    # Pillow decodes images of four components, as is usual in this field.
+    # Pillow decodes images of four components, as is usual in this field, and
+    # those that have to be turned.
+    plain = (shape[2] == 1) | (shape[2] == 3)
+    if self._decoding.exif_orientation:
+      turned = tf.numpy_function(decode.is_turned, [data], tf.bool)
+      plain = plain & ~tf.ensure_shape(turned, [])
     image = tf.cond(
-      (shape[2] == 1) | (shape[2] == 3),
+      plain,
       lambda: self._jpeg(data, shape, draws),
       lambda: self._other(data, draws),
     )
@@ -155,7 +160,9 @@ class TfReader:
   def _jpeg(self, data, shape, draws):
     tf = tensorflow()
     pixels = tf.reduce_prod(tf.cast(shape[:2], tf.int64))
-    tf.debugging.Assert(pixels <= self._max_pixels, ["too many pixels"])
+    tf.debugging.Assert(
+      pixels <= self._decoding.max_pixels, ["too many pixels"]
+    )
     area = tf.numpy_function(self._area, [shape, draws], tf.int32)
     area = tf.ensure_shape(area, [6])
     decoded = tf.image.decode_and_crop_jpeg(
@@ -194,7 +201,7 @@ class TfReader:
 
   def _decode_other(self, data: bytes, draws: np.ndarray) -> np.ndarray:
     """Pillow's decoding; no pixels if the image is unreadable."""
-    image = decode_source(data, encoded=True, max_pixels=self._max_pixels)
+    image = decode_source(data, self._decoding, encoded=True)
     if isinstance(image, Unreadable):
       return _NO_PIXELS  # TensorFlow would print the traceback of an exception.
     return crop(image, draws, rule=self._rule)

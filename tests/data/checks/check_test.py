@@ -21,6 +21,7 @@ from blt_jax.data.checks import lines as check_report
 from blt_jax.data.checks.scan import scan
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.longtail import exponential_counts, shot_groups
+from blt_jax.data.reading.decode import Decoding
 from blt_jax.training.check_data import check_data
 from configs import cifar10_lt, image_list
 
@@ -158,8 +159,8 @@ def test_file_that_vanishes_is_wrong_with_the_reason(tmp_path):
 
 def test_pixel_limit_is_wrong(root):
   dataset = dataset_of([root / "0.jpg"])
-  assert not scan(dataset, max_pixels=1200).errors
-  errors = scan(dataset, max_pixels=1199).errors
+  assert not scan(dataset, decoding=Decoding(max_pixels=1200)).errors
+  errors = scan(dataset, decoding=Decoding(max_pixels=1199)).errors
   assert errors == {0: "1200 pixels; expected 1199 or fewer"}
 
 
@@ -237,7 +238,10 @@ def test_odd_modes_are_noted(tmp_path):
   Image.fromarray(deep).save(tmp_path / "deep.png")
   (tmp_path / "deep_colour.png").write_bytes(png_of_16_bit_colour())
   picture(4).save(tmp_path / "plain.png")
-  found = findings_of(dataset_of(sorted(tmp_path.iterdir())))
+  found = findings_of(
+    dataset_of(sorted(tmp_path.iterdir())),
+    decoding=Decoding(grey_range=(0, 65535)),
+  )
   assert found == {
     "JPEG L images": 1,
     "JPEG CMYK images": 1,

@@ -7,6 +7,7 @@ from PIL import Image
 
 from blt_jax.data.dataset import Split
 from blt_jax.data.reading import cache
+from blt_jax.data.reading.decode import Decoding
 from blt_jax.training import build
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import build_stages, plan_epoch
@@ -67,7 +68,7 @@ def test_what_does_not_fit_stays_in_files(tmp_path, monkeypatch):
   monkeypatch.setattr(cache, "MOST_BYTES", 3 * 8 * 8 * 3 - 1)
   assert cache.in_memory(split) is split
   monkeypatch.undo()
-  assert cache.in_memory(split, max_pixels=63) is split
+  assert cache.in_memory(split, Decoding(max_pixels=63)) is split
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])

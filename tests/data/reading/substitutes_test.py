@@ -9,6 +9,7 @@ from PIL import Image
 
 from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Split
+from blt_jax.data.reading.decode import Decoding
 from blt_jax.data.reading.substitutes import Substitutes
 from blt_jax.data.reading.tf_reader import TfReader
 
@@ -100,7 +101,7 @@ def test_the_second_next_image_stands_in_if_the_next_is_damaged(paths):
     paths[broken].write_bytes(b"")
   repaired = [paths[10] if i in (4, 7) else p for i, p in enumerate(paths)]
   split = _split(paths)
-  substitutes = Substitutes(split, name="training", most_failures=0.5)
+  substitutes = Substitutes(split, name="training", max_unreadable=6)
   for epoch in range(2):
     plan = _plan(batch_size=4, epoch=epoch)
     batches = _train(split, plan, substitutes=substitutes)
@@ -159,10 +160,25 @@ def test_each_damaged_file_is_warned_of_once(paths, caplog):
 def test_too_much_damage_stops(paths):
   for broken in (4, 7):
     paths[broken].write_bytes(b"")
-  with pytest.raises(
-    ValueError, match=r"2 of 12 training images; expected at most 0"
-  ):
-    _train(_split(paths), _plan())
+  split = _split(paths)
+  substitutes = Substitutes(split, name="training", max_unreadable=1)
+  message = (
+    r"2 of 12 training images; expected at most 1 "
+    r"\(config\.dataset\.max_unreadable\)\. --mode=check_data finds"
+  )
+  with pytest.raises(ValueError, match=message):
+    _train(split, _plan(), substitutes=substitutes)
+
+
+@pytest.mark.parametrize("images, most", [(5, 10), (1000, 10), (2500, 25)])
+def test_ten_images_or_one_in_a_hundred_may_be_damaged(images, most):
+  split = Split(np.zeros(images, int), paths=["x.jpg"] * images)
+  substitutes = Substitutes(split, name="test")
+  for row in range(min(most, images)):
+    substitutes.note(row, "damaged")
+  if images > most:
+    with pytest.raises(ValueError, match=f"expected at most {most} "):
+      substitutes.note(most, "damaged")
 
 
 def test_stop_stops_at_the_first(paths):
@@ -178,7 +194,7 @@ def test_class_without_a_readable_image_stops(paths):
   for broken in (1, 4, 7, 10):
     paths[broken].write_bytes(b"")
   split = _split(paths)
-  substitutes = Substitutes(split, name="training", most_failures=0.9)
+  substitutes = Substitutes(split, name="training", max_unreadable=11)
   with pytest.raises(ValueError, match="none of class 1 can be read"):
     _train(split, _plan(), substitutes=substitutes)
 
@@ -226,7 +242,12 @@ def test_too_many_pixels_count_as_damage(paths, kind):
   substitutes = Substitutes(split, name="training", on_error="stop")
   message = r"3600 pixels; expected 2304 or fewer"
   with pytest.raises(ValueError, match=message):
-    _train(split, _plan(), substitutes=substitutes, max_pixels=2304)
+    _train(
+      split,
+      _plan(),
+      substitutes=substitutes,
+      decoding=Decoding(max_pixels=2304),
+    )
 
 
 def test_names_that_are_not_utf_8_are_read_and_replaced(paths, caplog):
