@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from blt_jax.models import resnet
 from blt_jax.training import build
 from blt_jax.training.train import train
 from configs import digits_lt
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Three a step, whose ascent is compiled for one width.
+FEW_SLOTS = ",p=0.05"
 
 
 def make_config(variant="", **fields):
@@ -24,6 +28,14 @@ def make_config(variant="", **fields):
     section, _, field = name.partition("__")
     config[section][field] = value
   return config
+
+
+@contextlib.contextmanager
+def one_block() -> Iterator[None]:
+  """The smallest network has one block, not four: it compiles far sooner."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(resnet.CONFIGS["small_resnet10"], "stage_sizes", (1,))
+    yield
 
 
 @contextlib.contextmanager

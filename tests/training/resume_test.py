@@ -15,10 +15,14 @@ from blt_jax.system.interrupt import NOTHING, SAVE, STOP, Interrupted, Watch
 from blt_jax.training import train
 from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import Checkpoints
+from tests import small_run
 from tests.marks import long_test
-from tests.small_run import make_config, steps_traced_once
 
 TIMINGS = ("seconds", "data_wait_share", "images_per_second")
+
+
+def make_config(variant=small_run.FEW_SLOTS, **fields):
+  return small_run.make_config(variant, **fields)
 
 
 class _Scripted(Watch):
@@ -45,8 +49,8 @@ def script(monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _steps_traced_once():
-  with steps_traced_once():
+def _quick():
+  with small_run.one_block(), small_run.steps_traced_once():
     yield
 
 
@@ -282,7 +286,7 @@ def test_full_disk_costs_time_and_nothing_else(whole, disk, monkeypatch):
     # The first checkpoint has room, the second one not.
     if name == "stage2-epoch001":
       used = shutil.disk_usage(disk.path).used // 1024
-      disk.resize(f"{used + 1000}k")
+      disk.resize(f"{used + 40}k")
     write(workdir, name, confusion)
 
   monkeypatch.setattr(train.records, "write_confusion", fill)
