@@ -56,7 +56,8 @@ def make_run(
   if rows:
     records.write_metrics(folder, rows)
   if recorded:
-    directory.check_classes(folder, np.array(counts), names)
+    splits = ("training", "validation", "test")
+    directory.check_classes(folder, dict.fromkeys(splits, counts), names)
     for row in rows:
       name = records.epoch_name(row.stage, row.epoch)
       records.write_confusion(folder, name, confusion)

@@ -6,6 +6,7 @@ into the frozen, typed Config that the program reads.
 """
 
 from blt_jax.config.check import (
+  PLACES,
   SCHEMA,
   Field,
   check_config,
@@ -22,6 +23,7 @@ from blt_jax.config.schema import (
 )
 
 __all__ = [
+  "PLACES",
   "SCHEMA",
   "Config",
   "Field",

@@ -36,8 +36,8 @@ class Field:
     default: the value in a configuration that does not set it.
     help: a line for users.
     left_open: the value that lets training/choose.py choose; None without one.
-    resume: what the value may be when a run is resumed: "same", "any", or
-      "more" (at least as much).
+    resume: what the value may be when a run is resumed: "same", "any", "more"
+      (at least as much) or "moved" (another place of the same images).
   """
 
   name: str
@@ -62,6 +62,9 @@ def _fields_of(section: Any, prefix: str = "") -> Iterator[Field]:
 
 # {"perturb.p": its Field} of every field.
 SCHEMA: dict[str, Field] = {each.name: each for each in _fields_of(Config())}
+
+# The fields that say where a run's images are.
+PLACES = tuple(n for n, each in SCHEMA.items() if each.resume == "moved")
 
 
 def config_dict(config: Config | None = None) -> "ml_collections.ConfigDict":

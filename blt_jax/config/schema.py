@@ -43,7 +43,7 @@ def field(
   help: str,
   *,
   left_open: T | None = None,
-  resume: Literal["same", "any", "more"] = "same",
+  resume: Literal["same", "any", "more", "moved"] = "same",
 ) -> T:
   """A field of the schema.
 
@@ -53,6 +53,8 @@ def field(
     left_open: the value that lets training/choose.py choose, if there is one.
     resume: what the value may be when a run is resumed: the same, any, or at
       least as much ("more"). "any" is for fields that do not change the result.
+      "moved" is for places of the images: any that holds the same classes with
+      the same numbers of images, and config.json then has the new place.
   """
   metadata = {"help": help, "left_open": left_open, "resume": resume}
   return dataclasses.field(default=default, metadata=metadata)
@@ -83,17 +85,29 @@ class DatasetConfig:
   source: Annotated[str, one_of(*SOURCES)] = field(
     "", "Where the images come from; see docs/data.md."
   )
-  root: Path = field("", "Folder of the images (TFDS: data_dir), or .npz file.")
-  manual_dir: Path = field("", "TFDS: folder of archives it can't download.")
-  train_list: Path = field("", "List of 'path label', or iNaturalist's JSON.")
+  root: Path = field(
+    "", "Folder of the images (TFDS: data_dir), or .npz file.", resume="moved"
+  )
+  manual_dir: Path = field(
+    "", "TFDS: folder of archives it can't download.", resume="moved"
+  )
+  train_list: Path = field(
+    "", "List of 'path label', or iNaturalist's JSON.", resume="moved"
+  )
   validation_list: Path = field(
-    "", "Like train_list; without it validation_per_class images are held out."
+    "",
+    "Like train_list; without it validation_per_class images are held out.",
+    resume="moved",
   )
   test_list: Path = field(
-    "", "Like train_list; without it the validation images are the test."
+    "",
+    "Like train_list; without it the validation images are the test.",
+    resume="moved",
   )
   table: Path = field(
-    "", "image_table: a CSV, TSV, JSON lines or COCO file; see docs/data.md."
+    "",
+    "image_table: a CSV, TSV, JSON lines or COCO file; see docs/data.md.",
+    resume="moved",
   )
   path: Text = field(
     "", "image_table: column of the images' paths; empty: found by its name."
@@ -107,7 +121,9 @@ class DatasetConfig:
   group: Text = field(
     "", "image_table: column of cameras, patients, ...; else as split."
   )
-  class_names: Path = field("", "Lists: file of names; see docs/data.md.")
+  class_names: Path = field(
+    "", "Lists: file of names; see docs/data.md.", resume="moved"
+  )
   class_folders: Switch = field(
     False, "image_list: check that the folders of the images are the classes."
   )

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from blt_jax.config import Config, differing
+from blt_jax.config import PLACES, Config, differing
 from blt_jax.method import optimizer
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console
@@ -149,7 +149,8 @@ def check_reuse(config: Config) -> None:
   different = [
     name
     for name in differing(directory.read_config(folder), config)
-    if name.startswith(directory.STAGE1_FIELDS) and name != "stage1.reuse"
+    if name.startswith(directory.STAGE1_FIELDS)
+    and name not in ("stage1.reuse", *PLACES)
   ]
   if different or not config.stage1.epochs or config.stage1.perturb:
     reason = (
@@ -158,6 +159,21 @@ def check_reuse(config: Config) -> None:
     raise ValueError(
       f"config.stage1.reuse is {folder}, whose stage 1 {reason}; expected a "
       "run with the same seed, data set, model and stage 1, not perturbed."
+    )
+
+
+def check_images_of_reuse(run: Run) -> None:
+  """Refuses a `stage1.reuse` that was trained on other images.
+
+  Raises:
+    ValueError: when its classes or their numbers of images are not this run's.
+  """
+  if run.config.stage1.reuse:
+    directory.compare_classes(
+      pathlib.Path(run.config.stage1.reuse),
+      run.dataset.counts,
+      run.dataset.class_names,
+      remedy="Choose another config.stage1.reuse, or none.",
     )
 
 

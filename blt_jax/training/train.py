@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from blt_jax.config import Config, check_config
+from blt_jax.config import PLACES, Config, check_config, flatten
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console, processes, tensorboard
 from blt_jax.system.interrupt import Interrupted, Watch
@@ -22,6 +23,7 @@ from blt_jax.training.evaluation import Evaluation
 from blt_jax.training.resume import (
   begin_or_resume,
   begin_stage,
+  check_images_of_reuse,
   check_pretrained,
   check_reuse,
 )
@@ -80,7 +82,7 @@ def train(
   chosen = choose.complete(check_config(config), workdir=workdir)
   results = directory.finished_results(workdir, chosen.config)
   if results:
-    console.say(f"{workdir} is finished.")
+    _say_finished(workdir, chosen.config)
     directory.remove_stale_lock(workdir)
   else:
     with _begin(chosen, workdir) as session:
@@ -97,6 +99,23 @@ def train(
   return results
 
 
+def _say_finished(workdir: pathlib.Path, config: Config) -> None:
+  """Says that a run is finished, and that its images were not looked at."""
+  console.say(
+    f"{workdir} is finished; its images were not looked at again (images added "
+    "since are not part of it)."
+  )
+  ours, theirs = flatten(config), flatten(directory.read_config(workdir))
+  moved = [
+    f"--config.{name}={ours[name]}"
+    for name in PLACES
+    if ours[name] != theirs[name]
+  ]
+  if moved:
+    flags = ["--mode=evaluate", f"--workdir={workdir}", *moved]
+    console.say(f"note: to test it on the images there: {shlex.join(flags)}")
+
+
 @contextlib.contextmanager
 def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
   """Checks a run, announces it and locks its work directory."""
@@ -110,6 +129,7 @@ def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
     contextlib.ExitStack() as held,
   ):
     run = Run(config, dataset=chosen.dataset)
+    check_images_of_reuse(run)
     static_images.check_memory(config, run.stages, run.class_counts)
     run.announce(chosen.reasons)
     if processes.is_first():
@@ -117,7 +137,10 @@ def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
       directory.claim(workdir, config)
       files.remove_unfinished(workdir)
     _check_shared(workdir, config)
-    directory.check_classes(workdir, run.class_counts, run.dataset.class_names)
+    directory.check_classes(
+      workdir, run.dataset.counts, run.dataset.class_names
+    )
+    directory.record_places(workdir, config)
     _write_splits(workdir, run)
     checkpoints = held.enter_context(run.open_checkpoints(workdir))
     events = held.enter_context(tensorboard.Events(workdir))

@@ -7,12 +7,20 @@ import fcntl
 import os
 import pathlib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from blt_jax.config import SCHEMA, Config, check_config, differing
+from blt_jax.config import (
+  PLACES,
+  SCHEMA,
+  Config,
+  check_config,
+  differing,
+  flatten,
+  with_values,
+)
 from blt_jax.system import console, processes
 from blt_jax.workdir import files
 
@@ -21,6 +29,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 CONFIG, RESULTS = "config.json", "results.json"
 CLASSES, LOCK = "classes.json", "train.lock"
+
+# Split -> the field of classes.json with its images of each class.
+_COUNTS = {
+  "training": "class_counts",
+  "validation": "validation_counts",
+  "test": "test_counts",
+}
 
 # Beginnings of the names of the fields that the end of stage 1 depends on.
 STAGE1_FIELDS = ("seed", "dataset.", "model.", "optimizer.", "stage1.")
@@ -104,7 +119,8 @@ def claim(workdir: pathlib.Path, config: Config) -> None:
 def check_config_of(workdir: pathlib.Path, config: Config) -> None:
   """Checks that a run can go on under a configuration.
 
-  More epochs are allowed, and fields that don't change the result.
+  More epochs are allowed, and fields that don't change the result. Where the
+  images are may change, too: `check_classes` compares these.
 
   Raises:
     ValueError: names the fields that differ.
@@ -125,7 +141,9 @@ def check_config_of(workdir: pathlib.Path, config: Config) -> None:
 def _may_become(field: str, theirs: Any, ours: Any) -> bool:
   """Whether a run may go on with another value of a field."""
   resume = SCHEMA[field].resume
-  return resume == "any" or (resume == "more" and theirs and ours >= theirs)
+  if resume == "more":
+    return bool(theirs and ours >= theirs)
+  return resume in ("any", "moved")
 
 
 def lengthen(workdir: pathlib.Path, config: Config) -> None:
@@ -149,43 +167,116 @@ def _epochs(config: Config) -> list[int]:
   return [config.stage1.epochs, config.stage2.epochs]
 
 
+def record_places(workdir: pathlib.Path, config: Config) -> None:
+  """Writes into config.json where a run's images are now."""
+  before = read_config(workdir)
+  ours = flatten(config)
+  moved = with_values(before, {name: ours[name] for name in PLACES})
+  if moved == before:
+    return
+  if processes.is_first():
+    files.write_json(workdir / CONFIG, dataclasses.asdict(moved))
+
+
 def check_classes(
-  workdir: pathlib.Path, class_counts: np.ndarray, class_names: Sequence[str]
+  workdir: pathlib.Path,
+  counts: Mapping[str, np.ndarray],
+  class_names: Sequence[str],
 ) -> None:
-  """Writes classes.json, or checks that a run goes on with the same classes.
+  """Writes classes.json, or checks that a run goes on with the same images.
+
+  Args:
+    workdir: of the run.
+    counts: images of each class, int [C], in "training", "validation" and
+      "test".
+    class_names: [C].
 
   Raises:
-    ValueError: when the classes or their numbers of images have changed.
+    ValueError: as in `compare_classes`.
   """
-  ours: dict[str, list] = {
-    "class_counts": [int(count) for count in class_counts],
-    "class_names": list(class_names),
-  }
-  path = workdir / CLASSES
-  theirs = files.read_object(path)
-  if theirs is None:
-    if processes.is_first():
-      files.write_json(path, ours)
-  elif theirs != ours:
+  if (workdir / CLASSES).exists():
+    remedy = "Choose another --workdir, or bring the images back."
+    compare_classes(workdir, counts, class_names, remedy=remedy)
+  elif processes.is_first():
+    files.write_json(workdir / CLASSES, _content(counts, class_names))
+
+
+def compare_classes(
+  workdir: pathlib.Path,
+  counts: Mapping[str, np.ndarray],
+  class_names: Sequence[str],
+  *,
+  remedy: str,
+) -> None:
+  """Compares the classes of some images, and their numbers, with a run's.
+
+  Args:
+    workdir: of the run.
+    counts: as for `check_classes`.
+    class_names: [C].
+    remedy: a sentence for the message that says what to do.
+
+  Raises:
+    ValueError: when the classes or their numbers of images, in any of the three
+      splits, are not those in classes.json.
+  """
+  theirs = files.read_object(workdir / CLASSES)
+  ours = _content(counts, class_names)
+  if theirs is None or theirs.keys() != ours.keys():
+    raise ValueError(
+      f"{workdir / CLASSES} {'is missing' if theirs is None else 'is damaged'};"
+      f" expected {', '.join(ours)}, as a training run writes them. {remedy}"
+    )
+  if theirs != ours:
     raise ValueError(
       f"the images are not those that {workdir} began with: "
-      f"{_difference(theirs, ours)}; expected the same. Choose another "
-      "--workdir, or bring the images back."
+      f"{_difference(theirs, ours)}; expected the same. {remedy}"
     )
 
 
-def _difference(theirs: Any, ours: dict[str, list]) -> str:
+def _content(
+  counts: Mapping[str, np.ndarray], class_names: Sequence[str]
+) -> dict[str, list]:
+  """What classes.json holds."""
+  return {
+    "class_names": list(class_names),
+    **{
+      _COUNTS[split]: [int(count) for count in numbers]
+      for split, numbers in counts.items()
+    },
+  }
+
+
+def _difference(theirs: Mapping[str, list], ours: Mapping[str, list]) -> str:
   """What is different between two contents of classes.json."""
-  there, here = theirs.get("class_names", []), ours["class_names"]
-  if len(there) != len(here):
-    return f"{len(there)} classes there, {len(here)} here"
-  counts = zip(theirs["class_counts"], ours["class_counts"], strict=True)
-  for name, other, (before, now) in zip(here, there, counts, strict=True):
-    if name != other:
-      return f"a class is called {other!r} there, {name!r} here"
-    if before != now:
-      return f"class {name} has {before} training images there, {now} here"
-  return "their order"
+  there, here = theirs["class_names"], ours["class_names"]
+  gone = [name for name in there if name not in set(here)]
+  new = [name for name in here if name not in set(there)]
+  if gone or new:
+    lacking = f"{_some(gone)} missing here" if gone else ""
+    added = f"{_some(new)} new" if new else ""
+    return f"{len(there)} classes there, {len(here)} here, " + ", ".join(
+      filter(None, (lacking, added))
+    )
+  if there != here:
+    return f"the order of the {len(here)} classes"
+  different = [
+    (name, split, before, now)
+    for split, field in _COUNTS.items()
+    for name, before, now in zip(here, theirs[field], ours[field], strict=True)
+    if before != now
+  ]
+  name, split, before, now = different[0]
+  others = len({each[0] for each in different}) - 1
+  more = f" (and {others} more of {len(here)} classes)" if others else ""
+  return f"class {name} has {before} {split} images there, {now} here{more}"
+
+
+def _some(names: Sequence[str]) -> str:
+  """Up to three names, and how many more there are."""
+  shown = ", ".join(repr(name) for name in names[:3])
+  more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+  return f"{shown}{more} {'are' if len(names) > 1 else 'is'}"
 
 
 @contextlib.contextmanager

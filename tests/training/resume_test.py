@@ -256,6 +256,17 @@ def test_other_images_are_refused(whole, tmp_path):
     train.train(make_config(), workdir)
 
 
+def test_stage1_of_other_images_is_refused(whole, tmp_path):
+  shutil.copytree(whole, tmp_path / "first")
+  classes = json.loads((whole / "classes.json").read_text())
+  classes["class_names"][4] = "four"
+  (tmp_path / "first" / "classes.json").write_text(json.dumps(classes))
+  config = make_config(stage1__reuse=str(tmp_path / "first"))
+  with pytest.raises(ValueError, match="'four' is missing here, '4' is new"):
+    train.train(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
 def test_used_directory_is_refused_and_named(whole, tmp_path):
   workdir = tmp_path / "run"
   with (

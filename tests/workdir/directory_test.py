@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from blt_jax.config import check_config
+from blt_jax.config import check_config, with_values
 from blt_jax.workdir import directory, files
 from configs import digits_lt
 
@@ -53,6 +53,74 @@ def test_run_goes_on_with_more_epochs_and_other_free_fields(tmp_path):
   config.stage1.epochs -= 1
   with pytest.raises(ValueError, match=r"stage1\.epochs \(35 there, 34 here\)"):
     directory.check_config_of(tmp_path, check_config(config))
+
+
+def test_run_goes_on_with_images_in_another_place(tmp_path):
+  config = _config()
+  directory.claim(tmp_path, config)
+  moved = with_values(
+    config, {"dataset.root": "new", "dataset.test_list": "t", "num_devices": 2}
+  )
+  directory.check_config_of(tmp_path, moved)
+  directory.record_places(tmp_path, moved)
+  recorded = with_values(moved, {"num_devices": config.num_devices})
+  assert directory.read_config(tmp_path) == recorded
+
+
+_COUNTS = {"training": [9, 5, 2], "validation": [3, 3, 0], "test": [4, 4, 1]}
+_NAMES = ("ant", "bee", "cat")
+
+
+@pytest.mark.parametrize(
+  "counts, names, difference",
+  [
+    (
+      {},
+      ("ant", "bee", "kat"),
+      "3 classes there, 3 here, 'cat' is missing her",
+    ),
+    (
+      {},
+      ("ant", "bee", "kat"),
+      "missing here, 'kat' is new; expected the same",
+    ),
+    (
+      {split: [*numbers, 1] for split, numbers in _COUNTS.items()},
+      (*_NAMES, "dog"),
+      "3 classes there, 4 here, 'dog' is new",
+    ),
+    ({}, ("bee", "ant", "cat"), "the order of the 3 classes"),
+    (
+      {"training": [9, 6, 2]},
+      _NAMES,
+      "bee has 5 training images there, 6 here",
+    ),
+    (
+      {"validation": [3, 2, 0]},
+      _NAMES,
+      "bee has 3 validation images there, 2 here",
+    ),
+    (
+      {"test": [4, 5, 2]},
+      _NAMES,
+      r"bee has 4 test images there, 5 here \(and 1 more of 3 classes\)",
+    ),
+  ],
+)
+def test_other_classes_or_counts_are_refused(
+  tmp_path, counts, names, difference
+):
+  directory.check_classes(tmp_path, _COUNTS, _NAMES)
+  directory.check_classes(tmp_path, _COUNTS, _NAMES)
+  with pytest.raises(ValueError, match=difference):
+    directory.compare_classes(
+      tmp_path, {**_COUNTS, **counts}, names, remedy="Go."
+    )
+
+
+def test_missing_classes_are_refused_where_they_are_compared(tmp_path):
+  with pytest.raises(ValueError, match=r"classes\.json is missing; expected"):
+    directory.compare_classes(tmp_path, _COUNTS, _NAMES, remedy="Go.")
 
 
 def test_write_error_is_explained_for_a_relative_work_directory(
