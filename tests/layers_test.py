@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
   "report": {
     "config",
     "data.longtail",
+    "data.text",
     "method.metrics",
     "system.console",
     "workdir",
@@ -64,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
   },
   "experiments": {
     "config",
+    "data.text",
     "method.metrics",
     "models",
     "report",

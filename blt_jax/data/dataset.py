@@ -152,6 +152,28 @@ class Dataset:
       for name, split in self.splits.items()
     }
 
+  @property
+  def group_counts(self) -> dict[str, np.ndarray]:
+    """Groups of images of each class, int64 [C], in the splits that have them.
+
+    An image of an unknown group is a group of its own.
+    """
+    return {
+      name: _groups_by_class(split, self.num_classes)
+      for name, split in self.splits.items()
+      if split.groups is not None
+    }
+
+
+def _groups_by_class(split: Split, num_classes: int) -> np.ndarray:
+  """How many groups the images of each class are of, int64 [C]."""
+  assert split.groups is not None
+  known = split.groups != ""
+  _, group = np.unique(split.groups[known], return_inverse=True)
+  pairs = np.unique(np.stack([split.labels[known], group]), axis=1)
+  both = np.concatenate([pairs[0], split.labels[~known]])
+  return np.bincount(both, minlength=num_classes)
+
 
 def _select(records: Records, indices: np.ndarray) -> Selection:
   """Records at positions; a selection of a selection becomes a plain one."""

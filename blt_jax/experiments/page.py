@@ -189,7 +189,7 @@ def _figure(
 ) -> str:
   """Draws the figure, or says in its place why it can't be drawn."""
   from blt_jax.experiments.figures import kinds
-  from blt_jax.report import style
+  from blt_jax.report import fonts, style
 
   kind = planned.experiment.figure
   if kind is None:
@@ -199,7 +199,10 @@ def _figure(
   except ValueError as error:
     return f"No figure: {error}\n"
   style.save(figure, folder / "figure")
-  return f"![{planned.experiment.title}](figure.png)\n"
+  lacking = fonts.missing([figure])
+  return f"![{planned.experiment.title}](figure.png)\n" + (
+    f"\nNote: {lacking}.\n" if lacking else ""
+  )
 
 
 def _list(title: str, lines: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """What the charts of a run have in common.
 
 A chart is as wide as a column of the page, so that its text has about the same
-size on a phone, where it fills the screen, and beside another on a desk.
+size on a phone, where it fills the screen, and beside another on a desk. A wide
+one fills the page; on a phone it scrolls.
 """
 
 import dataclasses
@@ -19,8 +20,9 @@ from blt_jax.report import style
 
 MOST_BARS = 100  # More values than this are drawn as one shape with steps.
 
+WIDE = 8.8  # Inches.
+
 _WIDTH, _FONT = 4.4, 10.0  # Inches, points.
-_PLOT = 3.6  # Inches of the width that the data have, about.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +49,14 @@ class Chart:
     return file.getvalue()
 
 
-def new_chart(title: str, *, height: float = 2.7) -> tuple[Figure, Axes]:
+def new_chart(
+  title: str, *, height: float = 2.7, width: float = _WIDTH
+) -> tuple[Figure, Axes]:
   """An empty chart: light horizontal lines, room for a note above the data."""
-  figure, axes = style.new_figure(_WIDTH, height)
+  figure, axes = style.new_figure(width, height)
   plot: Axes = axes[0, 0]
-  plot.set_title(title, fontsize=_FONT, pad=20, x=0)
+  # Beside the names of an axis, however long, there is no room for it.
+  figure.suptitle(title, x=0.01, ha="left", fontsize=_FONT, fontweight="bold")
   plot.spines[:].set_visible(False)
   plot.tick_params(length=0, labelsize=_FONT)
   plot.grid(visible=False, axis="x")
@@ -158,10 +163,18 @@ def end_labels(axes: Axes, labels: Iterable[tuple[float, str, str]]) -> None:
     )
 
 
-def names_above(axes: Axes, names: Sequence[tuple[float, str, str]]) -> None:
-  """Writes names above parts of the data, moved apart as they need."""
+def names_above(
+  axes: Axes, names: Sequence[tuple[float, str, str]], *, plot: float
+) -> None:
+  """Writes names above parts of the data, moved apart as they need.
+
+  Args:
+    axes: where they are written.
+    names: (share of the width, text, colour) each, from left to right.
+    plot: width of the axes, inches, about.
+  """
   longest = max((len(text) for _, text, _ in names), default=0)
-  width = longest * 0.62 * (_FONT - 1) / 72 / _PLOT
+  width = longest * 0.62 * (_FONT - 1) / 72 / plot
   places = spread_apart(
     [place for place, _, _ in names], gap=width, margin=width / 2
   )

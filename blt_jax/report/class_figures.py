@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
-from matplotlib.ticker import MaxNLocator
 
+from blt_jax.data.text import columns
 from blt_jax.report import chart, measures, style
 from blt_jax.report.chart import MOST_BARS, Chart
 from blt_jax.report.measures import SHOT_GROUPS
@@ -173,11 +174,11 @@ def confusion(run: RunRecord) -> Chart | None:
     names = [name.get_text() for name in axes.get_xticklabels()]
     axes.set_yticks(axes.get_xticks(), names)
   else:
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+    _number_ranks(axes.yaxis, len(order))
   axes.set_xlabel("taken for")
   axes.set_ylabel("class, the largest first")
-  _name_groups(axes, run, lines=False)
+  named = len(order) <= _NAMED
+  _name_groups(axes, run, lines=False, plot=2.2 if named else 3.0)
   flow = measures.group_flow(entries, run.groups)
   right = ", ".join(
     f"{group} {flow[group]['correct']:.1f}" for group, _, _ in _extents(run)
@@ -250,12 +251,11 @@ def _name_classes(axes: Axes, run: RunRecord) -> None:
   axes.set_xlim(-0.5, len(order) - 0.5)
   label: Any = {"loc": "right", "fontsize": 9, "color": style.SOFT}
   if len(order) > _NAMED:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    _number_ranks(axes.xaxis, len(order))
     axes.set_xlabel("rank of the class by size", **label)
     return
-  names = [style.short_name(run.class_names[c], 12) for c in order]
-  level = max(map(len, names)) * len(names) <= 4 * _NAMED
+  names = style.short_names([run.class_names[c] for c in order], 12)
+  level = max(map(columns, names)) * len(names) <= 4 * _NAMED
   turned: Any = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
   axes.set_xticks(range(len(order)), names, **({} if level else turned))
   if not level and axes.get_aspect() == "auto":
@@ -265,8 +265,22 @@ def _name_classes(axes: Axes, run: RunRecord) -> None:
   axes.set_xlabel("class, by size", **label)
 
 
-def _name_groups(axes: Axes, run: RunRecord, *, lines: bool = True) -> None:
-  """The groups' names above their classes, lines between them."""
+def _number_ranks(axis: Axis, number: int) -> None:
+  """Ticks at ranks: 1, and round numbers."""
+  step = chart.round_step(number, 5)
+  ranks = [1, *range(max(step, 2), number + 1, step)]
+  if len(ranks) > 2 and ranks[1] < 0.5 * step:
+    del ranks[1]
+  axis.set_ticks([rank - 1 for rank in ranks], [f"{r:,}" for r in ranks])
+
+
+def _name_groups(
+  axes: Axes, run: RunRecord, *, lines: bool = True, plot: float = 3.6
+) -> None:
+  """The groups' names above their classes, lines between them.
+
+  `plot` is the width of the axes, inches.
+  """
   number = len(run.class_counts)
   names = []
   for group, first, last in _extents(run):
@@ -275,4 +289,4 @@ def _name_groups(axes: Axes, run: RunRecord, *, lines: bool = True) -> None:
     color = style.GROUP_STYLE[group]["color"]
     middle = (first + last) / 2 / number
     names.append((middle, f"{group} · {last - first:,}", color))
-  chart.names_above(axes, names)
+  chart.names_above(axes, names, plot=plot)

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from blt_jax.report import figures
+from blt_jax.report import figures, fonts
 from blt_jax.report.html import page
 from blt_jax.report.record import check_finished, read_run
 from blt_jax.system import console
@@ -31,6 +31,11 @@ def write_report(
   # The report is written last: where it is, the figures are, too.
   if len(runs) == 1:
     figures.write_figures(drawings[0], folder / figures.FOLDER)
+    lacking = fonts.missing(
+      chart.figure for chart in drawings[0].values() if chart
+    )
+    if lacking:
+      console.say(f"note: {lacking}")
   path = folder / FILE
   files.write_text(path, content)
   return path

@@ -23,7 +23,7 @@ def accuracy(run: RunRecord) -> Chart | None:
   if not run.rows:
     return None
   title = "Accuracy on validation images, %"
-  figure, axes = chart.new_chart(title, height=3.1)
+  figure, axes = chart.new_chart(title, height=3.4, width=chart.WIDE)
   ends = []
   for group in GROUPS[::-1]:
     values = measures.column(run.rows, f"val_{group}")
@@ -37,7 +37,7 @@ def accuracy(run: RunRecord) -> Chart | None:
   chart.percent_axis(
     axes, [v for line in axes.lines for v in np.asarray(line.get_ydata())]
   )
-  _number_epochs(axes, run)
+  _number_epochs(axes, run, most=2 * _NUMBERED)
   _mark_best(axes, run)
   chart.end_labels(axes, ends)
   summary = ", ".join(text for _, text, _ in ends)
@@ -196,12 +196,17 @@ def _lines(axes: Axes, run: RunRecord, values: np.ndarray, **look) -> None:
     axes.plot(np.arange(start, end), values[start:end], clip_on=False, **look)
 
 
-def _number_epochs(axes: Axes, run: RunRecord) -> None:
-  """Numbers the epochs of each stage along x and tells where stages begin."""
+def _number_epochs(
+  axes: Axes, run: RunRecord, *, most: int = _NUMBERED
+) -> None:
+  """Numbers the epochs of each stage along x and tells where stages begin.
+
+  There are about `most` numbers.
+  """
   rows = run.rows
   starts = measures.stage_starts(rows)
   epochs = measures.column(rows, "epoch").astype(int)
-  step = chart.round_step(len(rows), _NUMBERED)
+  step = chart.round_step(len(rows), most)
   places = [
     place
     for start, end in itertools.pairwise([*starts, len(rows)])

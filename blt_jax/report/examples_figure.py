@@ -1,6 +1,7 @@
 """Images before and after the ascent, with what changed between them."""
 
 import textwrap
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -49,9 +50,12 @@ def perturbed(run: RunRecord, *, most: int = 12) -> Chart | None:
   )
   for each in axes.flat:
     each.set_axis_off()
+  shown = sorted({*examples.label[chosen], *examples.target[chosen]})
+  short = style.short_names([run.class_names[int(c)] for c in shown], 15)
+  names = dict(zip(shown, short, strict=True))
   for place, number in enumerate(chosen):
     column, row = divmod(place, rows)
-    _example(axes[row, 4 * column : 4 * column + 4], run, examples, number)
+    _example(axes[row, 4 * column : 4 * column + 4], names, examples, number)
   for column in range(columns):
     for part, name in enumerate(("original", "change", "result")):
       axes[0, 4 * column + part].set_title(
@@ -107,7 +111,7 @@ def amplification(difference: np.ndarray) -> int:
 
 
 def _example(
-  axes: np.ndarray, run: RunRecord, examples: Examples, number: int
+  axes: np.ndarray, names: Mapping[int, str], examples: Examples, number: int
 ) -> None:
   """Three images and their text in a row of axes."""
   original, result = examples.original[number], examples.perturbed[number]
@@ -116,8 +120,7 @@ def _example(
   for each, image in zip(axes, images, strict=False):
     _show(each, image)
   label, target = (
-    style.short_name(run.class_names[int(which[number])], 15)
-    for which in (examples.label, examples.target)
+    names[int(which[number])] for which in (examples.label, examples.target)
   )
   before, after, goal = (
     f"{100 * values[number]:.1f} %"

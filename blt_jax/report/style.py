@@ -4,9 +4,9 @@ Figures are drawn in the light colours. The page shows the same drawings and
 takes the dark ones where the reader prefers them.
 """
 
+import collections
 import pathlib
 import textwrap
-import unicodedata
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +16,9 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from blt_jax.data.text import printable, shortened_apart
+from blt_jax.report import fonts
 
 # Name -> (on a light page, on a dark page). Blue, orange, green, pink, amber
 # and sky are Okabe and Ito's, which everybody can tell apart, a little darker
@@ -66,7 +69,7 @@ _MARKERS = "osD^vP"
 _LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 _PARAMETERS: Any = {
-  "font.family": "DejaVu Sans",  # Comes with matplotlib: the same everywhere.
+  "font.family": fonts.OWN,
   "font.size": 9.0,
   "text.color": INK,
   "text.parse_math": False,  # A class may be called "$x$".
@@ -144,9 +147,10 @@ def write(figure: Figure, file: Any, kind: str) -> None:
     kind: "png" (150 dpi) or "svg".
   """
   metadata = {"png": ["Software"], "svg": ["Date", "Creator"]}[kind]
+  fonts.complete(figure)
   with look(), warnings.catch_warnings():
-    # These warn of names in scripts that the font lacks. A PNG shows boxes
-    # then; in an SVG the reader's own fonts draw the names.
+    # These warn of letters that no font has, of which `fonts.missing` tells. A
+    # PNG shows boxes then; in an SVG the reader's own fonts draw the names.
     warnings.filterwarnings("ignore", "Glyph .* missing from")
     warnings.filterwarnings("ignore", "Matplotlib currently does not support")
     figure.savefig(file, format=kind, metadata=dict.fromkeys(metadata))
@@ -162,27 +166,24 @@ def save(figure: Figure, path: str | pathlib.Path) -> list[pathlib.Path]:
   return files
 
 
-def short_name(name: str, width: int) -> str:
-  """A class name for tight places: its first synonym, cut in the middle.
+def short_names(names: Sequence[str], width: int) -> list[str]:
+  """Class names for tight places: the first synonym, cut where they are alike.
 
-  Names of species and parts often differ at their ends. `width` is in
-  characters, of which Chinese ones count twice.
+  Args:
+    names: [n], different ones stay different.
+    width: columns, of which Chinese letters take two.
+
+  Returns:
+    [n] texts of at most `width` columns.
   """
-  first = (name.split(",")[0].strip() or name).replace("_", " ")
-  first = "".join(c if c.isprintable() else "\ufffd" for c in first)
-  if any(unicodedata.east_asian_width(c) in "WF" for c in first):
-    width = max(width // 2, 2)
-  return _cut(first, width)
-
-
-def _cut(text: str, length: int) -> str:
-  """The text; if it is longer than `length`, its beginning and its end."""
-  if len(text) <= length:
-    return text
-  end = (length - 1) // 2
-  return (
-    f"{text[: length - 1 - end].rstrip()}…{text[len(text) - end :].lstrip()}"
-  )
+  first = [name.split(",")[0].strip() or name for name in names]
+  common = collections.Counter(dict(zip(names, first, strict=True)).values())
+  chosen = [
+    whole if common[short] > 1 else short
+    for whole, short in zip(names, first, strict=True)
+  ]
+  lines = (printable(" ".join(name.split())) for name in chosen)
+  return shortened_apart([line.replace("_", " ") for line in lines], width)
 
 
 def caption(figure: Figure, text: str) -> None:

@@ -1,19 +1,18 @@
 """The text that a run prints about its data set, epochs and results."""
 
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from blt_jax.data.text import printable
+from blt_jax.data.text import columns, padded, printable, shortened_apart
 from blt_jax.method.metrics import GROUPS
 from blt_jax.workdir.progress import EpochRow
 
 # Most classes that a table has in full, classes at either end of a longer one,
-# and most letters of a name.
-_LISTED_CLASSES, _LISTED_ENDS, _NAME_WIDTH = 20, 5, 30
+# and most columns of a name.
+_LISTED_CLASSES, _LISTED_ENDS, _WIDTH = 20, 5, 30
 
 
 def epoch_line(row: EpochRow, *, epochs: int, left: str) -> str:
@@ -63,40 +62,49 @@ def class_table(
   class_names: Sequence[str],
   counts: Mapping[str, np.ndarray],
   groups: Mapping[str, np.ndarray],
+  image_groups: Mapping[str, np.ndarray] | None = None,
 ) -> str:
-  """The classes by size: all of up to 20, else the 5 largest and 5 smallest."""
+  """The classes by size: all of up to 20, else the 5 largest and 5 smallest.
+
+  Args:
+    class_names: [C].
+    counts: images of each class, int [C], in each split.
+    groups: bool [C] of each shot group.
+    image_groups: groups of images (cameras, patients) of each class, int [C],
+      in the splits that have groups.
+
+  Returns:
+    A line for the heads of the columns and one for each class.
+  """
   order = np.argsort(-counts["training"], kind="stable").tolist()
   left_out = len(order) - 2 * _LISTED_ENDS
   shown = order
   if len(order) > _LISTED_CLASSES:
     shown = order[:_LISTED_ENDS] + order[-_LISTED_ENDS:]
-  names = {c: _shortened(printable(class_names[c])) for c in shown}
-  width = max(len("class"), *map(_columns, names.values()))
-  lines = [f"{'class':<{width}}" + "".join(f"{part:>12}" for part in counts)]
-  lines[0] += "  group"
-  for place, c in enumerate(shown):
+  names = shortened_apart([printable(class_names[c]) for c in shown], _WIDTH)
+  width = max(len("class"), *map(columns, names))
+  heads = {
+    part: f"{part} (groups)" if part in (image_groups or {}) else part
+    for part in counts
+  }
+  sides = {part: max(12, len(head) + 2) for part, head in heads.items()}
+  lines = [padded("class", width)]
+  lines[0] += "".join(f"{heads[p]:>{sides[p]}}" for p in counts) + "  group"
+  for place, (c, name) in enumerate(zip(shown, names, strict=True)):
     if len(shown) < len(order) and place == _LISTED_ENDS:
       lines.append(f"... {left_out} classes between these ...")
     (group,) = (group for group, mask in groups.items() if mask[c])
-    images = "".join(f"{int(n[c]):>12}" for n in counts.values())
-    padding = " " * (width - _columns(names[c]))
-    lines.append(f"{names[c]}{padding}{images}  {group}")
+    cells = (
+      f"{_size(c, n, (image_groups or {}).get(part)):>{sides[part]}}"
+      for part, n in counts.items()
+    )
+    lines.append(f"{padded(name, width)}{''.join(cells)}  {group}")
   return "\n".join(lines)
 
 
-def _columns(text: str) -> int:
-  """How many columns of a terminal a text takes: Chinese letters two each."""
-  return sum(
-    2 if unicodedata.east_asian_width(letter) in "WF" else 1
-    for letter in unicodedata.normalize("NFC", text)
-  )
-
-
-def _shortened(name: str) -> str:
-  """A name that fits into a line."""
-  if len(name) <= _NAME_WIDTH:
-    return name
-  return f"{name[: _NAME_WIDTH - 3]}..."
+def _size(c: int, images: np.ndarray, groups: np.ndarray | None) -> str:
+  """How many images a class has in a split, and of how many groups."""
+  return f"{images[c]}" if groups is None else f"{images[c]} ({groups[c]})"
 
 
 def results_table(results: Mapping[str, Any]) -> str:

@@ -110,8 +110,11 @@ class Run:
       )
     )
     if self.config.dataset.source in ("image_folder", "image_table"):
-      counts, names = self.dataset.counts, self.dataset.class_names
-      console.say(lines.class_table(names, counts, groups))
+      data = self.dataset
+      table = lines.class_table(
+        data.class_names, data.counts, groups, data.group_counts
+      )
+      console.say(table)
     for line in (*self.dataset.left_out, *picked):
       console.say(line)
     scales = {

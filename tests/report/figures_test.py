@@ -150,7 +150,7 @@ def test_many_epochs_are_numbered_at_round_ones_without_marks(tmp_path):
   run = make_run(tmp_path, rows=rows, recorded=False, finished=False)
   axes = epoch_figures.accuracy(run).figure.axes[0]
   ticks = [int(text.get_text()) for text in axes.get_xticklabels()]
-  assert ticks == [1, 20, 40, 60, 80, 1, 20, 40, 60, 80]
+  assert ticks == [1, *range(10, 90, 10), 1, *range(10, 91, 10)]
   assert {line.get_marker() for line in axes.lines} <= {"", "None"}
 
 
@@ -357,9 +357,13 @@ def test_colours_of_the_palette_differ_and_groups_differ_in_lightness():
   ],
 )
 def test_class_names_are_cut_in_the_middle(name, short):
-  assert style.short_name(name, 17) == short
+  assert style.short_names([name], 17) == [short]
 
 
-def test_long_words_and_wide_letters_are_cut_to_the_width():
-  assert style.short_name("Donaudampfschifffahrt", 9) == "Dona…ahrt"
-  assert style.short_name("大熊猫和小熊猫的照片", 12) == "大熊猫…照片"
+def test_synonyms_are_shown_where_the_first_names_are_the_same():
+  names = ["crane, bird", "crane, machine", "egret, bird"]
+  assert style.short_names(names, 17) == [*names[:2], "egret"]
+
+
+def test_names_of_several_lines_are_shown_in_one():
+  assert style.short_names(["a\nb", "c\x1b"], 17) == ["a b", "c?"]

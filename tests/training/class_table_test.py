@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blt_jax.data import longtail
+from blt_jax.data import dataset, longtail
 from blt_jax.training import lines
 
 
@@ -42,7 +42,7 @@ def test_table_prints_odd_names():
     [name, 50 * "x"], {"training": ones}, longtail.shot_groups(ones)
   )
   assert table.encode().decode().split("\n")[1].startswith("caf?? ")
-  assert 27 * "x" + "... " in table
+  assert f"\n{15 * 'x'}…{14 * 'x'} " in table
 
 
 def test_table_of_wide_letters_is_straight():
@@ -55,3 +55,33 @@ def test_table_of_wide_letters_is_straight():
   # Three letters of two columns each; an accent that takes no column.
   assert len(wide) == len(narrow) - 3
   assert len(accent) == len(narrow) + 1
+
+
+def test_table_tells_long_names_apart():
+  ones = np.ones(2, int)
+  names = [f"{30 * 'a'} {place} {30 * 'b'}" for place in ("lake", "river")]
+  table = lines.class_table(
+    names, {"training": ones}, longtail.shot_groups(ones)
+  ).split("\n")
+  assert "…lake…" in table[1]
+  assert "…river…" in table[2]
+
+
+def test_table_counts_groups_beside_images():
+  labels = [0, 0, 0, 0, 1, 1]
+  images = np.zeros((6, 2, 2, 3), np.uint8)
+  cameras = ["a", "a", "b", "", "a", "a"]
+  train = dataset.Split(labels, images, groups=cameras)
+  other = dataset.Split(labels, images)
+  data = dataset.Dataset("some", ("cat", "dog"), train, other, other)
+  table = lines.class_table(
+    data.class_names,
+    data.counts,
+    longtail.shot_groups(data.class_counts),
+    data.group_counts,
+  ).split("\n")
+  assert table == [
+    "class  training (groups)  validation        test  group",
+    "cat                4 (3)           4           4  few",
+    "dog                2 (1)           2           2  few",
+  ]

@@ -44,11 +44,11 @@ def confused_classes(results: parts.Results, paper: parts.Paper) -> Figure:
   shown = most_confused(_first_of_stage2(runs[without_label][0]), tail)
   epochs = sorted({epoch for label in labels for epoch in runs[label][0]})
   figure, pictures, lines = _layout(len(shown), len(tail_counts(first)))
-  for row, number in enumerate(shown):
+  names = style.short_names([first.class_names[c] for c in shown], 30)
+  for row, (number, name) in enumerate(zip(shown, names, strict=True)):
     for column, label in enumerate(labels):
       axes = pictures[row, column]
       _picture(axes, runs[label][0], epochs, number)
-      name = style.short_name(first.class_names[number], 30)
       axes.set_title(f"{name}: {label}", fontsize=9)
   for number, label in enumerate(labels):
     _count_lines(lines, runs[label], epochs, tail, label, number)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from blt_jax.data.text import columns
 from blt_jax.experiments.figures import parts
 from blt_jax.method import metrics
 from blt_jax.report import style
@@ -143,11 +144,14 @@ def _name_classes(axes: Axes, record: RunRecord, order: np.ndarray) -> None:
   if len(order) > _NAMED:
     axes.set_xlabel("classes, from most to fewest training images")
     return
-  counts, names = record.class_counts, record.class_names
-  long = max(len(style.short_name(names[c], 18)) for c in order) > 6
+  names = style.short_names([record.class_names[c] for c in order], 18)
+  long = max(map(columns, names)) > 6
   axes.set_xticks(
     range(len(order)),
-    [f"{style.short_name(names[c], 18)}\n({counts[c]})" for c in order],
+    [
+      f"{name}\n({record.class_counts[c]})"
+      for c, name in zip(order, names, strict=True)
+    ],
     rotation=90 if long or len(order) > 15 else 0,
     fontsize=8,
   )

@@ -56,7 +56,8 @@ figure { margin: 16px 0; }
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)); }
 .beside > * { min-width: 0; margin: 0; }
 .beside div > .caption:first-child { margin-top: 0; }
-.chart { display: block; width: 100%; max-width: 520px; height: auto;
+.chart { display: block; width: 100%; height: auto;
+  max-width: calc(1.64px * var(--points));
   overflow: visible; stroke-linejoin: round; --card: var(--paper); }
 .chart text { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; margin: 4px 0 20px; }
@@ -102,7 +103,7 @@ summary:focus-visible { outline: 2px solid var(--blue); }
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)); }
 .panels > * { min-width: 0; }
 .several { max-width: 1320px; }
-.scroll .chart { min-width: 680px; max-width: none; }
+.scroll .chart { min-width: calc(1.07px * var(--points)); }
 footer { color: var(--soft); font-size: .85rem; margin-top: 56px; }
 @media (max-width: 640px) {
   main { padding: 24px 16px 48px; }

@@ -35,8 +35,11 @@ def embed(chart: Chart, prefix: str) -> Markup:
     if element.attrib.get("id") not in used:
       element.attrib.pop("id", None)
   _flatten(root)
+  size = root.attrib["viewBox"]
+  width = float(size.split()[2])
   root.attrib = {
-    "viewBox": root.attrib["viewBox"],
+    "viewBox": size,
+    "style": f"--points:{width:.0f}",
     "role": "img",
     "aria-label": f"{chart.title}. {chart.description}",
     "class": "chart photos" if chart.photos else "chart",

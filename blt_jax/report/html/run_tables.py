@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from blt_jax.config import differing, flatten
+from blt_jax.data.text import shortened_apart
 from blt_jax.report import measures
 from blt_jax.report.html.markup import Markup, join, tag
 from blt_jax.report.measures import SHOT_GROUPS, TAIL_FIRST
 from blt_jax.report.record import RunRecord
 from blt_jax.system.console import duration
 from blt_jax.workdir.records import Confusion
+
+_PAIR_WIDTH = 30  # Most columns of a name in the table of pairs.
 
 
 def percent(value: float | None, *, digits: int = 1) -> str:
@@ -121,15 +124,21 @@ def pairs_table(
 ) -> Markup | None:
   """The pairs of classes that are confused most often; None without any."""
   rows = []
-  for pair in measures.confused_pairs(entries, limit):
+  pairs = measures.confused_pairs(entries, limit)
+  classes = list(dict.fromkeys(c for p in pairs for c in (p.true, p.predicted)))
+  short = shortened_apart([run.class_names[c] for c in classes], _PAIR_WIDTH)
+  names = dict(zip(classes, short, strict=True))
+  for pair in pairs:
     share = 100 * pair.share
     bar = tag("i", tag("i", style=f"width:{share:.0f}%"), class_="bar")
     cells = (
-      tag("td", named(run.class_names[pair.predicted]), class_="name"),
+      tag("td", _named(run, pair.predicted, names), class_="name"),
       tag("td", f"{pair.count}/{pair.total}"),
       tag("td", tag("span", f"{share:.1f}"), bar, class_="share"),
     )
-    rows.append(row(_class_and_group(run, pair.true), *cells))
+    group = next(g for g, mask in run.groups.items() if mask[pair.true])
+    title = join(_named(run, pair.true, names), " ", chip(group))
+    rows.append(row(title, *cells))
   if not rows:
     return None
   return table(
@@ -140,18 +149,20 @@ def pairs_table(
   )
 
 
-def _class_and_group(run: RunRecord, c: int) -> Markup:
-  group = next(g for g, mask in run.groups.items() if mask[c])
-  return join(named(run.class_names[c]), " ", chip(group))
+def _named(run: RunRecord, c: int, short: Mapping[int, str]) -> Markup:
+  """A class's short name, which shows the whole one under the pointer."""
+  whole = run.class_names[c]
+  return named(short[c], title=whole if whole != short[c] else None)
 
 
-def named(name: str) -> Markup:
+def named(name: str, *, title: str | None = None) -> Markup:
   """A class's name with the width that it needs to be readable."""
   parts = re.split(r"(?<=[_/-])", name)
   broken = join(
     *(join(part, Markup("<wbr>")) for part in parts[:-1]), parts[-1]
   )
-  return tag("span", broken, style=f"min-width:{min(len(name), 10)}ch")
+  width = f"min-width:{min(len(name), 10)}ch"
+  return tag("span", broken, style=width, title=title)
 
 
 def chip(group: str) -> Markup:
@@ -164,16 +175,18 @@ def class_table(runs: Sequence[RunRecord], labels: Sequence[str]) -> Markup:
   first = runs[0]
   found = [run.class_accuracies() for run in runs]
   rows = []
-  for c in measures.by_size(first.class_counts):
+  for rank, c in enumerate(measures.by_size(first.class_counts), start=1):
     values = (percent(a[c]) if a is not None else "–" for a in found)
-    rows.append(
-      row(named(first.class_names[c]), int(first.class_counts[c]), *values)
-    )
+    size = int(first.class_counts[c])
+    rows.append(row(named(first.class_names[c]), rank, size, *values))
   columns = (
     [f"{label} %" for label in labels] if len(runs) > 1 else ["top-1, %"]
   )
-  caption = "Every class: training images, test accuracy of the best epoch"
-  head = ("class", "images", *columns)
+  caption = (
+    "Every class: rank by size, training images, test accuracy of the best "
+    "epoch"
+  )
+  head = ("class", "rank", "images", *columns)
   return table(head, rows, caption=caption, class_="numbers")
 
 

@@ -32,12 +32,12 @@ def accuracy(side: Runs) -> Markup | None:
   (run,), (content,) = runs, side.contents
   tables = [run_tables.results_table(content, top5=False)]
   if run.results:
-    top5 = run_tables.results_table(content, top5=True)
-    tables.append(folded("Top-5", top5))
+    tables.append(run_tables.results_table(content, top5=True))
   return section(
     "Accuracy by group",
     text,
-    side.beside(side.drawings[0]["accuracy"], join(*tables)),
+    side.alone(side.drawings[0]["accuracy"]),
+    side.beside(*tables),
     folded("Every epoch in numbers", run_tables.epochs_table(run)),
   )
 
