@@ -170,7 +170,7 @@ BAD_FOLDERS = [
     "class without images",
     image_folders({"images/ant/": ""}),
     FOLDERS,
-    ("class 0 (ant) has no training image", "expected 1 or more"),
+    ("images/ant: no image (the folder is empty)", "images of the class 'ant'"),
   ),
   Case(
     "folder too many",

@@ -71,17 +71,18 @@ def image_folders(contents: dict[str, str | bytes | None] | None = None):
 
 
 def image_lists(contents: dict[str, str | bytes | None] | None = None):
-  """The same with images/train.txt, val.txt and test.txt."""
+  """The same with images/train.txt of ten a class, val.txt and test.txt."""
 
   def prepare(folder: pathlib.Path) -> None:
-    lines = [
-      f"{name}/{number:02d}.png {label}\n"
-      for number in range(_A_CLASS)
-      for label, name in enumerate(_CLASSES)
-    ]
     image_folders()(folder)
-    for name in ("train", "val", "test"):
-      (folder / IMAGES / f"{name}.txt").write_text("".join(lines))
+    parts = {"train": range(10), "val": (10, 11), "test": (12, 13)}
+    for part, numbers in parts.items():
+      lines = [
+        f"{name}/{number:02d}.png {label}\n"
+        for number in numbers
+        for label, name in enumerate(_CLASSES)
+      ]
+      (folder / IMAGES / f"{part}.txt").write_text("".join(lines))
     files(contents or {})(folder)
 
   return prepare

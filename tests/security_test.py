@@ -263,9 +263,9 @@ def test_paths_of_lists_do_not_leave_the_root(tmp_path, path):
 @pytest.mark.parametrize(
   "target, inside",
   [
-    ("01.png", True),
-    ("../dog/01.png", True),
-    ("../../images/dog/01.png", True),
+    ("13.png", True),
+    ("../dog/13.png", True),
+    ("../../images/dog/13.png", True),
     ("../../far.png", False),
     ("../../images-far/a.png", False),
     ("/etc/hosts", False),
@@ -286,7 +286,7 @@ def test_links_of_images_stay_in_the_root(tmp_path, target, inside):
     )
 
   if inside:
-    assert len(load().train) == 26
+    assert len(load().train) == 18
   else:
     with pytest.raises(ValueError, match=r"train\.txt:1: .* link out of the"):
       load()

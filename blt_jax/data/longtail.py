@@ -141,16 +141,16 @@ def shot_groups(
 
 def hold_out(
   labels: np.ndarray,
-  per_class: int,
+  per_class: int | np.ndarray,
   *,
   seed: int,
   class_names: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Takes the same number of images of each class out of a labelled pool.
+  """Takes a number of images of each class out of a labelled pool.
 
   Args:
     labels: int [n], 0 <= label.
-    per_class: images of each class to hold out, >= 0.
+    per_class: images of each class to hold out, >= 0: a number, or int [C].
     seed: the choice is a pure function of labels and seed.
     class_names: [C] names for error messages.
 
@@ -161,14 +161,15 @@ def hold_out(
     ValueError: a class would keep no image.
   """
   counts = np.bincount(labels)
-  needed = np.full(len(counts), per_class + 1)
+  per_class = np.broadcast_to(per_class, counts.shape)
+  needed = per_class + 1
   _check_enough(
     counts,
     needed,
-    f"to hold {per_class} out and keep 1; hold out fewer",
+    f"to hold {np.max(per_class, initial=0)} out and keep 1; hold out fewer",
     class_names,
   )
-  held = _rank_in_class(labels, seed) >= counts[labels] - per_class
+  held = _rank_in_class(labels, seed) >= (counts - per_class)[labels]
   return np.flatnonzero(~held), np.flatnonzero(held)
 
 

@@ -3,12 +3,16 @@
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from blt_jax.data.text import reason
 
 # Places365's own list: "/a/apartment_building/outdoor 8".
 _NUMBERED = re.compile(r"/\w/(\S.*)\s+([0-9]{1,9})")
+
+# Zero-width signs that change what is shown: Persian, Indian scripts, emoji.
+_JOINERS = "\u200c\u200d"
 
 
 class NamesFile(NamedTuple):
@@ -35,9 +39,12 @@ def read_names(file: str) -> NamesFile:
     ValueError: the file can't be read, or a line is empty, or numbers or names
       are not unique, or a number is missing.
   """
-  lines = _lines(file)
+  lines = [normal_name(line) for line in _lines(file)]
   matches = [_NUMBERED.fullmatch(line) for line in lines]
   if not all(matches):
+    check_distinct(
+      (line, f"{file}:{number}") for number, line in enumerate(lines, 1)
+    )
     return NamesFile(tuple(lines), numbered=False)
   names: dict[int, str] = {}
   for line, match in enumerate(matches, 1):
@@ -56,14 +63,49 @@ def normal_name(name: str) -> str:
   return unicodedata.normalize("NFC", name)
 
 
+def check_distinct(names: Iterable[tuple[str, str]]) -> None:
+  """Checks that no two classes have one name.
+
+  Names that differ only in spaces, in how accents are written or in characters
+  that are not shown count as one: nobody tells them apart in a table. Upper and
+  lower case are different, as in data sets of handwritten letters.
+
+  Args:
+    names: (name of a class, place that it is from) of each class.
+
+  Raises:
+    ValueError: names both places.
+  """
+  places: dict[str, tuple[str, str]] = {}
+  for name, place in names:
+    first, where = places.setdefault(shown_name(name), (name, place))
+    if where != place:
+      other = "" if name == first else f" (there {first!r})"
+      raise ValueError(
+        f"{where} and {place} are two classes of one name, {name!r}{other};"
+        " expected names that can be told apart, or one class."
+      )
+
+
+def shown_name(name: str) -> str:
+  """What is seen of a name: composed, single spaces, no invisible signs."""
+  shown = "".join(c for c in normal_name(name) if not _is_invisible(c))
+  return " ".join(shown.split())
+
+
+def _is_invisible(character: str) -> bool:
+  """Whether a character is not shown and changes nothing beside it."""
+  return unicodedata.category(character) == "Cf" and character not in _JOINERS
+
+
 def folder_form(name: str) -> str:
   """The folder's name of a class: "-" where Places365 writes "/"."""
   return name.replace("/", "-")
 
 
 def class_folder(path: str) -> str:
-  """Name of the folder that an image lies in, "" for none."""
-  return os.path.basename(os.path.dirname(path))
+  """Name of the folder that an image lies in, composed, "" for none."""
+  return normal_name(os.path.basename(os.path.dirname(path)))
 
 
 def _lines(file: str) -> list[str]:

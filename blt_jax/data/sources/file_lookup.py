@@ -1,6 +1,8 @@
 """Looks up many image files, and reads each folder once."""
 
 import os
+import posixpath
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -21,6 +23,29 @@ def check_root(root: str) -> None:
 def leaves_root(path: str) -> bool:
   """Whether a relative path could lead out of the folder it is joined to."""
   return path[:1] == "/" or (".." in path and ".." in path.split("/"))
+
+
+def plain_path(path: str) -> str:
+  """A relative path in its shortest spelling: ./a//b.jpg is a/b.jpg."""
+  if "//" in path or "./" in path or path[-1:] in ("/", "."):
+    return posixpath.normpath(path)
+  return path
+
+
+def beginnings(root: str) -> tuple[str, ...]:
+  """What absolute paths below a root begin with; nothing for the root ""."""
+  if not root:
+    return ()
+  folders = os.path.abspath(root), os.path.realpath(root)
+  return tuple(os.path.join(folder, "") for folder in folders)
+
+
+def below(path: str, starts: Sequence[str]) -> str:
+  """A path without the first of some beginnings that it has."""
+  for start in starts:
+    if path.startswith(start):
+      return path[len(start) :]
+  return path
 
 
 def files_in(folder: str) -> tuple[set[str], set[str]]:
@@ -53,6 +78,13 @@ class FileFinder:
     self._real_root = os.path.join(os.path.realpath(root), "")
     self._flat_folders = tuple(flat_folders)
     self._known: dict[str, set[str]] = {}
+    # What two names of one file can differ by, see `identities`.
+    self._links: dict[str, set[str]] = {}
+    self._places: dict[str, str] = {}
+    self._first: dict[tuple[int, int], str] = {}
+    self._read: dict[tuple[int, int], str] = {}
+    self._aliases = False
+    self._composed: dict[str, dict[str, str]] = {}
 
   def find(
     self, paths: Iterable[str], *, place: Callable[[int], str]
@@ -82,10 +114,12 @@ class FileFinder:
         elif there != path:
           moved[i] = there
     if missing:
+      path = paths[missing[0]]
+      hint = ", with '/' between folders" if "\\" in path else ""
       raise ValueError(
-        f"{place(missing[0])}: no file {prefix + paths[missing[0]]!r}; expected"
-        f" paths of existing files, relative to the root ({len(missing)} of the"
-        f" {len(paths)} files are missing)."
+        f"{place(missing[0])}: no file {prefix + path!r}; expected"
+        f" paths of existing files, relative to the root{hint} ({len(missing)}"
+        f" of the {len(paths)} files are missing)."
       )
     if moved:
       paths = path_array(moved.get(i, path) for i, path in enumerate(paths))
@@ -93,6 +127,57 @@ class FileFinder:
     if root.dtype != paths.dtype:  # A name is not UTF-8, see path_array.
       root, paths = root.astype(object), paths.astype(object)
     return root + paths
+
+  def identities(self, found: np.ndarray) -> np.ndarray:
+    """Names of files that are equal if the files are one.
+
+    Links lead to their targets; a file system that ignores case gives a file
+    several names. Hard links are different files here.
+
+    Args:
+      found: strings [n] that `find` returned.
+
+    Returns:
+      Strings [n]; `found` itself as long as there was nothing of that kind.
+    """
+    if not self._aliases:
+      return found
+    start = len(os.path.join(self.root, ""))
+    return path_array(self._identity(path[start:]) for path in found)
+
+  def _identity(self, path: str) -> str:
+    folder, _, file = path.rpartition("/")
+    known = self._files(folder)
+    if file in self._links.get(folder, ()):
+      whole = os.path.realpath(os.path.join(self.root, path))
+      return os.path.join(
+        self._place(os.path.dirname(whole)), os.path.basename(whole)
+      )
+    if file not in known:
+      whole = os.path.join(self.root, folder)
+      same = _folded(file)
+      file = next(
+        (
+          name
+          for name in sorted(known)
+          if _folded(name) == same
+          and os.path.samefile(
+            os.path.join(whole, name), os.path.join(whole, file)
+          )
+        ),
+        file,
+      )
+    return os.path.join(self._place(os.path.join(self.root, folder)), file)
+
+  def _place(self, folder: str) -> str:
+    """One name for a folder, however it is called."""
+    if folder not in self._places:
+      status = os.stat(folder)
+      key = status.st_dev, status.st_ino
+      self._places[folder] = self._first.setdefault(
+        key, os.path.realpath(folder)
+      )
+    return self._places[folder]
 
   def _find_elsewhere(self, path: str, place: str) -> str | None:
     """The path of a file that its folder does not list, None if none exists."""
@@ -105,13 +190,36 @@ class FileFinder:
           f" {os.path.realpath(whole)!r}; expected files below the root. A root"
           " above both, with paths from there, can hold them."
         )
+      self._aliases = True
       return path
+    if composed := self._find_composed(path):
+      return composed
     top, file = path.split("/", 1)[0], path.rsplit("/", 1)[-1]
     for folder in self._flat_folders:
       flat = f"{folder}/{file}"
       if path.count("/") > 1 and folder.startswith(top) and self.exists(flat):
         return flat
     return None
+
+  def _find_composed(self, path: str) -> str | None:
+    """The file whose name differs only in how accents are written."""
+    if path.isascii():
+      return None
+    place = ""
+    for part in path.split("/"):
+      if place not in self._composed:
+        try:
+          names = os.listdir(os.path.join(self.root, place))
+        except OSError:
+          names = []
+        self._composed[place] = {
+          unicodedata.normalize("NFC", name): name for name in sorted(names)
+        }
+      name = self._composed[place].get(unicodedata.normalize("NFC", part))
+      if name is None:
+        return None
+      place = f"{place}/{name}" if place else name
+    return place if self._holds(os.path.join(self.root, place)) else None
 
   def exists(self, path: str) -> bool:
     """Whether a path relative to the root is a file below the root."""
@@ -136,4 +244,23 @@ class FileFinder:
         link for link in links if not self._holds(os.path.join(whole, link))
       }
       self._known[folder] = files
+      links &= files
+      if links:
+        self._links[folder] = links
+      if links or self._is_alias(whole):
+        self._aliases = True
     return self._known[folder]
+
+  def _is_alias(self, folder: str) -> bool:
+    """Whether a folder has been read before, by another name."""
+    try:
+      status = os.stat(folder)
+    except OSError:
+      return False
+    key = status.st_dev, status.st_ino
+    return self._read.setdefault(key, folder) != folder
+
+
+def _folded(name: str) -> str:
+  """A name without case, with composed accents."""
+  return unicodedata.normalize("NFC", name.casefold())

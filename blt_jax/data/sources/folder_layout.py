@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 
-from blt_jax.data.sources.class_names import normal_name
+from blt_jax.data.sources.class_names import check_distinct, normal_name
 from blt_jax.data.sources.image_files import (
   FoundFiles,
   find_images,
@@ -93,17 +93,16 @@ def find_classes(folder: str) -> dict[str, ClassFolder]:
   Raises:
     ValueError: two folders have one name, or one can't be read.
   """
-  classes: dict[str, ClassFolder] = {}
-  for name in subfolders(folder):
-    path = os.path.join(folder, name)
-    title = normal_name(as_text(name))
-    if title in classes:
-      raise ValueError(
-        f"{classes[title].folder!a} and {path!a} are two folders of"
-        f" the class {title!r}; expected one."
-      )
-    classes[title] = ClassFolder(path, find_images(path))
-  return classes
+  paths = {
+    name: os.path.join(folder, name)
+    for name in sorted(subfolders(folder), key=normal_name)
+  }
+  # Escapes show what two names that look alike differ by.
+  check_distinct((as_text(name), f"{path!a}") for name, path in paths.items())
+  return {
+    normal_name(as_text(name)): ClassFolder(path, find_images(path))
+    for name, path in paths.items()
+  }
 
 
 def subfolders(folder: str) -> list[str]:

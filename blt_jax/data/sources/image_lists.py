@@ -2,7 +2,7 @@
 
 import array
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -14,9 +14,13 @@ from blt_jax.data.sources.class_names import (
 )
 from blt_jax.data.sources.file_lookup import (
   FileFinder,
+  beginnings,
+  below,
   check_root,
   leaves_root,
+  plain_path,
 )
+from blt_jax.data.sources.repeated_files import ListedFiles, first_places
 from blt_jax.data.sources.splits import NATURAL, SplitOptions, assemble
 from blt_jax.data.text import reason
 
@@ -60,10 +64,13 @@ def load_image_lists(
 
   OLTR, classifier-balancing and BLT's authors share this format. The last field
   of a line is the label, so paths may contain spaces; empty lines are skipped.
-  Every file of the lists is looked up before this returns.
+  Every file of the lists is looked up before this returns. A file that a list
+  names again counts once, see `Dataset.left_out`; no file may have two labels
+  or be in two lists, but the test list may be the validation list.
 
   Args:
-    root: folder that the lists' paths are relative to.
+    root: folder that the lists' paths are relative to; absolute paths that lie
+      below it are taken, too.
     train_list: text file.
     validation_list: text file; "" holds validation_per_class images a class
       out of training.
@@ -87,7 +94,7 @@ def load_image_lists(
   """
   check_root(root)
   # This is a function of its own, so that the lists it read are freed.
-  names, splits = _read_splits(
+  names, splits, left_out = _read_splits(
     [file for file in (train_list, validation_list, test_list) if file],
     class_names_file=class_names_file,
     class_folders=class_folders,
@@ -98,8 +105,9 @@ def load_image_lists(
     names,
     train=splits.pop(0),
     validation=splits.pop(0) if validation_list else None,
-    test=splits.pop(0) if test_list else None,
+    test=splits.pop(0) if splits else None,
     options=options,
+    left_out=left_out,
   )
 
 
@@ -109,29 +117,88 @@ def _read_splits(
   class_names_file: str,
   class_folders: bool,
   finder: FileFinder,
-) -> tuple[Sequence[str], list[Split]]:
-  """(class names, splits) of lists; the first list is for training."""
+) -> tuple[Sequence[str], list[Split], list[str]]:
+  """(class names, splits, lines about what is left out) of lists.
+
+  The first list is for training. Where the last two are of the same images, the
+  last one is dropped.
+  """
   known = read_names(class_names_file) if class_names_file else None
-  train = read_list(files[0], len(known.names) if known else 0)
+  root = finder.root
+  train = read_list(files[0], len(known.names) if known else 0, root=root)
   names = known.names if known else names_from_folders(train)
-  lists = [train, *(read_list(file, len(names)) for file in files[1:])]
+  lists = [
+    train,
+    *(read_list(file, len(names), root=root) for file in files[1:]),
+  ]
   if known and known.numbered:
     lists = relabel(lists, names, names_file=class_names_file)
   elif class_folders:
     labels_of_folders(lists)
-  return names, [
+  if not known:
+    _check_start(lists)
+  splits = [
     Split(listed.labels, paths=finder.find(listed.paths, place=listed.place))
     for listed in lists
   ]
+  if len(lists) == 3 and _are_equal(*lists[1:]):
+    del lists[2], splits[2]
+  rows, left_out = first_places(
+    [
+      ListedFiles(
+        listed.file, _identities(finder, split), listed.labels, listed.place
+      )
+      for listed, split in zip(lists, splits, strict=True)
+    ]
+  )
+  splits = [
+    split if kept is None else split.take(kept)
+    for split, kept in zip(splits, rows, strict=True)
+  ]
+  return names, splits, left_out
 
 
-def read_list(file: str, num_classes: int) -> ImageList:
+def _identities(finder: FileFinder, split: Split) -> np.ndarray:
+  """See FileFinder.identities."""
+  assert split.paths is not None
+  return finder.identities(split.paths)
+
+
+def _are_equal(one: ImageList, other: ImageList) -> bool:
+  """Whether two lists have the same images and labels in the same order."""
+  return np.array_equal(one.labels, other.labels) and np.array_equal(
+    one.paths, other.paths
+  )
+
+
+def _check_start(lists: Sequence[ImageList]) -> None:
+  """Raises ValueError if the labels of the lists begin at 1, without gaps."""
+  labels = np.unique(np.concatenate([listed.labels for listed in lists]))
+  if labels[0] == 1 and labels[-1] == len(labels):
+    _refuse_start(lists[0])
+
+
+def _refuse_start(listed: ImageList) -> NoReturn:
+  """Raises ValueError about labels that begin at 1."""
+  last = int(np.max(listed.labels))
+  first = listed.place(int(np.argmin(listed.labels)))
+  raise ValueError(
+    f"{first}: label is 1, the smallest of {listed.file}, the largest is"
+    f" {last}; expected labels from 0 to {last - 1}. This takes 1 from each:"
+    ' python -c "import sys; [print(*l.rsplit(None, 1)[:-1],'
+    ' int(l.split()[-1]) - 1) for l in sys.stdin if l.strip()]"'
+    f" < {listed.file} > NEW_LIST"
+  )
+
+
+def read_list(file: str, num_classes: int, *, root: str = "") -> ImageList:
   """Parses a list and checks it.
 
   Args:
     file: text file, UTF-8.
     num_classes: C; 0 allows any label below the number of lines, because every
       class needs an image.
+    root: folder that absolute paths may lie in; "" allows none.
 
   Returns:
     The ImageList.
@@ -141,11 +208,12 @@ def read_list(file: str, num_classes: int) -> ImageList:
   """
   paths: list[str] = []
   labels, lines = array.array("i"), array.array("i")
+  starts = beginnings(root)
   try:
     with open(file, encoding="utf-8-sig") as text:
       for number, line in enumerate(text, 1):
         if line and not line.isspace():
-          path, label = _parse_line(file, number, line)
+          path, label = _parse_line(file, number, line, starts=starts)
           paths.append(path)
           labels.append(label)
           lines.append(number)
@@ -163,8 +231,10 @@ def read_list(file: str, num_classes: int) -> ImageList:
   return listed
 
 
-def _parse_line(file: str, number: int, line: str) -> tuple[str, int]:
-  """(path, label) of a line that is not empty."""
+def _parse_line(
+  file: str, number: int, line: str, *, starts: Sequence[str]
+) -> tuple[str, int]:
+  """(path, label) of a line that is not empty; see beginnings for `starts`."""
   fields = line.rsplit(None, 1)
   path, label = fields[0].strip(), fields[-1]
   if len(fields) != 2 or not path:
@@ -178,12 +248,13 @@ def _parse_line(file: str, number: int, line: str) -> tuple[str, int]:
       f"{file}:{number}: label is {label!r}; expected a whole number, 0 or"
       f" more, of {_MOST_DIGITS} digits at most."
     )
-  if leaves_root(path):
+  inner = below(path, starts) if path[0] == "/" else path
+  if leaves_root(inner):
     raise ValueError(
       f"{file}:{number}: path {path!r} leaves the root; expected paths below"
       " it, without '..'."
     )
-  return path, int(label)
+  return plain_path(inner), int(label)
 
 
 def _check_labels(listed: ImageList, num_classes: int) -> None:
@@ -191,6 +262,8 @@ def _check_labels(listed: ImageList, num_classes: int) -> None:
   limit = num_classes or len(listed.labels)
   wrong = np.flatnonzero(listed.labels >= limit)
   if len(wrong):
+    if np.min(listed.labels) == 1 and np.max(listed.labels) == limit:
+      _refuse_start(listed)
     raise ValueError(
       f"{listed.place(wrong[0])}: label is {listed.labels[wrong[0]]}; expected"
       f" 0 to {limit - 1}, as there are {limit}"

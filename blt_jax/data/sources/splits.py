@@ -24,8 +24,9 @@ class SplitOptions:
       possible.
     imbalance: images of the largest class over those of the smallest, 1 or
       more; unused by "natural".
-    validation_per_class: images of each class held out of training; unused by
-      a source that has validation images of its own.
+    validation_per_class: images of each class held out of training, at most
+      half of them unless drop_below drops small classes; unused by a source
+      that has validation images of its own.
     test_per_class: the same for the test; only image folders use it.
     drop_below: drops classes that keep fewer training images than this after
       the hold-out, from every split, and numbers the others anew; 0 drops none.
@@ -130,8 +131,18 @@ def _cut(
   if options.profile == "natural" and not options.max_per_class:
     if not held_out:
       return pool, pool.take(np.arange(0))  # No copy of all the images.
+    per_class = np.full(len(class_names), held_out)
+    if not options.drop_below:
+      # As in folders: a class of one image is only trained on.
+      share = np.bincount(pool.labels) // 2
+      if not np.any(share):
+        raise ValueError(
+          "the largest class has 1 image; expected a class with 2 or more, to"
+          " hold images out for validation, or a validation split."
+        )
+      per_class = np.minimum(per_class, share)
     remaining, held = longtail.hold_out(
-      pool.labels, held_out, seed=options.split_seed, class_names=class_names
+      pool.labels, per_class, seed=options.split_seed, class_names=class_names
     )
   else:
     counts = longtail.profile_counts(

@@ -246,7 +246,7 @@ def test_suffixes_are_those_of_pillow():
     ),
     (
       {"caf\u00e9": 2, "cafe\u0301": 2},
-      r"cafe.u0301' and .*caf.xe9' are two folders of the class 'caf\u00e9'",
+      r"cafe.u0301' and .*caf.xe9' are two classes of one name, 'caf\u00e9'",
     ),
     ({"train/a": 2, "train/b": 2, "test1/a": 1, "test2/a": 1}, "'test1' and"),
     (

@@ -1,6 +1,10 @@
 """Image lists: what they load, their grammar, and what is wrong with a line."""
 
 import logging
+import re
+import subprocess
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ def listed(tmp_path):
   for path in paths:
     (tmp_path / "root" / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "root" / path).touch()
+  (tmp_path / "root/cat/more.png").touch()
 
   def write(name, lines):
     (tmp_path / name).write_text("".join(line + "\n" for line in lines))
@@ -69,15 +74,16 @@ def test_lists_by_profile(listed):
       imbalance=3,
       validation_per_class=1,
     ),
-    test_list=listed.write("test.txt", listed.lines),
+    test_list=listed.write("test.txt", ["cat/more.png 0"]),
   )
   np.testing.assert_array_equal(dataset.class_counts, [3, 1])
-  assert len(dataset.test) == 8
+  assert len(dataset.test) == 1
 
 
 def test_classes_in_one_folder_are_named_by_number(listed):
   lines = ["cat/im 0.png 0", "cat/im 1.png 1"]
-  dataset = listed(lines, validation_list=listed.write("v.txt", lines))
+  held = listed.write("v.txt", ["cat/im 2.png 0"])
+  dataset = listed(lines, validation_list=held)
   assert dataset.class_names == ("0", "1")
 
 
@@ -88,17 +94,18 @@ def test_class_names_come_from_a_file(listed):
 
 
 def test_small_classes_are_dropped_from_every_split_and_logged(listed, caplog):
-  lines = listed.lines[:1] + [line[:-1] + "2" for line in listed.lines[4:]]
+  lines = listed.lines[:1] + [line[:-1] + "2" for line in listed.lines[4:7]]
+  last = listed.lines[7][:-1] + "2"
   with caplog.at_level(logging.INFO):
     dataset = listed(
       lines,
       options=SplitOptions(validation_per_class=1, drop_below=2),
       class_names_file=listed.write("names.txt", ["cat", "fish", "dog"]),
-      test_list=listed.write("test.txt", lines),
+      test_list=listed.write("test.txt", [listed.lines[1], last]),
     )
   assert dataset.class_names == ("dog",)
-  np.testing.assert_array_equal(dataset.class_counts, [3])
-  np.testing.assert_array_equal(dataset.test.labels, 4 * [0])
+  np.testing.assert_array_equal(dataset.class_counts, [2])
+  np.testing.assert_array_equal(dataset.test.labels, [0])
   assert "dropped 2 of 3 classes" in caplog.text
 
 
@@ -126,7 +133,7 @@ def test_small_classes_are_dropped_from_every_split_and_logged(listed, caplog):
       r"train\.txt:2: no file '.*none\.png'; .*1 of the 9",
     ),
     ("fish/im 0.png 0", r"train\.txt:2: no file '.*fish/im 0\.png'"),
-    ("cat/im 0.png 3", r"class 2 \(2\) has no training image.*1 of 4 classes"),
+    ("cat/more.png 3", r"class 2 \(2\) has no training image.*1 of 4 classes"),
   ],
 )
 def test_bad_list_lines_are_named(listed, line, message):
@@ -169,11 +176,158 @@ def test_binary_list_is_named(listed, tmp_path):
     listed(listed.lines, validation_list=str(tmp_path / "x.txt"))
 
 
-def test_hold_out_names_the_small_class(listed):
+def test_a_class_of_one_image_is_trained_on_as_in_folders(listed):
+  dataset = listed(listed.lines[:5], held=3)
+  np.testing.assert_array_equal(dataset.class_counts, [2, 1])
+  np.testing.assert_array_equal(dataset.counts["validation"], [2, 0])
+
+
+def test_lists_of_single_images_have_none_to_hold_out(listed):
+  with pytest.raises(ValueError, match="has 1 image; expected a class with 2"):
+    listed([listed.lines[0], listed.lines[4]], held=1)
+
+
+def test_small_classes_are_dropped_by_what_the_hold_out_leaves(listed):
+  dataset = listed(
+    listed.lines[:5], options=SplitOptions(validation_per_class=3, drop_below=1)
+  )
+  assert dataset.class_names == ("cat",)
+  np.testing.assert_array_equal(dataset.class_counts, [1])
+
+
+# Files that lists name more than once
+
+
+@pytest.mark.parametrize(
+  "again", ["cat/im 0.png", "./cat/im 0.png", "cat//im 0.png", "cat/./im 0.png"]
+)
+def test_a_file_that_a_list_names_again_counts_once(listed, again):
+  dataset = listed([*listed.lines, f"{again} 0", f"{again} 0"], held=2)
+  plain = listed(listed.lines, held=2)
+  assert sum(map(len, dataset.splits.values())) == 8 + 4  # Test: validation.
+  np.testing.assert_array_equal(dataset.class_counts, plain.class_counts)
+  assert not set(dataset.train.paths) & set(dataset.validation.paths)
+  (line,) = dataset.left_out
+  assert "left out: 2 lines of" in line
+  assert "train.txt:9, which repeats" in line
+  assert line.endswith("train.txt:1")
+
+
+def test_a_file_with_two_labels_names_both_lines(listed):
   with pytest.raises(
-    ValueError, match=r"class 1 \(dog\) has 1 images; expected 2"
+    ValueError,
+    match=r"train\.txt:2 and .*train\.txt:9: the file '.*cat/im 1\.png' has the"
+    " labels 0 and 1; expected one",
   ):
-    listed(listed.lines[:5], held=1)
+    listed([*listed.lines, "cat/./im 1.png 1"], held=1)
+
+
+@pytest.mark.parametrize("split", ["validation_list", "test_list"])
+def test_a_file_in_two_lists_names_both_lines(listed, split):
+  other = listed.write("other.txt", ["cat/more.png 0", *listed.lines[2:4]])
+  with pytest.raises(
+    ValueError,
+    match=r"train\.txt:3 and .*other\.txt:2: .* in two splits; .*2 such lines",
+  ):
+    listed(listed.lines, held=1, **{split: other})
+
+
+def test_the_test_list_may_be_the_validation_list(listed):
+  files = [listed.write(f"{i}.txt", listed.lines[3:5]) for i in range(2)]
+  dataset = listed(
+    listed.lines[:3] + listed.lines[5:],
+    validation_list=files[0],
+    test_list=files[1],
+  )
+  assert dataset.test is dataset.validation
+
+
+@pytest.mark.parametrize("link", ["file", "folder"])
+def test_a_link_to_a_listed_file_is_that_file(listed, link):
+  if link == "file":
+    (listed.root / "cat/link.png").symlink_to("im 0.png")
+    again = "cat/link.png"
+  else:
+    (listed.root / "pets").mkdir()
+    (listed.root / "pets/cats").symlink_to("../cat", target_is_directory=True)
+    again = "pets/cats/im 0.png"
+  dataset = listed([*listed.lines, f"{again} 0"], held=1)
+  assert "left out: 1 line of" in dataset.left_out[0]
+  with pytest.raises(ValueError, match="two splits"):
+    listed(listed.lines, validation_list=listed.write("v.txt", [f"{again} 0"]))
+
+
+def test_a_link_of_its_own_is_an_image(listed):
+  (listed.root / "cat/link.png").symlink_to("more.png")
+  dataset = listed([*listed.lines, "cat/link.png 0"], held=1)
+  assert not dataset.left_out
+  np.testing.assert_array_equal(dataset.class_counts, [4, 3])
+
+
+# Paths and labels as people write them
+
+
+def test_absolute_paths_below_the_root_are_accepted(listed, tmp_path):
+  lines = [f"{listed.root}/{line}" for line in listed.lines]
+  absolute, relative = listed(lines, held=1), listed(listed.lines, held=1)
+  assert absolute.train.paths.tolist() == relative.train.paths.tolist()
+  assert absolute.class_names == ("cat", "dog")
+  with pytest.raises(ValueError, match=r"txt:1: path '.*rooted.*leaves the ro"):
+    listed([f"{listed.root}ed/cat/im 0.png 0"], held=1)
+
+
+def test_absolute_paths_may_go_through_a_link_to_the_root(listed, tmp_path):
+  (tmp_path / "link").symlink_to("root", target_is_directory=True)
+  dataset = sources.load_image_lists(
+    str(tmp_path / "link"),
+    listed.write("a.txt", [f"{listed.root}/{line}" for line in listed.lines]),
+    options=SplitOptions(validation_per_class=1),
+  )
+  assert dataset.train.paths[0].startswith(str(tmp_path / "link"))
+
+
+def test_backslashes_are_explained(listed):
+  with pytest.raises(ValueError, match="the root, with '/' between folders"):
+    listed(["cat\\im 0.png 0", *listed.lines[1:]], held=1)
+
+
+@pytest.mark.parametrize("names", [None, ["cat", "dog"]])
+@pytest.mark.parametrize("count", [2, 8])
+def test_labels_that_begin_at_1_say_how_to_mend_them(listed, names, count):
+  lines = [f"{line[:-1]}{int(line[-1]) + 1}" for line in listed.lines]
+  lines = lines if count == 8 else [lines[0], lines[4]]
+  more = {"class_names_file": listed.write("n.txt", names)} if names else {}
+  with pytest.raises(
+    ValueError,
+    match=r"train\.txt:1: label is 1, the smallest .* largest is 2; expected"
+    r" labels from 0 to 1\. This takes 1 from each: python -c",
+  ) as error:
+    listed(lines, held=1, **more)
+  command = re.search("python -c .*", str(error.value))[0]
+  command = command.replace("python", f"'{sys.executable}'", 1)
+  subprocess.run(
+    command.replace("NEW_LIST", str(listed.root / "new")),
+    shell=True,
+    check=True,
+  )
+  plain = listed.lines if count == 8 else [listed.lines[0], listed.lines[4]]
+  assert (listed.root / "new").read_text().splitlines() == plain
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+def test_accents_of_lists_need_not_be_those_of_the_disk(listed, on_disk):
+  in_list = {"NFC": "NFD", "NFD": "NFC"}[on_disk]
+  path = "Ähre/Käfer.png"
+  file = listed.root / unicodedata.normalize(on_disk, path)
+  file.parent.mkdir()
+  file.touch()
+  line = f"{unicodedata.normalize(in_list, path)} 2"
+  dataset = listed([*listed.lines, line], held=1)
+  assert str(file) in dataset.train.paths.tolist()
+  assert dataset.class_names[2] == "Ähre"
+  other = listed.write("v.txt", [f"{unicodedata.normalize(on_disk, path)} 2"])
+  with pytest.raises(ValueError, match="two splits"):
+    listed([*listed.lines, line], validation_list=other)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +352,9 @@ def test_real_places_lists_parse(shared, tmp_path):
   dataset = sources.load_image_lists(
     str(tmp_path),
     str(splits / "Places_LT_val.txt"),
-    validation_list=str(splits / "Places_LT_val.txt"),
+    options=SplitOptions(validation_per_class=1),
   )
-  np.testing.assert_array_equal(dataset.class_counts, np.full(365, 20))
+  np.testing.assert_array_equal(dataset.class_counts, np.full(365, 19))
   assert dataset.class_names[0] == "airfield"
 
 

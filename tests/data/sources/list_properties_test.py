@@ -1,5 +1,6 @@
 """Image lists of any names, and any text or bytes as an image list."""
 
+import posixpath
 import re
 import tempfile
 
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blt_jax.data.sources import image_lists
-from blt_jax.data.sources.file_lookup import leaves_root
+from blt_jax.data.sources.file_lookup import leaves_root, plain_path
 
 drawn = settings(
   deadline=None, derandomize=True, database=None, max_examples=100
@@ -44,13 +45,19 @@ names = st.one_of(st.text("ab./ ~é\t", min_size=1), st.text(letters)).filter(
 
 @given(paths=st.lists(names, min_size=1, max_size=8), data=st.data())
 @drawn
-def test_names_of_lists_come_back(paths, data):
+def test_names_of_lists_come_back_in_plain_spelling(paths, data):
   label = st.integers(0, len(paths) - 1)
   labels = [data.draw(label) for _ in paths]
   end = data.draw(st.sampled_from(["\n", "\r\n", " \n", "\n\n"]))
   pairs = zip(paths, labels, strict=True)
   text = "".join(f"{path} {label}{end}" for path, label in pairs)
-  assert parse(text.encode()) == (paths, labels)
+  assert parse(text.encode()) == (list(map(plain_path, paths)), labels)
+
+
+@given(names)
+@drawn
+def test_plain_spelling_is_that_of_the_standard_library(path):
+  assert plain_path(path) == posixpath.normpath(path)
 
 
 @given(
