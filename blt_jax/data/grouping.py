@@ -119,9 +119,15 @@ def _deal(
     # It warns of classes with fewer images than parts: a long tail has them.
     warnings.simplefilter("ignore", UserWarning)
     parts = [held for _, held in dealer.split(labels, labels, bundles)]
-  # A part that one large group fills is no fifth: it stays in training.
-  share = len(labels) / folds
-  parts.sort(key=lambda rows: abs(len(rows) - share))
+  # The parts that come closest to their share of each class are held out; one
+  # that a large group fills stays in training.
+  total = np.bincount(labels)
+
+  def distance(rows: np.ndarray) -> float:
+    shares = np.bincount(labels[rows], minlength=len(total))[total > 0]
+    return float(np.mean(np.abs(shares / total[total > 0] - 1 / folds)))
+
+  parts.sort(key=distance)
   split_of = np.zeros(count, np.int64)
   for k, rows in enumerate(parts[: min(splits, folds - 1)], 1):
     split_of[numbers[rows]] = k

@@ -62,8 +62,7 @@ def read_cells(file: str, columns: Columns) -> Cells:
   text = _read_text(file)
   begin = text[:1000].lstrip()[:1]
   if begin == "{":
-    first = _first_line(text)
-    if not isinstance(first, dict) or "annotations" in first:
+    if _is_coco(text):
       return _read_coco(file, text, columns)
     return _read_json_lines(file, text, columns)
   if begin == "[":
@@ -88,16 +87,20 @@ def _read_text(file: str) -> str:
   except (OSError, ValueError) as error:
     raise ValueError(
       f"{file}: can't be read as a table ({reason(error)}); expected a CSV,"
-      " TSV, JSON lines or COCO file in UTF-8."
+      " TSV, JSON lines or COCO file in UTF-8; save a spreadsheet as CSV."
     ) from error
 
 
-def _first_line(text: str) -> Any:
-  """The JSON value in the first line that is not empty, None without any."""
+def _is_coco(text: str) -> bool:
+  """Whether JSON is one object, as COCO's, and not an object a line."""
+  line = text.lstrip().partition("\n")[0]
+  # All of a large file may stand in its first line.
+  if all(f'"{name}"' in line for name in ("images", "annotations")):
+    return True
   try:
-    return json.loads(text.lstrip().partition("\n")[0])
+    return not isinstance(json.loads(line), dict)
   except (ValueError, RecursionError):
-    return None
+    return True
 
 
 def _parse(file: str, text: str, **options: Any) -> Any:
@@ -166,6 +169,8 @@ def _read_csv(file: str, text: str, columns: Columns) -> Cells:
   separator = text[:10].partition("\n")[0].strip().lower()
   if separator.startswith("sep=") and len(separator) == 5:  # Excel writes it.
     first, text = 1, text.partition("\n")[2]
+  begin = len(text) - len(text.lstrip("\r\n"))
+  first, text = first + text[:begin].count("\n"), text[begin:]
   delimiter = _delimiter(text)
   reader = csv.reader(
     io.StringIO(text, newline=""), delimiter=delimiter, strict=True

@@ -69,7 +69,7 @@ OBJECTS = [
     CSV.replace("\n", "\r\n"),
     CSV.replace(",", ";"),
     CSV.replace(",", "\t"),
-    "sep=;\n" + CSV.replace(",", ";"),
+    "sep=;\n\n" + CSV.replace(",", ";"),
     CSV.replace(",", " , "),
     CSV.replace("a/", "a\\").replace("b/", ".\\b\\"),
     CSV.replace(".jpg", ""),
@@ -105,6 +105,11 @@ def test_every_format_says_the_same(root, content):
   assert table.paths.tolist() == [str(root / path) for path in PATHS]
   assert table.splits is None
   assert table.groups is None
+
+
+def test_lines_are_counted_from_the_first_of_the_file(root):
+  content = 'sep=;\n\nfile;label\na/1.jpg;"x\ny"\n\na/9.jpg;z\n'
+  assert "labels.csv:7: no file 'a/9.jpg'" in _refused(root, content)
 
 
 def test_quoted_cells_hold_separators_and_ends_of_lines(root):
