@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from tests import bad_data, bad_exports, bad_flags, command_line
+from tests import bad_data, bad_exports, bad_flags, bad_tables, command_line
 from tests.bad_files import Case, image_folders, png, png_bomb
 
 CASES = [
@@ -20,6 +20,7 @@ CASES = [
   *bad_data.BAD_LISTS,
   *bad_data.BAD_FOLDERS,
   *bad_data.ARRAYS,
+  *bad_tables.TABLES,
   *bad_data.RUNS,
   *bad_data.REPORTS,
   *bad_data.GOING_ON,

@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from blt_jax.config import check_config
+from blt_jax.data import sources
 from blt_jax.report import command
-from blt_jax.training import train
+from blt_jax.training import build, train
 from configs import image_folder
 
 
@@ -90,6 +92,16 @@ def test_metrics_have_no_number_only_for_groups_without_classes(trained):
     values = {name: float(value) for name, value in row.items()}
     bad = {name for name, value in values.items() if not math.isfinite(value)}
     assert bad == {"val_many", "val_top5_many"}
+
+
+def test_run_leaves_its_splits_as_a_table_for_the_next_run(trained):
+  root = trained.config.dataset.root
+  again = sources.load_image_table(root, str(trained.workdir / "splits.csv"))
+  first = build.build_dataset(check_config(trained.config))
+  assert again.class_names == first.class_names
+  for part, split in first.splits.items():
+    assert again.splits[part].paths.tolist() == split.paths.tolist()
+  assert len(again.train) == 58
 
 
 def test_report_shows_the_class_of_one_image(trained):

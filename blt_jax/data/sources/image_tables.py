@@ -269,7 +269,7 @@ def _torn(found: ImageTable, rows: _Rows, columns: Columns) -> list[str]:
     return []
   total = len(set(found.groups) - {""})
   line = (
-    f"{len(torn)} of {counted(total, 'group')} lie in more than one split, such"
+    f"{len(torn)} of {counted(total, 'group')} in more than one split, such"
     f" as {torn[0]!r}: column {found.columns['split']!r} tears the groups of"
     f" {found.columns['group']!r} apart"
   )

@@ -520,7 +520,7 @@ def test_classes_without_a_training_image_are_left_out(tmp_path):
 
 def test_splits_that_tear_groups_apart_are_said_or_refused(tmp_path):
   table = _many(tmp_path, [*GIVEN, "4.jpg,a,val,x"])
-  line = "1 of 3 groups lie in more than one split, such as 'x'"
+  line = "1 of 3 groups in more than one split, such as 'x'"
   for columns in ({}, {"split": "split", "group": "location"}):
     assert line in _load(tmp_path, table, **columns).left_out[1]
   with pytest.raises(ValueError, match=f"{line}.*expected each group in one"):
