@@ -1,11 +1,11 @@
 """Rows of COCO's JSON, as camera-trap projects publish their labels in."""
 
 import dataclasses
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 from blt_jax.data.sources import Columns
+from blt_jax.data.sources.class_names import shown_name
 from blt_jax.data.sources.table_columns import choose_columns, is_usual
 from blt_jax.data.text import counted
 
@@ -17,6 +17,7 @@ _NEEDED = (
   "name",
   "image_id",
   "category_id",
+  "corrupt",
 )
 
 
@@ -44,8 +45,8 @@ def slimmer(columns: Columns) -> Callable[[dict[str, Any]], dict[str, Any]]:
 def rows(file: str, content: Any, columns: Columns) -> dict[str, Any]:
   """The fields of `Cells`: a row for each image with one category.
 
-  Several boxes of one category are one label. Images without an annotation and
-  images of several categories are left out.
+  Several boxes of one category are one label. Images without an annotation,
+  images of several categories and those that are called corrupt are left out.
 
   Raises:
     ValueError: names the section and the entry that is wrong.
@@ -78,8 +79,12 @@ def rows(file: str, content: Any, columns: Columns) -> dict[str, Any]:
       f"{file}: image_id of an annotation is {sorted(map(str, unknown))[0]!r};"
       f" expected the id of one of the {len(ids)} images."
     )
-  single = [len(found.get(image, ())) == 1 for image in ids]
-  kept = [image for image, one in zip(images, single, strict=True) if one]
+  whole = [image for image in images if image.get("corrupt") is not True]
+  kept = [image for image in whole if len(found.get(image["id"], ())) == 1]
+  lines = _left_out(whole, found, names, chosen["path"])
+  if len(whole) < len(images):
+    corrupt = counted(len(images) - len(whole), "image")
+    lines.append(f"left out: {corrupt} that the file calls corrupt")
   return {
     "chosen": chosen,
     "columns": {
@@ -94,7 +99,7 @@ def rows(file: str, content: Any, columns: Columns) -> dict[str, Any]:
     "rows": [image["id"] for image in kept],
     "unit": "image",
     "order": tuple(names.values()),
-    "left_out": tuple(_left_out(images, found, names, chosen["path"])),
+    "left_out": tuple(lines),
   }
 
 
@@ -130,7 +135,7 @@ def _names(
         f"{file}: categories[{i}] has id {number!r} and {label} {name!r};"
         " expected a number and a text."
       )
-    name = unicodedata.normalize("NFC", str(name).strip())
+    name = shown_name(str(name))
     if number in names or name in ids:
       other = number if number in names else ids[name]
       raise ValueError(

@@ -1,12 +1,12 @@
 """The classes of a table: numbers or names, and their order."""
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from blt_jax.data.sources.class_names import shown_name
 from blt_jax.data.text import as_text
 
 # Of a whole number; pandas writes 3 as 3.0 where a column has empty cells.
@@ -49,9 +49,10 @@ def number_classes(
 ) -> tuple[tuple[str, ...], np.ndarray]:
   """Numbers the classes of a table's labels.
 
-  Names keep the order in which they appear first. Labels that are numbers, all
-  of them, are in the order of the numbers, so that 0 is the first class however
-  the rows are sorted.
+  Names keep the order in which they appear first; those that look the same,
+  whatever their spaces and the form of their accents, are one class. Labels
+  that are numbers, all of them, are in the order of the numbers, so that 0 is
+  the first class however the rows are sorted.
 
   Args:
     cells: [n] labels, none of them empty.
@@ -84,7 +85,7 @@ def number_classes(
     there = set(texts)
     names, ordered = texts, [name for name in order if name in there]
   else:
-    names = [unicodedata.normalize("NFC", text.strip()) for text in texts]
+    names = [shown_name(text) for text in texts]
     ordered = list(dict.fromkeys(names))
     is_text = typed and bool(cells) and isinstance(cells[0], str)
     if not is_text and all(map(_NUMBER.fullmatch, names)):

@@ -39,6 +39,8 @@ class PathFinder:
     bases = [root or beside]
     if os.path.realpath(beside) != os.path.realpath(bases[0]):
       bases.append(beside)
+      # One file has one name, whichever folder leads to it.
+      bases = [os.path.abspath(base) for base in bases]
     self._finders = [FileFinder(base) for base in bases]
     self._stems: dict[tuple[str, str], dict[str, list[str]]] = {}
     self._anywhere: dict[str, Found | None] | None = None

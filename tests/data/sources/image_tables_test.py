@@ -172,6 +172,7 @@ def test_numbers_keep_the_order_of_numbers(root):
     (("911", "Golf", "7"), ("911", "Golf", "7")),
     (("010", "002", "10"), ("002", "010", "10")),
     (("e\u0301", "\xe9", " e\u0301 "), ("\xe9",)),
+    (("red  fox", "red fox\u200b", "red fox"), ("red fox",)),
   ],
 )
 def test_labels_are_read_as_people_mean_them(root, labels, names):
@@ -321,6 +322,15 @@ def test_paths_do_not_leave_the_root(root, path):
   assert f"no file '{path}' in '{inner}'" in message
 
 
+def test_a_file_that_two_folders_lead_to_is_one(root, monkeypatch):
+  monkeypatch.chdir(root)
+  _write(root, "path,label\n1.jpg,x\na/1.jpg,x\n2.jpg,y\n")
+  for folder in ("a", str(root / "a")):
+    found = read_table("./labels.csv", root=folder)
+    assert len(found) == 2
+    assert found.left_out[1].startswith("counted once: 1 row of an image")
+
+
 def test_names_alone_are_found_in_any_folder(root):
   table = _read(root, "image_id,label\n3,x\n2.jpg,y\n")
   assert _said(table) == {"b/3.jpg": "x", "a/2.jpg": "y"}
@@ -371,6 +381,16 @@ def test_coco_leaves_out_images_of_none_and_of_two_categories(root):
   assert table.left_out[1:] == (
     "left out: 1 image without an annotation, such as 'a/2.jpg'",
     "left out: 1 image of several categories, such as 'a/1.jpg' (deer, fox)",
+  )
+
+
+def test_coco_leaves_out_corrupt_images(root):
+  images = [{**IMAGES[0], "corrupt": True}, *IMAGES[1:]]
+  pairs = [("i0", 2), ("i1", 4), ("i2", 2)]
+  table = _read(root, _coco(images, pairs, NAMES), "t.json")
+  assert _said(table) == {"a/2.jpg": "deer", "b/3.jpg": "fox"}
+  assert table.left_out[1:] == (
+    "left out: 1 image that the file calls corrupt",
   )
 
 

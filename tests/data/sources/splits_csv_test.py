@@ -43,7 +43,7 @@ def _assert_same(first, second):
     (("0", "1", "2"), "path,label,split,group"),
     (("1", "10", "2"), "path,label,split,group,class_number"),
     (("1.0", "2.0"), "path,label,split,group,class_number"),
-    ((" a", "a", "nan"), "path,label,split,group,class_number"),
+    ((" a", "b  c", "nan"), "path,label,split,group,class_number"),
   ],
 )
 def test_folders_come_back_with_their_order_of_classes(tmp_path, names, header):
