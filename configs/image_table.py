@@ -33,5 +33,4 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config = image_folder.get_config()
   config.dataset.name = "image_table"
   config.dataset.source = "image_table"
-  config.dataset.exif_orientation = True
   return common.variant(config, arg)

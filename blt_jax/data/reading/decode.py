@@ -6,11 +6,12 @@ components to the same bits (tf_reader.py); this module decodes everything else.
 
 import dataclasses
 import functools
+import importlib.util
 import io
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +61,9 @@ class Header(NamedTuple):
     height: pixels.
     transparent: whether there is an alpha channel or a transparent colour; all
       pixels may be opaque nevertheless.
+    deep: whether it is grey of more than 8 bits, or of signed numbers, so that
+      `Decoding.grey_range` counts.
+    wide: whether channels are of 16 bits, of which the mode keeps the upper 8.
   """
 
   format: str
@@ -67,11 +71,8 @@ class Header(NamedTuple):
   width: int
   height: int
   transparent: bool = False
-
-  @property
-  def deep(self) -> bool:
-    """Whether it is grey of more than 8 bits: `Decoding.grey_range` counts."""
-    return _is_deep(self.mode)
+  deep: bool = False
+  wide: bool = False
 
 
 class ImageError(ValueError):
@@ -85,9 +86,15 @@ def read_header(data: bytes) -> Header:
     ImageError: Pillow knows no such format.
   """
   with _open(data) as image:
-    clear = image.has_transparency_data
-    width, height = image.size
-    return Header(image.format or "", image.mode, width, height, clear)
+    return Header(
+      image.format or "",
+      image.mode,
+      image.width,
+      image.height,
+      transparent=image.has_transparency_data,
+      deep=_is_deep(image),
+      wide=_is_wide(image),
+    )
 
 
 def decode_rgb(data: bytes, decoding: Decoding = DEFAULT) -> np.ndarray:
@@ -97,7 +104,8 @@ def decode_rgb(data: bytes, decoding: Decoding = DEFAULT) -> np.ndarray:
   colours with 16 bits the upper 8 are taken, and an animation gives its first
   frame; all as Pillow's `convert("RGB")` does. Transparent pixels are laid over
   `background`, where Pillow drops their transparency; grey of more than 8 bits
-  is scaled by `grey_range`, where Pillow clips it at 255.
+  is scaled by `grey_range`, where Pillow clips it at 255. TIFF and HEIC are
+  turned as they say even without `exif_orientation`, because Pillow does it.
 
   Args:
     data: content of a file; its name plays no part.
@@ -112,20 +120,15 @@ def decode_rgb(data: bytes, decoding: Decoding = DEFAULT) -> np.ndarray:
   """
   with _open(data) as image:
     check_pixels(image.width * image.height, decoding.max_pixels)
-    if _is_deep(image.mode) and decoding.grey_range is None:
+    deep = _is_deep(image)
+    if deep and decoding.grey_range is None:
       raise ImageError(
         f"grey of more than 8 bits ({image.mode}), and none of the training "
         "images looked at was; expected 8 bits, or dataset.grey_range=LOW,HIGH"
       )
     try:
-      image.load()
-      if decoding.exif_orientation:
-        image = _turned(image)
-      if _is_deep(image.mode):
-        return _grey_rgb(image, decoding)
-      if image.has_transparency_data:
-        image = _over(image, decoding.background)
-      return np.array(image.convert("RGB"))
+      rgb = _grey_rgb(image, decoding) if deep else _rgb(image, decoding)
+      return _upright(rgb, image) if decoding.exif_orientation else rgb
     # Pillow's decoders raise anything on damaged data.
     except Exception as error:
       raise ImageError(f"damaged: {error}") from error
@@ -143,7 +146,7 @@ def deep_values(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
   with _open(data) as image:
     check_pixels(image.width * image.height, max_pixels)
     try:
-      return np.asarray(image)
+      return _values(image)
     except Exception as error:
       raise ImageError(f"damaged: {error}") from error
 
@@ -152,9 +155,9 @@ def has_clear_pixels(data: bytes) -> bool:
   """Whether a pixel of an image is less than opaque; False if unreadable."""
   try:
     with _open(data) as image:
-      if _is_deep(image.mode) or not image.has_transparency_data:
+      if _is_deep(image) or not image.has_transparency_data:
         return False
-      return image.convert("RGBA").getextrema()[3][0] < 255
+      return _rgba(image).getextrema()[3][0] < 255
   except Exception:  # The readers name damaged images.
     return False
 
@@ -166,8 +169,8 @@ def is_turned(data: bytes) -> bool:
     return False
   try:
     with _open(data) as image:
-      return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-  except Exception:  # Damaged EXIF data leave the image as it is.
+      return _orientation(image) in _TURNS
+  except ImageError:
     return False
 
 
@@ -177,47 +180,102 @@ def check_pixels(pixels: int, max_pixels: int) -> None:
     raise ImageError(f"{pixels} pixels; expected {max_pixels} or fewer")
 
 
-_ORIENTATION = 0x0112  # EXIF tag.
+# Tags of EXIF and of TIFF.
+_BITS, _WHITE_IS_0, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339
 # EXIF data of JPEG, PNG and WebP; programs also write it in XMP.
 _ORIENTATION_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF", b"tiff:Orientation")
+# Orientation in EXIF data -> what brings an array into the upright position.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+  2: np.fliplr,
+  3: lambda image: image[::-1, ::-1],
+  4: np.flipud,
+  5: lambda image: image.swapaxes(0, 1),
+  6: lambda image: np.rot90(image, -1),
+  7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+  8: np.rot90,
+}
 
 
-def _is_deep(mode: str) -> bool:
-  """Whether a mode is grey of 16 or 32 bits, whole numbers or floats."""
-  return mode.startswith(("I", "F"))
+def _is_deep(image: Any) -> bool:
+  """Whether an image is grey of 16 or 32 bits, floats, or signed numbers."""
+  return image.mode.startswith(("I", "F")) or (
+    image.mode == "L" and _tag(image, _SAMPLE_FORMAT) == (2,)
+  )
+
+
+def _is_wide(image: Any) -> bool:
+  """Whether an image has colours of 16 bits, which Pillow cuts to 8."""
+  return not _is_deep(image) and any(
+    ";16" in str(tile[3]) for tile in image.tile
+  )
+
+
+def _tag(image: Any, number: int) -> Any:
+  """The value of a TIFF's tag; None for another tag or format."""
+  return getattr(image, "tag_v2", {}).get(number)
+
+
+def _values(image: Any) -> np.ndarray:
+  """The values of deep grey; Pillow takes some types of TIFF for others."""
+  # Decoding forgets the tags.
+  signed = _tag(image, _SAMPLE_FORMAT) == (2,)
+  long = _tag(image, _BITS) == (32,)
+  values = np.asarray(image)
+  if signed and values.dtype == np.uint8:
+    return values.view(np.int8)
+  if long and not signed and values.dtype == np.int32:
+    return values.view(np.uint32)
+  return values
 
 
 def _grey_rgb(image: Any, decoding: Decoding) -> np.ndarray:
   """Deep grey as uint8 [h, w, 3]."""
   assert decoding.grey_range is not None
   low, high = decoding.grey_range
-  values = np.asarray(image)
+  inverted = _tag(image, _WHITE_IS_0) == 0
+  values = _values(image)
   scaled = (values.astype(np.float64) - low) * (255 / (high - low))
   # A float that is no number becomes black, one that is infinite white.
   grey = np.clip(np.rint(np.nan_to_num(scaled)), 0, 255).astype(np.uint8)
-  rgb = np.repeat(grey[..., None], 3, axis=-1)
+  rgb = np.repeat((255 - grey if inverted else grey)[..., None], 3, axis=-1)
   clear = image.info.get("transparency")
   if isinstance(clear, int):
     rgb[values == clear] = decoding.background
   return rgb
 
 
-def _over(image: Any, background: tuple[int, int, int]) -> Any:
-  """A transparent image laid over a colour: a PIL.Image.Image in RGB."""
-  rgba = image.convert("RGBA")
-  below = _pillow().new("RGB", image.size, background)
+def _rgb(image: Any, decoding: Decoding) -> np.ndarray:
+  """An image of 8 bits as uint8 [h, w, 3], over the background."""
+  wide = _is_wide(image)
+  image.load()
+  if not image.has_transparency_data:
+    return np.array(image.convert("RGB"))
+  clear = image.info.get("transparency")
+  if wide and isinstance(clear, tuple):  # A colour, of 16 bits as well.
+    image.info["transparency"] = tuple(value >> 8 for value in clear)
+  rgba = _rgba(image)
+  below = _pillow().new("RGB", image.size, decoding.background)
   below.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
-  return below
+  return np.array(below)
 
 
-def _turned(image: Any) -> Any:
-  """An image as its EXIF data say; damaged data leave it as it is."""
-  from PIL import ImageOps
+def _rgba(image: Any) -> Any:
+  """An image as a PIL.Image.Image of mode RGBA."""
+  return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
+
+def _orientation(image: Any) -> int:
+  """The orientation in EXIF data; 1 for none or damaged ones."""
   try:
-    return ImageOps.exif_transpose(image)
+    return image.getexif().get(_ORIENTATION, 1)
   except Exception:
-    return image
+    return 1
+
+
+def _upright(rgb: np.ndarray, image: Any) -> np.ndarray:
+  """Turns and mirrors the pixels of an image as its EXIF data say."""
+  turn = _TURNS.get(_orientation(image))
+  return rgb if turn is None else np.ascontiguousarray(turn(rgb))
 
 
 @functools.cache
@@ -227,6 +285,8 @@ def _pillow() -> Any:
 
   # Its remarks do not name the file; what matters becomes an ImageError.
   logging.getLogger("PIL").setLevel(logging.CRITICAL)
+  if importlib.util.find_spec("pillow_heif"):
+    importlib.import_module("pillow_heif").register_heif_opener()
   return Image
 
 
@@ -243,7 +303,9 @@ def _open(data: bytes) -> Any:
   ) as error:
     raise ImageError(str(error)) from error
   except Exception as error:
-    raise ImageError("not an image that can be read") from error
+    from blt_jax.data.reading import not_images  # Few files need it.
+
+    raise ImageError(not_images.reason(data)) from error
 
 
 def _ignore_warnings() -> None:
