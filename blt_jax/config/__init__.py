@@ -6,6 +6,7 @@ into the frozen, typed Config that the program reads.
 """
 
 from blt_jax.config.check import (
+  PIXEL_SOURCES,
   PLACES,
   SCHEMA,
   Field,
@@ -23,6 +24,7 @@ from blt_jax.config.schema import (
 )
 
 __all__ = [
+  "PIXEL_SOURCES",
   "PLACES",
   "SCHEMA",
   "Config",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # may be left open, and training/choose.py chooses them from the images.
 OPEN_SOURCES = ("npz", "image_list", "image_folder", "image_table")
 # Sources whose images are pixels already; no file is left to be decoded.
-_PIXEL_SOURCES = ("digits", "npz")
+PIXEL_SOURCES = ("digits", "npz")
 # The field that every data set of files may leave open.
 _GREY_RANGE = "dataset.grey_range"
 
@@ -152,7 +152,7 @@ def left_open(config: Config) -> list[str]:
     for name, each in SCHEMA.items()
     if _is_open(each, flat[name])
     and (
-      source not in _PIXEL_SOURCES
+      source not in PIXEL_SOURCES
       if name == _GREY_RANGE
       else source in OPEN_SOURCES
     )

@@ -12,7 +12,10 @@ def tensorflow():
   Raises:
     ImportError: it is not installed.
   """
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  # At level 2, which cli.py sets for JAX, TensorFlow prints a line for each
+  # truncated JPEG, without its name.
+  if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2") == "2":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
   try:
     import tensorflow as tf
   except ImportError as error:

@@ -51,6 +51,9 @@ def check_data(
   dataset = build.build_dataset(config)
   for line in dataset.left_out:
     console.say(line)
+  config, notes = choose.choose_reading(config, dataset.train)
+  for line in notes:
+    console.say(line)
   start = time.monotonic()
   scanned = scan.scan(
     dataset,

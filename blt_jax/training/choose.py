@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from blt_jax.config import Config, flatten, left_open, with_values
+from blt_jax.config import (
+  PIXEL_SOURCES,
+  Config,
+  flatten,
+  left_open,
+  with_values,
+)
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.reading.decode import ImageError, read_header
 from blt_jax.training import build, devices
@@ -90,30 +96,59 @@ def complete(
     ValueError: when the data set can't be loaded, when none of its images can
       be read, or when config.json can't.
   """
-  if not left_open(config):
+  is_open = left_open(config)
+  if not is_open and config.dataset.source in PIXEL_SOURCES:
     return Complete(config)
   if workdir is not None and (workdir / directory.CONFIG).exists():
     begun = flatten(directory.read_config(workdir))
-    values = {name: begun[name] for name in left_open(config)}
+    values = {name: begun[name] for name in is_open}
     return Complete(with_values(config, values))
   dataset = build.build_dataset(config)
+  config, notes = choose_reading(config, dataset.train)
+  if not _to_choose(config):
+    return Complete(config, dataset, notes)
   if num_devices is None:
     num_devices = len(devices.devices_of(config))
   config, reasons = choose(
     config, sample(dataset.train), num_devices=num_devices
   )
-  return Complete(config, dataset, reasons)
+  return Complete(config, dataset, [*reasons, *notes])
+
+
+def choose_reading(config: Config, split: Split) -> tuple[Config, list[str]]:
+  """Chooses how image files become RGB: `dataset.grey_range`, if it is open.
+
+  Args:
+    config: the configuration.
+    split: training images.
+
+  Returns:
+    (configuration, a line for each kind of image that is not read as it is).
+    The range stays open where no image that was looked at is deep grey.
+  """
+  from blt_jax.data.reading import survey  # Needed once, as a run begins.
+
+  found = survey.survey(split, max_pixels=config.dataset.max_pixels)
+  if found.limits and not config.dataset.grey_range:
+    chosen = survey.grey_range(found.limits)
+    config = with_values(config, {"dataset.grey_range": chosen})
+  return config, found.lines(build.decoding(config))
+
+
+def _to_choose(config: Config) -> list[str]:
+  """The open fields that `choose` chooses."""
+  return [name for name in left_open(config) if name != "dataset.grey_range"]
 
 
 def choose(
   config: Config, sample: Sample, *, num_devices: int
 ) -> tuple[Config, list[str]]:
-  """Chooses every value that is left open; a pure function.
+  """Chooses what is left open, but for the reading; a pure function.
 
   Returns:
     (configuration, a line for each choice with its reason).
   """
-  is_open = left_open(config)
+  is_open = _to_choose(config)
   values: dict[str, Any] = {}
   reasons = []
   size = config.dataset.image_size

@@ -145,7 +145,7 @@ def _oddities(scan: Scan, image_size: int) -> list[Finding]:
       *odd_kinds,
       ("files of another format than their name says", rows["misnamed"]),
       (
-        "images with an EXIF orientation, which is ignored",
+        "images whose EXIF data ask for another orientation",
         rows["rotated"],
       ),
       (

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import itertools
 import os
 import warnings
@@ -18,7 +17,6 @@ from blt_jax.data.text import reason
 from blt_jax.data.threads import cores, in_order
 
 _IMAGES_AT_ONCE = 32
-_ORIENTATION = 0x0112  # EXIF tag.
 # Formats that share the extensions of another one.
 _SAME_NAMES = {"MPO": "JPEG", "DIB": "BMP"}
 
@@ -176,7 +174,7 @@ def _look_at(split: Split, index: int, decoding: decode.Decoding) -> _Seen:
   found = _SAME_NAMES.get(header.format, header.format)
   extension = os.path.splitext(name)[1].lower()
   misnamed = Image.registered_extensions().get(extension, found) != found
-  return _Seen(digest, kind, width, height, misnamed, _is_rotated(data))
+  return _Seen(digest, kind, width, height, misnamed, decode.is_turned(data))
 
 
 def _read(split: Split, index: int) -> tuple[bytes, str]:
@@ -198,14 +196,3 @@ def _kind(header: decode.Header, data: bytes) -> str:
   kind = f"{header.format} {header.mode}"
   deep = header.format == "PNG" and data[24:25] == b"\x10"
   return f"{kind} 16 bit" if deep else kind
-
-
-def _is_rotated(data: bytes) -> bool:
-  """Whether EXIF data ask for another orientation than the stored one."""
-  if not any(mark in data for mark in (b"Exif\0\0", b"eXIf", b"EXIF")):
-    return False
-  try:
-    with Image.open(io.BytesIO(data)) as image:
-      return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-  except Exception:  # Damaged EXIF data leave the image as it is.
-    return False

@@ -4,6 +4,8 @@ If TensorFlow is installed, it decodes most JPEG files of three or one
 components to the same bits (tf_reader.py); this module decodes everything else.
 """
 
+import contextlib
+import ctypes
 import dataclasses
 import functools
 import importlib.util
@@ -285,9 +287,24 @@ def _pillow() -> Any:
 
   # Its remarks do not name the file; what matters becomes an ImageError.
   logging.getLogger("PIL").setLevel(logging.CRITICAL)
+  _silence_libtiff()
   if importlib.util.find_spec("pillow_heif"):
     importlib.import_module("pillow_heif").register_heif_opener()
   return Image
+
+
+def _silence_libtiff() -> None:
+  """Keeps libtiff from printing errors, which do not name the file either.
+
+  Pillow raises an exception for the same errors. Where Pillow is linked in a
+  way that hides libtiff, it goes on printing.
+  """
+  from PIL import _imaging
+
+  with contextlib.suppress(OSError, AttributeError):
+    library = ctypes.CDLL(_imaging.__file__)
+    library.TIFFSetErrorHandler.restype = ctypes.c_void_p
+    library.TIFFSetErrorHandler(None)
 
 
 def _open(data: bytes) -> Any:

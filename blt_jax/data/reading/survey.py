@@ -3,12 +3,15 @@
 These are the values of deep grey, transparent pixels, and colour of 16 bits.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from blt_jax.data.dataset import Split
 from blt_jax.data.reading import decode
+from blt_jax.data.threads import cores, in_order
 
 # Shares of an image's pixels beyond its limits: a hot pixel or a label burnt
 # into the picture does not count. Then the same for the images of a data set.
@@ -20,6 +23,16 @@ _PIXELS = 1 << 20
 _WHITES = (1.0, *(2.0**bits - 1 for bits in range(8, 33)))
 
 
+# Images that are looked at, and as many again that are no JPEGs: only these can
+# be deep or transparent.
+_MOST = 200
+# The beginning of a file, which holds most headers, bytes.
+_HEAD = 1 << 18
+# Of an image whose brightest value is darker than this share of the range it
+# is said that it stays dark.
+_DARK = 1 / 8
+
+
 class Seen(NamedTuple):
   """What was found in an image.
 
@@ -28,6 +41,7 @@ class Seen(NamedTuple):
     limits: lowest and highest value of deep grey, without the few odd pixels;
       None for other images.
     clear: whether there are pixels that are less than opaque.
+    turned: whether EXIF data ask for another orientation.
     brightest: highest value of the upper 8 bits of 16-bit colour, 0..255; None
       for other images.
   """
@@ -35,7 +49,146 @@ class Seen(NamedTuple):
   header: decode.Header
   limits: tuple[float, float] | None = None
   clear: bool = False
+  turned: bool = False
   brightest: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+  """What was found in some images of a data set.
+
+  Attributes:
+    seen: a Seen for each image that could be read.
+  """
+
+  seen: Sequence[Seen] = ()
+
+  @property
+  def limits(self) -> list[tuple[float, float]]:
+    """Of the deep grey images."""
+    return [each.limits for each in self.seen if each.limits is not None]
+
+  def lines(self, decoding: decode.Decoding) -> list[str]:
+    """What is done to the images, a line for each kind that was found."""
+    kinds = (
+      self._deep_line(decoding.grey_range),
+      self._wide_line(),
+      self._clear_line(decoding.background),
+      self._turned_line(decoding.exif_orientation),
+    )
+    return [line for line in kinds if line]
+
+  def _share(self, count: int) -> str:
+    return f"{count} of the {len(self.seen)} images looked at"
+
+  def _deep_line(self, used: tuple[float, float] | None) -> str:
+    found = self.limits
+    if not found or used is None:
+      return ""
+    lows, highs = zip(*found, strict=True)
+    line = (
+      f"grey of more than 8 bits in {self._share(len(found))}, with values "
+      f"from {min(lows):g} to {max(highs):g}: {used[0]:g} becomes black and "
+      f"{used[1]:g} white (config.dataset.grey_range)"
+    )
+    dark = sum(high < used[0] + (used[1] - used[0]) * _DARK for high in highs)
+    if dark:
+      line += f"; {dark} of them stay dark, below 1/8 of this range"
+    return line
+
+  def _wide_line(self) -> str:
+    found = [e.brightest for e in self.seen if e.brightest is not None]
+    if not found:
+      return ""
+    line = (
+      f"colours of 16 bits in {self._share(len(found))}: the upper 8 bits are "
+      "read"
+    )
+    if max(found) < 255 * _DARK:
+      line += (
+        f", which reach {max(found)} of 255 only; expected files whose values "
+        "use all 16 bits"
+      )
+    return line
+
+  def _clear_line(self, background: tuple[int, int, int]) -> str:
+    found = sum(each.clear for each in self.seen)
+    if not found:
+      return ""
+    return (
+      f"transparent pixels in {self._share(found)}: laid over {background} "
+      "(config.dataset.background)"
+    )
+
+  def _turned_line(self, followed: bool) -> str:
+    found = sum(each.turned for each in self.seen)
+    if not found:
+      return ""
+    done = "turned as they say" if followed else "left as they are stored"
+    return (
+      f"EXIF data ask for another orientation in {self._share(found)}: {done} "
+      "(config.dataset.exif_orientation)"
+    )
+
+
+def survey(split: Split, *, max_pixels: int = decode.MAX_PIXELS) -> Survey:
+  """Looks at some images of a split, at regular distances in its order.
+
+  Args:
+    split: images of any kind; of those in memory none is looked at.
+    max_pixels: a larger image counts as unreadable.
+
+  Returns:
+    A Survey, without the images that can't be read. It is the same for any
+    number of threads.
+  """
+  if split.images is not None or not len(split):
+    return Survey()
+
+  def look_at(row: int) -> Seen | None:
+    try:
+      return _look_at(split, row, max_pixels)
+    except (decode.ImageError, OSError):
+      return None  # Training and --mode=check_data name it.
+
+  found = in_order(look_at, _rows(split), num_threads=cores())
+  return Survey([seen for seen in found if seen is not None])
+
+
+def _rows(split: Split) -> list[int]:
+  """The images to look at, in order."""
+  rows = set(_spread(np.arange(len(split))))
+  if split.paths is not None:
+    others = [
+      row
+      for row, path in enumerate(split.paths)
+      if not str(path).lower().endswith((".jpg", ".jpeg"))
+    ]
+    rows |= set(_spread(np.array(others, int)))
+  return sorted(rows)
+
+
+def _spread(rows: np.ndarray) -> list[int]:
+  """At most `_MOST` of some rows, at regular distances."""
+  count = min(_MOST, len(rows))
+  return rows[np.linspace(0, len(rows) - 1, count).astype(int)].tolist()
+
+
+def _look_at(split: Split, row: int, max_pixels: int) -> Seen:
+  """Looks at an image of a split; reads no more of a file than it needs."""
+  if split.paths is None:
+    assert split.records is not None
+    (data,) = split.records.read(np.array([row]))
+    return look(data, max_pixels=max_pixels)
+  with open(split.paths[row], "rb") as file:
+    head = file.read(_HEAD)
+    try:
+      header = decode.read_header(head)
+    except decode.ImageError:
+      return look(head + file.read(), max_pixels=max_pixels)
+    if header.deep or header.wide or header.transparent:
+      return look(head + file.read(), max_pixels=max_pixels)
+    return Seen(header, turned=decode.is_turned(head))
 
 
 def look(data: bytes, *, max_pixels: int = decode.MAX_PIXELS) -> Seen:
@@ -44,16 +197,16 @@ def look(data: bytes, *, max_pixels: int = decode.MAX_PIXELS) -> Seen:
   Raises:
     decode.ImageError: it can't be read.
   """
-  header = decode.read_header(data)
+  header, turned = decode.read_header(data), decode.is_turned(data)
   if header.deep:
     values = decode.deep_values(data, max_pixels=max_pixels)
-    return Seen(header, limits=limits(values))
+    return Seen(header, limits=limits(values), turned=turned)
   brightest = None
   if header.wide:
     whole = decode.Decoding(max_pixels=max_pixels, background=(0, 0, 0))
     brightest = int(decode.decode_rgb(data, whole).max())
   clear = header.transparent and decode.has_clear_pixels(data)
-  return Seen(header, clear=clear, brightest=brightest)
+  return Seen(header, clear=clear, turned=turned, brightest=brightest)
 
 
 def limits(values: np.ndarray) -> tuple[float, float] | None:
@@ -71,9 +224,8 @@ def limits(values: np.ndarray) -> tuple[float, float] | None:
   finite = some[np.isfinite(some)]
   if not finite.size:
     return None
-  low, high = np.percentile(finite, [_ODD_PIXELS, 100 - _ODD_PIXELS])
-  if values.dtype.kind in "iu":
-    return float(np.floor(low)), float(np.ceil(high))
+  low = np.percentile(finite, _ODD_PIXELS, method="lower")
+  high = np.percentile(finite, 100 - _ODD_PIXELS, method="higher")
   return float(low), float(high)
 
 

@@ -264,7 +264,7 @@ def test_name_orientation_and_size_are_noted(tmp_path):
   dataset = dataset_of([path.with_suffix(".jpg") for path in paths])
   assert findings_of(dataset, image_size=30) == {
     "files of another format than their name says": 1,
-    "images with an EXIF orientation, which is ignored": 1,
+    "images whose EXIF data ask for another orientation": 1,
     "images with a side of less than 30 pixels": 1,
     "images with a side over 4 times the other": 1,
   }

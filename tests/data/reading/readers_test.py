@@ -1,0 +1,104 @@
+"""Both readers decode as they are told, to the same bits."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blt_jax.data import input_pipeline, sampling
+from blt_jax.data.dataset import Split
+from blt_jax.data.reading.crops import resize_and_crop
+from blt_jax.data.reading.decode import Decoding, decode_rgb
+from blt_jax.data.reading.pillow_reader import PillowReader
+from blt_jax.data.reading.tf_reader import TfReader
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+  """Images that `Decoding` decides about, in every orientation."""
+  folder = tmp_path_factory.mktemp("kinds")
+  ramp = np.add.outer(np.arange(40), np.arange(56))[..., None] * [1, 2, 2]
+  rgb = Image.fromarray(ramp.astype(np.uint8))
+  grey = rgb.convert("L")
+  alpha = rgb.copy()
+  alpha.putalpha(grey)
+  deep = np.asarray(grey).astype(np.uint16) * 16
+  kinds = {
+    "rgb.jpg": rgb,
+    "grey.jpg": grey,
+    "cmyk.jpg": rgb.convert("CMYK"),
+    "alpha.png": alpha,
+    "alpha.webp": alpha,
+    "deep.png": Image.fromarray(deep),
+  }
+  paths = [str(folder / "deep.tiff")]
+  Image.fromarray(deep.astype(np.float32)).save(paths[0])
+  for orientation in range(1, 9):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name, image in kinds.items():
+      paths.append(str(folder / f"{orientation}-{name}"))
+      image.save(paths[-1], exif=exif)
+  return Split(np.zeros(len(paths), int), paths=paths)
+
+
+def _decoding(*, turned):
+  return Decoding(
+    background=(9, 200, 90), exif_orientation=turned, grey_range=(0, 4095)
+  )
+
+
+def _evaluated(split, reader, decoding):
+  (batch,) = input_pipeline.eval_batches(
+    split,
+    batch_size=len(split),
+    image_size=24,
+    resize_size=28,
+    decoding=decoding,
+    reader=reader,
+    num_threads=2,
+  )
+  return batch.image
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_random_crops_are_the_same(split, turned):
+  plan = sampling.epoch_plan(
+    split.labels, seed=0, stage=1, epoch=0, batch_size=len(split)
+  )
+  one, two = (
+    next(
+      input_pipeline.train_batches(
+        split,
+        plan,
+        image_size=24,
+        decoding=_decoding(turned=turned),
+        reader=reader,
+        num_threads=2,
+      )
+    ).image
+    for reader in (TfReader, PillowReader)
+  )
+  np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("reader", [TfReader, PillowReader])
+@pytest.mark.parametrize("turned", [False, True])
+def test_centre_crops_are_those_of_the_decoded_image(split, turned, reader):
+  decoding = _decoding(turned=turned)
+  images = _evaluated(split, reader, decoding)
+  for path, image in zip(split.paths, images, strict=True):
+    whole = decode_rgb(pathlib.Path(path).read_bytes(), decoding)
+    expected = resize_and_crop(whole, image_size=24, resize_size=28)
+    np.testing.assert_array_equal(image, expected, path)
+
+
+def test_orientation_makes_a_difference(split):
+  stored, turned = (
+    _evaluated(split, TfReader, _decoding(turned=turned))
+    for turned in (False, True)
+  )
+  same = [np.array_equal(*pair) for pair in zip(stored, turned, strict=True)]
+  # A TIFF, and the first of eight orientations of six kinds.
+  assert same == [True] + [True] * 6 + [False] * 42
