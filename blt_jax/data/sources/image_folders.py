@@ -122,7 +122,8 @@ def hold_out(
     raise ValueError(
       f"the largest class has {np.max(counts)} images; expected a class with"
       f" {2 * len(wanted)} or more, to hold images out for"
-      f" {' and '.join(sorted(wanted))}, or folders train, validation and test."
+      f" {' and '.join(sorted(wanted))}, or folders train, validation and test"
+      " (a column of splits in a table)."
     )
   rank = _rank_by_name(pool, folder, seed=seed)
   rows, first = {}, np.zeros_like(counts)

@@ -160,6 +160,11 @@ def load_image_table(
     lines += _torn(found, rows, columns)
     found, rows, said = _without_training(found, rows)
     lines += said
+  if len(found.names) < 2:
+    raise ValueError(
+      f"{table}: column {found.columns['label']!r} has one class,"
+      f" {found.names[0]!r}; expected 2 or more."
+    )
   wanted = _wanted(rows, options)
   if wanted:
     held, said = _hold_out(found, rows["train"], wanted, options=options)

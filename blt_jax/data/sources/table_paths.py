@@ -17,10 +17,10 @@ class PathFinder:
   r"""Finds files below the root, or else beside the table.
 
   People write paths in several ways. Each is tried as it stands, then without
-  spaces around it, with / for the \ of Windows, and with accents composed or
-  decomposed. A name without a suffix is the one image that has this name and
-  a suffix. A name without a folder may lie in any folder below the root, if no
-  other file there has it.
+  spaces around it, with / for the \ of Windows, without a / in front, and with
+  accents composed or decomposed. A name without a suffix is the one image that
+  has this name and a suffix. A name without a folder may lie in any folder
+  below the root, if no other file there has it.
   """
 
   def __init__(self, root: str, table: str):
@@ -76,8 +76,19 @@ class PathFinder:
         " expected paths of existing files there, relative to the root"
         " (--config.dataset.root) or to the table's folder"
         f" ({len(missing)} of the {len(paths)} files are missing)."
+        f"{self._hint(paths[missing[0]])}"
       )
     return files, relative
+
+  def _hint(self, path: str) -> str:
+    """Where there is a file of the name of one that is missing."""
+    name = path.replace("\\", "/").rpartition("/")[2].strip().casefold()
+    for finder in self._finders:
+      for inner in find_images(finder.root).paths:
+        if name and name == inner.rpartition("/")[2].casefold():
+          there = os.path.join(finder.root, inner)
+          return f" There is a file {there!r}."
+    return ""
 
   def lines(self) -> list[str]:
     """A line about files that were found in other folders."""
@@ -163,7 +174,7 @@ def _forms(path: str) -> Iterator[str]:
   seen = {path}
   plain = path.strip()
   slashes = plain.replace("\\", "/")
-  forms = [plain, slashes]
+  forms = [plain, slashes, slashes.lstrip("/")]
   if not path.isascii():
     forms += [unicodedata.normalize(f, slashes) for f in ("NFC", "NFD")]
   for form in forms:

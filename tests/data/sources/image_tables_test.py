@@ -74,6 +74,7 @@ OBJECTS = [
     CSV.replace("a/", "a\\").replace("b/", ".\\b\\"),
     CSV.replace(".jpg", ""),
     CSV.replace("a/", "./a//"),
+    CSV.replace("a/", "/a/").replace("b/", "\\b\\"),
     '"file_name","label"\n"a/1.jpg","cat"\n\n"a/2.jpg",dog\n,,\nb/3.jpg,cat',
     "size,LABEL,File Name\n1,cat,a/1.jpg\n2,dog,a/2.jpg\n3,cat,b/3.jpg\n",
     CSV.encode("utf-8-sig"),
@@ -339,6 +340,14 @@ def test_names_alone_are_found_in_any_folder(root):
   )
 
 
+@pytest.mark.parametrize(
+  "path", ["x/3.jpg", "C:\\data\\b\\3.jpg", "https://a.b/3.jpg", "b/3.JPG"]
+)
+def test_file_of_the_name_of_a_missing_one_is_named(root, path):
+  message = _refused(root, f"path,label\n{path},x\n")
+  assert message.endswith(f" There is a file '{root}/b/3.jpg'.")
+
+
 def test_names_of_two_files_are_missing(root):
   _touch(root / "c" / "3.jpg")
   _touch(root / "a" / "1.png")
@@ -545,6 +554,14 @@ def test_splits_that_tear_groups_apart_are_said_or_refused(tmp_path):
     assert line in _load(tmp_path, table, **columns).left_out[1]
   with pytest.raises(ValueError, match=f"{line}.*expected each group in one"):
     _load(tmp_path, table, group="location")
+
+
+def test_one_class_is_refused(tmp_path):
+  table = _many(tmp_path, [GIVEN[0], GIVEN[2]])
+  with pytest.raises(
+    ValueError, match="'label' has one class, 'a'; expected 2"
+  ):
+    _load(tmp_path, table)
 
 
 def test_an_empty_column_of_groups_is_none_unless_asked_for(tmp_path):
