@@ -4,6 +4,8 @@ python main.py --config=configs/digits_lt.py
 python main.py --config=configs/cifar10_lt.py:method=neither,seed=1 \
         --config.stage2.epochs=10 --workdir=/data/run7
 python main.py --mode=evaluate --workdir=runs/digits_lt
+python main.py --mode=evaluate --workdir=runs/digits_lt --input=LABELLED \
+        --output=results.csv
 python main.py --mode=predict --workdir=runs/digits_lt --input=PHOTOS \
         --output=predictions.csv
 python main.py --mode=export --workdir=runs/digits_lt --output=exported
@@ -53,17 +55,21 @@ _WORKDIRS = path_flags.define_list(
 _OUTPUT = path_flags.define(
   "output",
   "",
-  "predict: CSV file. export: folder. check_data: CSV file of all findings. "
-  "report: folder of report.html. experiment: folder of the runs, tables and "
-  "figures.",
+  "predict, evaluate --input: CSV file. export: folder. check_data: CSV file "
+  "of all findings. report: folder of report.html. experiment: folder of the "
+  "runs, tables and figures.",
 )
 _INPUT = path_flags.define(
-  "input", "", "predict: an image file, or a folder of images."
+  "input",
+  "",
+  "predict: an image file, or a folder of images. evaluate: a folder of class "
+  "folders, or a table of labelled images, instead of the run's test images.",
 )
 _MODEL = path_flags.define(
   "model",
   "",
-  "predict, export: a directory that --mode=export wrote, not --workdir.",
+  "predict, export, evaluate --input: a directory that --mode=export wrote, "
+  "not --workdir.",
 )
 _FORMAT = flags.DEFINE_list(
   "format",
@@ -138,9 +144,31 @@ def _write_report(workdir: pathlib.Path) -> None:
 
 
 def _evaluate() -> int:
-  """Tests an epoch of a run again."""
-  _check_needed("workdir", "DIR of a training run")
+  """Tests an epoch of a run again, or a network on other labelled images."""
   from blt_jax.system import compile_cache
+
+  places = command_line.given_places()
+  if _INPUT.value:
+    root = places.pop("dataset.root", "")
+    if places or (root and os.path.isdir(_INPUT.value)):
+      raise ValueError(
+        f"--config.{next(iter(places), 'dataset.root')} is not used with "
+        f"--input={_INPUT.value}; expected at most --config.dataset.root with "
+        "a table, the folder of its images."
+      )
+    from blt_jax.deploy.evaluate import evaluate
+
+    compile_cache.enable()
+    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
+    tested = evaluate(_trained(), _INPUT.value, output=output, root=root)
+    return 1 if tested.problems else 0
+  for flag in ("model", "output"):
+    if flags.FLAGS[flag].value:
+      raise ValueError(
+        f"--input is missing; --mode=evaluate --{flag} needs --input=FOLDER "
+        "of class folders, or a table of labelled images."
+      )
+  _check_needed("workdir", "DIR of a training run")
   from blt_jax.training.evaluate import evaluate_run
 
   compile_cache.enable()
@@ -148,6 +176,7 @@ def _evaluate() -> int:
     pathlib.Path(_WORKDIR.value or ""),
     checkpoint=_CHECKPOINT.value,
     posthoc_taus=_posthoc_taus(),
+    places=places,
   )
   return 0
 
@@ -294,6 +323,7 @@ def main(arguments: list[str]) -> int:
     raise ValueError(
       f"unexpected argument {arguments[1]!r}; expected --flag=value."
     )
+  command_line.check_flags(_MODE.value)
   return MODES[_MODE.value]()
 
 

@@ -1,9 +1,11 @@
 """Cases of bad_input_test.py: lists, folders, arrays, work directories."""
 
 import dataclasses
+import json
 
 import numpy as np
 
+from blt_jax.data.longtail import exponential_counts
 from blt_jax.workdir.progress import EpochRow
 from tests.bad_files import (
   Case,
@@ -44,6 +46,15 @@ INATURALIST = (
 )
 EVALUATE = "--mode=evaluate --workdir=run"
 REPORT = "--mode=report --workdir=run"
+# The classes.json of run_folder().
+DIGITS_CLASSES = json.dumps(
+  {
+    "class_names": [str(digit) for digit in range(10)],
+    "class_counts": exponential_counts(120, 24.0, 10).tolist(),
+    "validation_counts": [20] * 10,
+    "test_counts": [34] * 10,
+  }
+)
 GOOD = "cat/00.png 0\ndog/00.png 1\n"
 IMAGES = np.zeros((3, 4, 4, 3), np.uint8)
 LABELS = np.arange(3)
@@ -429,13 +440,18 @@ GOING_ON = [
   ),
   Case(
     "no checkpoint",
-    run_folder(),
+    run_folder(contents={"run/classes.json": DIGITS_CLASSES}),
     EVALUATE,
     ("--workdir=run holds no checkpoint yet",),
   ),
   Case(
     "empty checkpoint",
-    run_folder(contents={"run/checkpoints/12/": ""}),
+    run_folder(
+      contents={
+        "run/checkpoints/12/": "",
+        "run/classes.json": DIGITS_CLASSES,
+      }
+    ),
     EVALUATE,
     ("no readable checkpoint in ", "another --workdir"),
   ),

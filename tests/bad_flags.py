@@ -78,6 +78,84 @@ FLAGS = [
     "--mode=evaluate",
     ("--workdir is missing; --mode=evaluate needs --workdir=DIR",),
   ),
+  *(
+    Case(f"not used: {flags}", nothing, flags, parts)
+    for flags, parts in (
+      (
+        f"{DIGITS} --output=a",
+        ("--output is not used by --mode=train", "--mode=evaluate, predict,"),
+      ),
+      (
+        f"--mode=evaluate --workdir=a {DIGITS} --config.dataset.root=b",
+        ("--config is not used by --mode=evaluate", "root=NEW alone says"),
+      ),
+      (
+        "--mode=evaluate --workdir=a --config.seed=1",
+        ("--config.seed is not used", "--config.dataset.root, --config"),
+      ),
+      (
+        "--mode=evaluate --workdir=a --config.dataset.rot=1",
+        ("--config.dataset.rot is not a known", "config.dataset.root?"),
+      ),
+      (
+        "--mode=evaluate --workdir=a --output=b",
+        ("--input is missing; --mode=evaluate --output needs --input",),
+      ),
+      ("--mode=evaluate --model=a", ("--input is missing", "--model needs")),
+      (
+        "--mode=evaluate --workdir=a --input=. --config.dataset.root=b",
+        ("--config.dataset.root is not used with --input=.", "with a table"),
+      ),
+      (
+        "--mode=predict --workdir=a --input=b --output=c --workdirs=d",
+        ("--workdirs is not used by --mode=predict; expected", "--mode=report"),
+      ),
+      (
+        "--mode=predict --workdir=a --config.dataset.root b",
+        ("--config.dataset.root is not used by --mode=predict", "evaluate."),
+      ),
+      (
+        "--mode=export --workdir=a --output=b --seeds=1",
+        ("--seeds is not used by --mode=export", "only with --mode=experim"),
+      ),
+      (
+        f"--mode=report --workdir=a {DIGITS}",
+        ("--config is not used by --mode=report", "--mode=train, check_data."),
+      ),
+      (
+        f"--mode=check_data {DIGITS} --workdir=a",
+        ("--workdir is not used by --mode=check_data",),
+      ),
+      (f"{TABLE4} --workdir=a", ("--workdir is not used by --mode=experim",)),
+      (
+        f"{TABLE4} --config.dataset.root=a",
+        ("config.dataset.root is 'a'", "source digits, which does not use it"),
+      ),
+      (
+        f"--mode=check_data {DIGITS} --config.dataset.on_error=stop",
+        ("config.dataset.on_error is 'stop'", "expected 'replace'"),
+      ),
+      (
+        "--config=configs/image_folder.py --config.dataset.root=a"
+        " --config.dataset.train_list=b",
+        ("train_list is 'b'; expected ''", "for image_list, inaturalist."),
+      ),
+      (
+        "--config=configs/imagenet_lt.py --config.dataset.source=npz"
+        " --config.dataset.test_list=b",
+        ("test_list is 'b'; expected '' with config.dataset.source npz",),
+      ),
+      (
+        "--config=configs/image_folder.py --config.dataset.root=a"
+        " --config.dataset.imbalance=10",
+        ("config.dataset.imbalance is 10; expected none", "profile natural"),
+      ),
+      (
+        "--config.seed=1",
+        ("--config is missing; --config.seed needs --config=configs/NAME.py",),
+      ),
+    )
+  ),
   Case(
     "checkpoint of an export",
     nothing,

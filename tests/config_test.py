@@ -13,12 +13,19 @@ from blt_jax.config import (
   SCHEMA,
   Config,
   check_config,
+  check_used,
   config_dict,
   flatten,
   with_values,
 )
 from blt_jax.config.rules import PATH
 from blt_jax.config.schema import LOSSES
+from blt_jax.data.sources import (
+  SOURCES,
+  USED_FIELDS,
+  Columns,
+  SourceFiles,
+)
 from configs import common
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -31,6 +38,41 @@ NAMES = sorted(
 
 def _config(name="digits_lt", arg=None):
   return importlib.import_module(f"configs.{name}").get_config(arg)
+
+
+def test_source_has_a_row_of_the_fields_that_it_uses():
+  assert tuple(USED_FIELDS) == SOURCES
+  used = {field for fields in USED_FIELDS.values() for field in fields}
+  assert {f"dataset.{field}" for field in used} <= SCHEMA.keys()
+  for kind in (SourceFiles, Columns):
+    assert {field.name for field in dataclasses.fields(kind)} <= used
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configuration_sets_no_field_that_its_source_ignores(name):
+  check_used(check_config(_config(name)), SCHEMA)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_field_that_a_source_ignores_is_refused(source):
+  config = config_dict()
+  config.dataset.name, config.dataset.source = "mine", source
+  values = {"root": "r", "train_list": "t", "group": "g", "on_error": "stop"}
+  for field, value in values.items():
+    config.dataset[field] = value
+  ignored = [field for field in values if field not in USED_FIELDS[source]]
+  checked = check_config(config)
+  for field in values:
+    name = f"dataset.{field}"
+    if field not in ignored:
+      check_used(checked, [name])
+      continue
+    message = (
+      f"config.{name} is {values[field]!r}; expected {SCHEMA[name].default!r} "
+      f"with config.dataset.source {source}, which does not use it: it is for "
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+      check_used(checked, [name])
 
 
 def test_the_promised_configs_exist():

@@ -59,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "report.figures",
     "system.console",
     "training.build",
+    "training.lines",
     "training.objective",
     "training.stages",
     "workdir",

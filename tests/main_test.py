@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import absl.flags
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from blt_jax import cli
 from blt_jax.config import SCHEMA
 from blt_jax.report import command as report_command
+from blt_jax.system import command_line
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DIGITS = "--config=configs/digits_lt.py"
@@ -96,6 +98,13 @@ def refused(tmp_path, command_lines):
 )
 def test_bad_flags_end_with_one_line(refused, arguments, culprit):
   assert culprit in refused(*arguments)
+
+
+def test_each_mode_has_a_row_of_the_flags_that_it_uses():
+  assert command_line.USED_FLAGS.keys() == cli.MODES.keys()
+  defined = {flag.name for flag in absl.flags.FLAGS.get_flags_for_module(cli)}
+  used = {name for names in command_line.USED_FLAGS.values() for name in names}
+  assert used == defined - {"mode"}
 
 
 def test_missing_data_root_is_named(tmp_path, refused):

@@ -7,11 +7,12 @@ line; here every value is checked by the rule of its field.
 import dataclasses
 import difflib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from blt_jax.config.rules import PATH, Rule, home_expanded
 from blt_jax.config.schema import Config, ModelConfig
+from blt_jax.data.sources import USED_FIELDS
 
 if TYPE_CHECKING:
   import ml_collections
@@ -113,6 +114,32 @@ def check_config(
   _check_static(config)
   _check_loss(config.model)
   return config
+
+
+def check_used(config: Config, given: Iterable[str]) -> None:
+  """Refuses fields that the source of the images does not use.
+
+  Args:
+    config: the configuration.
+    given: dotted names of the fields that the user has set. One that has its
+      default value changes nothing and passes.
+
+  Raises:
+    ValueError: names the field and the sources that use it.
+  """
+  source, values = config.dataset.source, flatten(config)
+  for name in given:
+    value, default = values[name], SCHEMA[name].default
+    if value == (list(default) if isinstance(default, tuple) else default):
+      continue
+    field = name.removeprefix("dataset.")
+    users = [each for each, used in USED_FIELDS.items() if field in used]
+    if users and source not in users:
+      raise ValueError(
+        f"config.{name} is {value!r}; expected {default!r} with "
+        f"config.dataset.source {source}, which does not use it: it is for "
+        f"{', '.join(users)}."
+      )
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

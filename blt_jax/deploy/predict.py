@@ -1,13 +1,14 @@
 """Classifies images that are no part of a data set: --mode=predict."""
 
 import concurrent.futures
+import contextlib
 import csv
 import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TextIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -67,7 +68,25 @@ def predict(
       one of the images.
   """
   paths = find_images(source)
-  _check_output(output, paths)
+  check_output(output, paths)
+  with writing(output) as write_row:
+    problems = _write(write_row, model, paths)
+  console.say(
+    f"{len(paths) - problems} of {len(paths)} images classified: {output}"
+  )
+  return problems
+
+
+@contextlib.contextmanager
+def writing(output: pathlib.Path) -> Iterator[Callable[[list[str]], None]]:
+  """Writes a CSV file, which appears at the end of the block.
+
+  Yields:
+    A function that writes a row.
+
+  Raises:
+    ValueError: the file can't be written.
+  """
   try:
     output.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -77,19 +96,23 @@ def predict(
         "w", newline="", encoding="utf-8", errors="surrogateescape"
       ) as file,
     ):
-      problems = _write(file, model, paths)
+      plain = csv.writer(file, lineterminator="\n")
+      # Before Python 3.13 csv does not quote a carriage return, and readers
+      # take one for the end of a row.
+      quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+      def write_row(row: list[str]) -> None:
+        (quoted if any("\r" in text for text in row) else plain).writerow(row)
+
+      yield write_row
   except OSError as error:
     raise ValueError(
       f"--output={output} can't be written: {error.strerror}; expected a CSV "
       "file in a folder that can be written."
     ) from None
-  console.say(
-    f"{len(paths) - problems} of {len(paths)} images classified: {output}"
-  )
-  return problems
 
 
-def _check_output(output: pathlib.Path, paths: Sequence[str]) -> None:
+def check_output(output: pathlib.Path, paths: Sequence[str]) -> None:
   """Raises ValueError if writing would destroy something."""
   if not output.exists():
     return
@@ -104,25 +127,24 @@ def _check_output(output: pathlib.Path, paths: Sequence[str]) -> None:
       )
 
 
-def _write(file: TextIO, model: TrainedModel, paths: Sequence[str]) -> int:
+def _write(
+  write_row: Callable[[list[str]], None],
+  model: TrainedModel,
+  paths: Sequence[str],
+) -> int:
   """Writes the rows; returns how many files could not be read."""
   problems = 0
-  plain = csv.writer(file, lineterminator="\n")
-  # Before Python 3.13 csv does not quote a carriage return, and readers take
-  # one for the end of a row.
-  quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-  plain.writerow(_columns(len(model.class_names)))
+  ranked = ranked_columns(len(model.class_names))
+  write_row(["path", "class", "probability", *ranked])
   for prediction in console.progress(
     predictions_of(model, paths), "predict", total=len(paths), unit="image"
   ):
     if prediction.problem is None:
-      row = _row(prediction, model.class_names)
-      (quoted if any("\r" in text for text in row) else plain).writerow(row)
+      ranked = ranked_cells(prediction, model.class_names)
+      write_row([prediction.path, *ranked[:2], *ranked])
     else:
       problems += 1
-      print(
-        f"left out: {prediction.path}: {prediction.problem}", file=sys.stderr
-      )
+      say_problem(prediction)
   return problems
 
 
@@ -211,16 +233,23 @@ def _batched(items: Iterable, size: int) -> Iterator[list]:
     yield batch
 
 
-def _columns(num_classes: int) -> list[str]:
+def say_problem(prediction: Prediction) -> None:
+  """Names a file that can't be read, on stderr."""
+  print(f"left out: {prediction.path}: {prediction.problem}", file=sys.stderr)
+
+
+def ranked_columns(num_classes: int) -> list[str]:
+  """Names of the columns of `ranked_cells`."""
   ranks = range(1, min(_CLASSES, num_classes) + 1)
-  ranked = [name for k in ranks for name in (f"class_{k}", f"probability_{k}")]
-  return ["path", "class", "probability", *ranked]
+  return [name for k in ranks for name in (f"class_{k}", f"probability_{k}")]
 
 
-def _row(prediction: Prediction, class_names: Sequence[str]) -> list[str]:
-  ranked = [
+def ranked_cells(
+  prediction: Prediction, class_names: Sequence[str]
+) -> list[str]:
+  """The likeliest classes of an image, each with its probability."""
+  return [
     text
     for c, p in zip(prediction.classes, prediction.probabilities, strict=True)
     for text in (class_names[c], f"{p:.6f}")
   ]
-  return [prediction.path, *ranked[:2], *ranked]

@@ -11,16 +11,19 @@ import sys
 from collections.abc import Sequence
 
 from absl import flags
+from ml_collections import config_flags
 from ml_collections.config_flags import tuple_parser
 
 from blt_jax.config import (
+  PLACES,
   SCHEMA,
   check_config,
+  check_used,
   describe,
   unknown_field,
 )
 from blt_jax.config.rules import home_expanded
-from blt_jax.system import installed
+from blt_jax.system import installed, path_flags
 
 # Parsers by the type of a field; a field of several values is a tuple.
 _PARSERS: dict[type, flags.ArgumentParser] = {
@@ -30,6 +33,115 @@ _PARSERS: dict[type, flags.ArgumentParser] = {
   str: flags.ArgumentParser(),
   tuple: tuple_parser.TupleParser(),
 }
+
+
+# Mode -> the flags that it uses. An experiment takes the --config of its
+# --dataset, and only fields of it are given.
+USED_FLAGS: dict[str, tuple[str, ...]] = {
+  "train": ("config", "workdir"),
+  "evaluate": (
+    *("workdir", "model", "input", "output", "checkpoint", "posthoc_tau"),
+  ),
+  "predict": (
+    *("workdir", "model", "input", "output", "checkpoint", "posthoc_tau"),
+  ),
+  "export": (
+    *("workdir", "model", "output", "format", "checkpoint", "posthoc_tau"),
+  ),
+  "report": ("workdir", "workdirs", "output"),
+  "check_data": ("config", "output"),
+  "experiment": (
+    *("experiment", "dataset", "seeds", "settings", "output", "dry_run"),
+  ),
+}
+
+_FIELD = re.compile(r"--?(?:no)?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
+
+
+def check_flags(mode: str) -> None:
+  """Refuses what a mode would ignore: flags, and fields of --config.
+
+  Raises:
+    ValueError: names the flag or field, and what uses it.
+  """
+  for name in dict.fromkeys(n for used in USED_FLAGS.values() for n in used):
+    if (mode, name) == ("experiment", "config"):
+      continue
+    if flags.FLAGS[name].present and name not in USED_FLAGS[mode]:
+      raise ValueError(
+        f"--{name} is not used by --mode={mode}; expected it only with "
+        f"--mode={_modes_of(name)}.{_HINTS.get((mode, name), '')}"
+      )
+  if flags.FLAGS["config"].present:
+    config = check_config(flags.FLAGS["config"].value)
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    # What the file sets is for the file's source, not for another one.
+    is_other = "dataset.source" in overrides
+    check_used(config, overrides if is_other else SCHEMA)
+    dataset = config.dataset
+    if "dataset.imbalance" in overrides and dataset.profile == "natural":
+      raise ValueError(
+        f"config.dataset.imbalance is {dataset.imbalance:g}; expected none "
+        "with config.dataset.profile natural, which does not use it: it is for "
+        "exponential and step."
+      )
+
+
+_HINTS = {
+  ("evaluate", "config"): (
+    " The work directory holds the run's configuration; "
+    "--config.dataset.root=NEW alone says where its images are now."
+  ),
+}
+
+
+def _modes_of(flag: str) -> str:
+  """The modes that use a flag, in words."""
+  return ", ".join(mode for mode, used in USED_FLAGS.items() if flag in used)
+
+
+def given_places() -> dict[str, str]:
+  """{field: value} of the places of images on a command without --config."""
+  values = {
+    name: flags.FLAGS[f"config.{name}"].value
+    for name in PLACES
+    if f"config.{name}" in flags.FLAGS
+  }
+  return {name: str(v) for name, v in values.items() if v is not None}
+
+
+def _define_places(arguments: Sequence[str]) -> None:
+  """Defines flags for the fields of a command that has no --config.
+
+  Raises:
+    ValueError: names a field that its mode does not use.
+  """
+  mode = given(arguments, "mode") or "train"
+  for argument in arguments:
+    field = _FIELD.fullmatch(argument)
+    if not field or mode not in USED_FLAGS or mode == "experiment":
+      continue
+    name = field[1]
+    if name not in SCHEMA:
+      raise ValueError(f"--{unknown_field(name)}")
+    if "config" in USED_FLAGS[mode]:
+      raise ValueError(
+        f"--config is missing; --config.{name} needs --config=configs/NAME.py."
+      )
+    if mode != "evaluate":
+      raise ValueError(
+        f"--config.{name} is not used by --mode={mode}; expected it only with "
+        f"--mode={_modes_of('config')}, experiment"
+        f"{', evaluate' if name in PLACES else ''}."
+      )
+    if name not in PLACES:
+      raise ValueError(
+        f"--config.{name} is not used by --mode=evaluate, which takes the "
+        "run's own; expected only where its images are now: "
+        f"{', '.join(f'--config.{place}' for place in PLACES)}."
+      )
+    if f"config.{name}" not in flags.FLAGS:
+      path_flags.define(f"config.{name}", None, SCHEMA[name].help)
 
 
 def parse(arguments: Sequence[str]) -> list[str]:
@@ -43,6 +155,8 @@ def parse(arguments: Sequence[str]) -> list[str]:
         f"--config={path}: there is no such file; expected configs/NAME.py."
       )
     _check_fields(arguments, path)
+  else:
+    _define_places(arguments)
   helps = {"-h", "-help", "--help"} & set(arguments)
   if config is not None:
     arguments = [a for a in arguments if a not in helps]
@@ -71,7 +185,7 @@ def _check_fields(arguments: Sequence[str], config: str) -> None:
     ValueError: names the flag.
   """
   for argument, following in _pairs(arguments):
-    field = re.fullmatch(r"--?(?:no)?config\.([\w.]+)(?:=(.*))?", argument)
+    field = _FIELD.fullmatch(argument)
     if not field:
       continue
     name, value = field.groups()

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blt_jax.config import Config, with_values
+from blt_jax.config import Config, check_used, with_values
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console
@@ -45,6 +45,7 @@ def evaluate_run(
   """
   config = directory.read_config(workdir)
   config = with_values(config, places or {})
+  check_used(config, places or {})
   for tau in posthoc_taus:  # Before the images are looked for.
     with_values(config, {"model.posthoc_tau": tau})
   run = Run(config, dataset=_images_of(workdir, config))

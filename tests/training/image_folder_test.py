@@ -8,6 +8,7 @@ import json
 import math
 import pathlib
 import re
+import shutil
 
 import ml_collections
 import numpy as np
@@ -19,6 +20,7 @@ from blt_jax.config import check_config
 from blt_jax.data import sources
 from blt_jax.report import command
 from blt_jax.training import build, train
+from blt_jax.training.evaluate import evaluate_run
 from configs import image_folder
 
 
@@ -124,6 +126,61 @@ def test_config_of_a_run_has_what_was_picked(trained):
 def test_same_command_again_finds_the_run_finished(trained, capsys):
   train.train(trained.config, trained.workdir)
   assert f"{trained.workdir} is finished" in capsys.readouterr().out
+
+
+def test_moved_images_are_tested_and_others_refused(trained, tmp_path, capsys):
+  images = pathlib.Path(trained.config.dataset.root)
+  moved = shutil.copytree(images, tmp_path / "moved")
+  before = (trained.workdir / "config.json").read_bytes()
+  (tested,) = evaluate_run(trained.workdir, places=_root(moved))
+  results = json.loads((trained.workdir / "results.json").read_text())
+  assert tested["overall"] == results["best"]["test"]["overall"]
+  assert (trained.workdir / "config.json").read_bytes() == before
+  (moved / "digit 0" / "00.png").unlink()
+  with pytest.raises(
+    ValueError,
+    match=r"class digit 0 has .* there, .* here; .* add --input=FOLDER\.",
+  ):
+    evaluate_run(trained.workdir, places=_root(moved))
+  (moved / "digit 1").rename(moved / "digit one")
+  with pytest.raises(
+    ValueError, match="'digit 1' is missing here, 'digit one' is new"
+  ):
+    evaluate_run(trained.workdir, places=_root(moved))
+
+
+def test_missing_images_are_said_with_the_flag_for_their_place(
+  trained, tmp_path
+):
+  with pytest.raises(
+    ValueError,
+    match=r"root is .*gone.*does not exist.*add --config\.dataset\.root=NEW",
+  ):
+    evaluate_run(trained.workdir, places=_root(tmp_path / "gone"))
+
+
+def test_place_that_the_source_does_not_use_is_refused(trained):
+  with pytest.raises(ValueError, match=r"dataset\.table is 'a'; expected ''"):
+    evaluate_run(trained.workdir, places={"dataset.table": "a"})
+
+
+def test_finished_run_says_what_it_did_not_look_at(trained, tmp_path, capsys):
+  config = trained.config.copy_and_resolve_references()
+  config.dataset.root = str(tmp_path / "new")
+  train.train(config, trained.workdir)
+  said = capsys.readouterr().out.splitlines()
+  assert said[0] == (
+    f"{trained.workdir} is finished; its images were not looked at again "
+    "(images added since are not part of it)."
+  )
+  assert said[1].endswith(
+    f"--mode=evaluate --workdir={trained.workdir} "
+    f"--config.dataset.root={tmp_path / 'new'}"
+  )
+
+
+def _root(folder):
+  return {"dataset.root": str(folder)}
 
 
 def test_other_size_than_what_was_picked_is_another_run(trained):

@@ -34,6 +34,31 @@ _NEEDED = {
 }
 SOURCES = tuple(_NEEDED)
 
+# How files become pixels; arrays in memory are pixels already.
+_FILE_FIELDS = (
+  *("on_error", "max_unreadable", "max_pixels"),
+  *("background", "exif_orientation", "grey_range"),
+)
+# Source -> the fields of config.dataset that it uses, beside those that every
+# source uses.
+USED_FIELDS: dict[str, tuple[str, ...]] = {
+  "digits": (),
+  "tfds": ("root", "manual_dir", *_FILE_FIELDS),
+  "npz": ("root",),
+  "image_folder": ("root", "test_per_class", *_FILE_FIELDS),
+  "image_list": (
+    *("root", "train_list", "validation_list", "test_list", "class_names"),
+    *("class_folders", "flat_folders", *_FILE_FIELDS),
+  ),
+  "image_table": (
+    *("root", "table", "path", "label", "split", "group", "test_per_class"),
+    *_FILE_FIELDS,
+  ),
+  "inaturalist": (
+    *("root", "train_list", "test_list", "class_names", *_FILE_FIELDS),
+  ),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceFiles:

@@ -61,7 +61,7 @@ def find_layout(root: str) -> Layout:
     ValueError: the folders can be understood in two ways; names both.
   """
   names = subfolders(root)
-  parts = _parts_of(names)
+  parts = parts_of(names)
   # If there are no folders in train, it is a class.
   if not any(subfolders(os.path.join(root, n)) for n in parts.get("train", ())):
     _check_no_flat_split(root, names, parts)
@@ -129,7 +129,7 @@ def loose_images(folder: str) -> list[str]:
     )
 
 
-def _parts_of(names: list[str]) -> dict[str, list[str]]:
+def parts_of(names: list[str]) -> dict[str, list[str]]:
   """Split -> folders whose name says that they hold it.
 
   The other words of such a name say nothing (test_set), or the folder of
