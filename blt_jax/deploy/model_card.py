@@ -171,9 +171,13 @@ def _use(about: Description, folder: pathlib.Path) -> str:
     "import pathlib",
     "",
     "import numpy as np",
-    "from PIL import Image",
+    "from PIL import Image, ImageOps",
     "",
-    'image = Image.open("photo.jpg").convert("RGB")',
+    'image = Image.open("photo.jpg")',
+    *(["image = ImageOps.exif_transpose(image)"] * about.exif_orientation),
+    'rgba = image.convert("RGBA")',
+    f'image = Image.new("RGB", image.size, {about.background})',
+    'image.paste(rgba, mask=rgba.getchannel("A"))',
     f"shape = [{short} * side // min(image.size) for side in image.size]",
     "image = image.resize(shape, Image.Resampling.BILINEAR)",
     f"left, top = (round((side - {size}) / 2) for side in image.size)",
@@ -181,12 +185,29 @@ def _use(about: Description, folder: pathlib.Path) -> str:
     "images = np.asarray(image.crop(box))[None]",
     "```",
     "",
-    "(of images with 16 bits a pixel the upper 8 count: divide by 256 first).",
+    _deep_grey(about),
   ]
   for file, (title, code) in _USES.items():
     if (folder / file).exists():
       lines += ["", f"{title}:", "", "```python", code, "```"]
   return "\n".join(lines)
+
+
+def _deep_grey(about: Description) -> str:
+  """How grey images of more than 8 bits become 8 bits."""
+  if not about.grey_range:
+    return (
+      "There was no grey image of more than 8 bits in the training; scale such "
+      "images to 8 bits as the training images were."
+    )
+  low, high = about.grey_range
+  return (
+    f"Of grey images with more than 8 bits, {low:g} is black and {high:g} "
+    "white. They need `values = np.asarray(image)` and `image = "
+    f"Image.fromarray(np.clip(np.rint((values - ({low!r})) * (255 / "
+    f"({high!r} - ({low!r})))), 0, 255).astype(np.uint8))` "
+    "before the line of `rgba`."
+  )
 
 
 def _classes(about: Description) -> str:

@@ -126,7 +126,8 @@ def decode_rgb(data: bytes, decoding: Decoding = DEFAULT) -> np.ndarray:
     if deep and decoding.grey_range is None:
       raise ImageError(
         f"grey of more than 8 bits ({image.mode}), and none of the training "
-        "images looked at was; expected 8 bits, or dataset.grey_range=LOW,HIGH"
+        "images looked at was; expected 8 bits, or config.dataset.grey_range "
+        "in training"
       )
     try:
       rgb = _grey_rgb(image, decoding) if deep else _rgb(image, decoding)

@@ -163,7 +163,7 @@ def test_deep_grey_without_a_range_is_refused():
   with pytest.raises(
     decode.ImageError,
     match=r"^grey of more than 8 bits \(I;16\), and none of the training .*"
-    "expected 8 bits, or dataset.grey_range=LOW,HIGH$",
+    "expected 8 bits, or config.dataset.grey_range in training$",
   ):
     decode.decode_rgb(deep("png"))
 
