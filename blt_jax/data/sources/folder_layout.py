@@ -4,14 +4,17 @@ import dataclasses
 import os
 import re
 
-from blt_jax.data.sources.class_names import check_distinct, normal_name
+from blt_jax.data.sources.class_names import (
+  check_distinct,
+  normal_name,
+  shown_name,
+)
 from blt_jax.data.sources.image_files import (
   FoundFiles,
   find_images,
-  is_image,
   is_system_folder,
 )
-from blt_jax.data.text import as_text
+from blt_jax.data.text import as_text, counted
 
 # Words for splits, in lower case, and the splits that they mean.
 _PARTS = {
@@ -21,6 +24,8 @@ _PARTS = {
   "valid": "validation",
   "validation": "validation",
   "dev": "validation",
+  "eval": "validation",
+  "evaluation": "validation",
   "test": "test",
   "testing": "test",
 }
@@ -79,8 +84,9 @@ def find_layout(root: str) -> Layout:
     else:
       files = len(find_images(folder).paths)
       left_out.append(
-        f"left out: {name}, which has {files} images and no class folders;"
-        f" --mode=predict --input={folder} classifies images without labels"
+        f"left out: {as_text(name)}, which has {counted(files, 'image')} and"
+        " no class folders; images without labels are classified by"
+        f" --mode=predict --input={as_text(folder)}"
       )
   used = [name for names in parts.values() for name in names]
   left_out += [_beside(root, name) for name in names if name not in used]
@@ -100,7 +106,7 @@ def find_classes(folder: str) -> dict[str, ClassFolder]:
   # Escapes show what two names that look alike differ by.
   check_distinct((as_text(name), f"{path!a}") for name, path in paths.items())
   return {
-    normal_name(as_text(name)): ClassFolder(path, find_images(path))
+    shown_name(as_text(name)) or name: ClassFolder(path, find_images(path))
     for name, path in paths.items()
   }
 
@@ -117,16 +123,9 @@ def subfolders(folder: str) -> list[str]:
     )
 
 
-def loose_images(folder: str) -> list[str]:
-  """Names of the images that lie in a folder itself, sorted."""
-  with os.scandir(folder) as entries:
-    return sorted(
-      entry.name
-      for entry in entries
-      if entry.is_file()
-      and not entry.name.startswith(".")
-      and is_image(entry.path)
-    )
+def beside_classes(folder: str) -> FoundFiles:
+  """The files in a folder that are in none of its class folders."""
+  return find_images(folder, without=subfolders(folder))
 
 
 def parts_of(names: list[str]) -> dict[str, list[str]]:
@@ -158,26 +157,38 @@ def parts_of(names: list[str]) -> dict[str, list[str]]:
 def _check_no_flat_split(
   root: str, names: list[str], parts: dict[str, list[str]]
 ) -> None:
-  """Refuses folders of splits that hold images without class folders."""
+  """Refuses folders of splits beside class folders, or without any.
+
+  A class may be called train, like the vehicle, but not beside one called test.
+  """
   called = {name: part for part, group in parts.items() for name in group}
   classes = [name for name in names if name not in called]
-  if len(parts) > 1 and not classes:
+  if len(called) > 1 and not classes:
     raise ValueError(
       f"{root}: its folders {', '.join(map(repr, sorted(called)))} hold no"
-      " class folders. If they are splits, expected class folders in them"
-      f" ({names[-1]}/CLASS/IMAGE); if they are classes, expected other names"
+      " class folders for training. If they are splits, expected class folders"
+      f" in them (train/CLASS/IMAGE); if they are classes, expected other names"
       f" ('class {names[0]}')."
     )
   if not classes:
     return
   for name, part in called.items():
-    if part != "train":
+    if part == "train":
+      continue
+    inner = subfolders(os.path.join(root, name))
+    if inner:
       raise ValueError(
-        f"{root}: {name!r} has no class folders and lies beside the class"
-        f" {classes[0]!r}. If it holds images without labels, expected it"
-        " outside of the root (--mode=predict classifies them); if it is a"
-        f" class, expected another name ('class {name}')."
+        f"{root}: {name!r} holds the folder {inner[0]!r} and lies beside the"
+        f" class {classes[0]!r}. If it is a split, expected the class folders"
+        " of the training images in a folder 'train'; if it is a class,"
+        f" expected another name ('class {name}')."
       )
+    raise ValueError(
+      f"{root}: {name!r} has no class folders and lies beside the class"
+      f" {classes[0]!r}. If it holds images without labels, expected it"
+      " outside of the root (--mode=predict classifies them); if it is a"
+      f" class, expected another name ('class {name}')."
+    )
 
 
 def _innermost(folder: str) -> str:
@@ -192,6 +203,6 @@ def _beside(root: str, name: str) -> str:
   """The line about a folder beside those of splits."""
   files = len(find_images(os.path.join(root, name)).paths)
   return (
-    f"left out: {as_text(name)}, {files} images: beside train, there may be"
-    " validation and test"
+    f"left out: {as_text(name)}, {counted(files, 'image')}: beside train, there"
+    " may be validation and test"
   )

@@ -4,31 +4,13 @@ import collections
 import dataclasses
 import functools
 import importlib.util
+import mimetypes
 import os
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Collection, Iterable, Iterator
 
-from blt_jax.data.text import as_text, reason
-
-# Folders that systems make beside people's images, in lower case. A folder of
-# one of these names is never a class.
-_SYSTEM_FOLDERS = frozenset(
-  (
-    "@eadir",  # Synology: thumbnails
-    "#recycle",
-    "#snapshot",
-    "@tmp",
-    "@sharebin",
-    "@recycle",  # QNAP: bin
-    "@recently-snapshot",
-    "$recycle.bin",  # Windows: bin
-    "system volume information",
-    "lost+found",  # Linux: what a repaired file system has found
-    "__macosx",  # macOS: the Finder's archives
-    "network trash folder",
-    "temporary items",
-    "thumbs.db:encryptable",
-  )
-)
+from blt_jax.data.sources.system_files import file_kind, folder_kind
+from blt_jax.data.text import as_text, counted, reason
 
 # Raw files of cameras. Pillow takes some of them for TIFF and would give the
 # small preview inside.
@@ -40,13 +22,22 @@ _RAW = frozenset(
   )
 )
 _HEIC = frozenset((".heic", ".heif", ".hif"))
+# What programs name files that are not complete, and copies before a change.
+_UNFINISHED = frozenset(
+  (".part", ".partial", ".crdownload", ".download", ".filepart", ".bak")
+)
 
 # Pillow recognises these formats, but can't decode them by itself.
 _NOT_DECODED = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"))
 
 # Formats that begin with bytes of their own, by which a file without a known
 # suffix is recognised.
-_SNIFFED = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF")
+_SNIFFED = (
+  *("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF", "PPM"),
+)
+# Files of these kinds are not opened to see whether they are images: a folder
+# may hold a text for each image.
+_OTHER_KINDS = ("text/", "audio/", "video/", "application/")
 
 # Most suffixes that a line names.
 _NAMED = 4
@@ -58,7 +49,8 @@ class FoundFiles:
 
   Attributes:
     paths: of the images, relative to the folder, with "/", sorted.
-    left_out: what was left out -> the paths of the files that it is about.
+    left_out: what was left out -> the paths of the files that it is about; a
+      folder without files has "/" at the end.
     links: whether a symbolic link was met.
   """
 
@@ -66,27 +58,44 @@ class FoundFiles:
   left_out: dict[str, list[str]]
   links: bool = False
 
-  @property
-  def num_left_out(self) -> int:
-    """Files that were left out."""
-    return sum(map(len, self.left_out.values()))
-
   def lines(self) -> tuple[str, ...]:
     """A line for each kind of files that were left out."""
-    return tuple(
-      f"left out: {len(paths)} {'file' if len(paths) == 1 else 'files'} {what},"
-      f" such as {as_text(paths[0])}"
-      for what, paths in self.left_out.items()
-    )
+    lines = []
+    for what, paths in self.left_out.items():
+      files = [path for path in paths if path[-1:] != "/"]
+      if what.startswith(_FOLDER):
+        name = what[len(_FOLDER) :].split("'", 1)[0].lower()
+        number = len({_through(path, name) for path in paths})
+        what = f"in {counted(number, 'folder')} '{what[len(_FOLDER) :]}"
+      lines.append(
+        f"left out: {counted(len(files), 'file')} {what}, such as"
+        f" {as_text((files or paths)[0])}"
+      )
+    return tuple(lines)
 
 
-def find_images(folder: str) -> FoundFiles:
+# A kind of files in folders of a name; `lines` counts the folders.
+_FOLDER = "in folders '"
+
+
+def _through(path: str, name: str) -> str:
+  """The beginning of a path as far as the folder of a name."""
+  parts = path.split("/")
+  last = [part.lower() for part in parts].index(name)
+  return "/".join(parts[: last + 1])
+
+
+def find_images(folder: str, *, without: Collection[str] = ()) -> FoundFiles:
   """Finds the images of a folder and of the folders in it, however deep.
 
   A file is an image if its suffix is of a format that Pillow reads or, with
-  another suffix or none, if its first bytes are. Hidden files, the folders that
-  systems make (thumbnails, bins) and all other files are left out. Links to
-  folders are followed, each folder once.
+  another suffix or none, if its first bytes are. Hidden files, the files and
+  folders that systems make (thumbnails, bins), files that are not complete and
+  all others are left out. Links to folders are followed, each folder once.
+
+  Args:
+    folder: where to look.
+    without: names of folders in it that are not looked into.
 
   Raises:
     ValueError: a folder can't be read.
@@ -95,29 +104,27 @@ def find_images(folder: str) -> FoundFiles:
   left_out: dict[str, list[str]] = {}
   others: dict[str, list[str]] = {}
   links = False
-  for place, names, files, linked in _walk(folder):
-    links = links or linked
-    for system in _take(names, is_system_folder):
-      what = f"in folders that systems make ({system!r})"
-      inner = _all_files(os.path.join(folder, place, system))
-      left_out.setdefault(what, []).extend(
-        f"{place}{system}/{file}" for file in inner
-      )
-    for hidden in _take(names, _is_hidden):
-      inner = _all_files(os.path.join(folder, place, hidden))
-      left_out.setdefault(_HIDDEN, []).extend(
-        f"{place}{hidden}/{file}" for file in inner
-      )
-    for file in files:
-      path = f"{place}{file}"
-      if _is_hidden(file):
-        left_out.setdefault(_HIDDEN, []).append(path)
-      elif is_image(os.path.join(folder, path)):
+  for place, names, files in _walk(folder, frozenset(without)):
+    for name in _take(names, _is_left_out):
+      kind = folder_kind(name)
+      what = f"{_FOLDER}{name}' ({kind})" if kind else _HIDDEN
+      inner = _all_files(os.path.join(folder, place, name))
+      if kind or inner:
+        left_out.setdefault(what, []).extend(
+          f"{place}{name}/{file}" for file in inner or [""]
+        )
+    links = links or any(map(os.path.islink, _joined(folder, place, names)))
+    for entry in files:
+      path = f"{place}{entry.name}"
+      links = links or entry.is_symlink()
+      if why := _reason(entry):
+        left_out.setdefault(why, []).append(path)
+      elif is_image(entry.path):
         found.append(path)
       else:
-        others.setdefault(_suffix(file), []).append(path)
+        others.setdefault(_suffix(entry.name), []).append(path)
   left_out |= _explained(others)
-  kept = {what: sorted(paths) for what, paths in left_out.items() if paths}
+  kept = {what: sorted(left_out[what]) for what in sorted(left_out)}
   return FoundFiles(sorted(found), kept, links)
 
 
@@ -129,16 +136,39 @@ def merged(parts: Iterable[tuple[str, FoundFiles]]) -> FoundFiles:
   """
   paths: list[str] = []
   left_out: dict[str, list[str]] = {}
+  others: dict[str, list[str]] = {}
   links = False
   for prefix, found in parts:
     paths += [prefix + path for path in found.paths]
     links = links or found.links
     for what, files in found.left_out.items():
-      left_out.setdefault(what, []).extend(prefix + file for file in files)
-  return FoundFiles(paths, left_out, links)
+      more = [prefix + file for file in files]
+      if what.startswith(_NO_IMAGES):
+        for path in more:
+          others.setdefault(_suffix(path), []).append(path)
+      else:
+        left_out.setdefault(what, []).extend(more)
+  return FoundFiles(paths, left_out | _explained(others), links)
 
 
-_HIDDEN = "that are hidden (their names begin with a dot)"
+_HIDDEN = "with hidden names (a dot begins them)"
+_NO_IMAGES = "without an image"
+
+
+def _reason(entry: os.DirEntry) -> str | None:
+  """Why a file is left out, whatever it holds."""
+  name = entry.name
+  if kind := file_kind(name):
+    title = "._*" if name.startswith("._") else name.strip()
+    return f"called '{title}' ({kind})"
+  if name.startswith("."):
+    return _HIDDEN
+  # The readers name a link to nowhere, as they do with damaged files.
+  if not entry.is_file() and not entry.is_symlink():
+    return "of other kinds (pipes, devices)"
+  if _suffix(name) in _UNFINISHED or name.endswith("~"):
+    return "of unfinished downloads and of copies before a change"
+  return None
 
 
 def _explained(others: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -157,23 +187,23 @@ def _explained(others: dict[str, list[str]]) -> dict[str, list[str]]:
         paths
       )
     else:
-      rest[suffix or "without a suffix"] += len(paths)
+      rest[suffix or "no suffix"] += len(paths)
       plain += paths
   if plain:
     named = [f"{suffix}: {count}" for suffix, count in rest.most_common(_NAMED)]
     if len(rest) > _NAMED:
       named.append("...")
-    left_out[f"that are no images ({', '.join(named)})"] = plain
+    left_out[f"{_NO_IMAGES} that Pillow reads ({', '.join(named)})"] = plain
   return left_out
 
 
 def is_system_folder(name: str) -> bool:
   """Whether a folder of this name is one that systems make."""
-  return name.lower() in _SYSTEM_FOLDERS
+  return folder_kind(name) is not None
 
 
-def _is_hidden(name: str) -> bool:
-  return name.startswith(".")
+def _is_left_out(name: str) -> bool:
+  return name.startswith(".") or is_system_folder(name)
 
 
 def _take(names: list[str], belongs) -> list[str]:
@@ -183,30 +213,39 @@ def _take(names: list[str], belongs) -> list[str]:
   return taken
 
 
-def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str], bool]]:
-  """(place with "/" behind it, names of folders, names of files, links?)."""
+def _walk(
+  folder: str, without: frozenset[str]
+) -> Iterator[tuple[str, list[str], list[os.DirEntry]]]:
+  """(place with "/" behind it, names of folders in it, files in it).
 
-  def refuse(error: OSError) -> None:
-    raise ValueError(
-      f"{error.filename}: can't be read ({reason(error)}); expected a folder"
-      " that may be opened."
-    )
-
+  Names that the caller takes out of the list of folders are not entered.
+  """
   entered = set()
-  for place, folders, files in os.walk(
-    folder, onerror=refuse, followlinks=True
-  ):
-    status = os.stat(place)
+  waiting = [""]
+  while waiting:
+    place = waiting.pop()
+    whole = os.path.join(folder, place)
+    try:
+      status = os.stat(whole)
+      with os.scandir(whole) as entries:
+        inside = list(entries)
+    except OSError as error:
+      raise ValueError(
+        f"{whole}: can't be read ({reason(error)}); expected a folder that may"
+        " be opened."
+      ) from error
     if (status.st_dev, status.st_ino) in entered:
-      folders.clear()
       continue
     entered.add((status.st_dev, status.st_ino))
-    folders.sort()
-    below = os.path.relpath(place, folder).replace(os.sep, "/")
-    linked = any(
-      os.path.islink(os.path.join(place, name)) for name in (*folders, *files)
-    )
-    yield ("" if below == "." else f"{below}/"), folders, files, linked
+    names = sorted(entry.name for entry in inside if entry.is_dir())
+    if not place:
+      names = [name for name in names if name not in without]
+    yield place, names, [entry for entry in inside if not entry.is_dir()]
+    waiting += [f"{place}{name}/" for name in reversed(names)]
+
+
+def _joined(folder: str, place: str, names: list[str]) -> Iterator[str]:
+  return (os.path.join(folder, place, name) for name in names)
 
 
 def _all_files(folder: str) -> list[str]:
@@ -228,15 +267,33 @@ def is_image(path: str) -> bool:
   suffix = _suffix(os.path.basename(path))
   if suffix in _image_suffixes():
     return True
-  if suffix in _RAW or suffix in _HEIC:
+  if suffix in _RAW or suffix in _HEIC or _is_other_kind(suffix):
     return False
+  # Opening a pipe waits for somebody to write into it.
+  return os.path.isfile(path) and _begins_as_image(path)
+
+
+def _begins_as_image(path: str) -> bool:
+  """Whether the first bytes of a file are those of an image."""
   from PIL import Image  # The library does without Pillow.
 
   try:
-    with Image.open(path, formats=_SNIFFED):
-      return True
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")
+      with Image.open(path, formats=_SNIFFED):
+        return True
+  except Image.DecompressionBombError:
+    return True  # The readers say that it is too large.
   except Exception:  # Pillow's plugins raise anything on other data.
     return False
+
+
+@functools.cache
+def _is_other_kind(suffix: str) -> bool:
+  """Whether files of a suffix are texts, sounds, films or documents."""
+  # Without the tables of this machine, so that all machines agree.
+  kind = mimetypes.MimeTypes().guess_type(f"x{suffix}")[0] or ""
+  return kind.startswith(_OTHER_KINDS) and kind != "application/octet-stream"
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Data sets from folders: root/class/image.jpg, or the same in each split."""
 
+import dataclasses
 import hashlib
 import os
 import unicodedata
@@ -8,16 +9,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from blt_jax.data.dataset import Dataset, Split, path_array
+from blt_jax.data.sources.class_names import shown_name
 from blt_jax.data.sources.file_lookup import check_root
 from blt_jax.data.sources.folder_layout import (
   ClassFolder,
   Layout,
+  beside_classes,
   find_classes,
   find_layout,
-  loose_images,
 )
 from blt_jax.data.sources.image_files import merged
 from blt_jax.data.sources.splits import NATURAL, SplitOptions, assemble
+from blt_jax.data.text import as_text, counted
 
 
 def load_image_folder(
@@ -180,7 +183,8 @@ def _check_classes(layout: Layout, found: Found) -> None:
     if unknown:
       raise ValueError(
         f"{layout.folders[part]}: class {unknown[0]!r} is not a training class;"
-        f" expected the {len(names)} folders of the training images."
+        f" expected the {len(names)} folders of the training images"
+        f"{_hint(unknown[0], classes, names)}."
       )
     empty = [name for name in classes if not classes[name].found.paths]
     if empty and (part == "train" or len(empty) == len(classes)):
@@ -191,6 +195,22 @@ def _check_classes(layout: Layout, found: Found) -> None:
         f" images of the class {empty[0]!r}, or no such folder"
         f" ({len(empty)} of {len(classes)} classes have none)."
       )
+
+
+def _hint(
+  unknown: str,
+  classes: Mapping[str, ClassFolder],
+  names: Mapping[str, ClassFolder],
+) -> str:
+  """What a folder may be that is called like no training class."""
+  for name in names:
+    if shown_name(name).casefold() == shown_name(unknown).casefold():
+      return f", such as {name!r}, which is written in another way"
+  if not classes.keys() & names.keys():
+    return (
+      ", or no such folder: --mode=predict classifies images without labels"
+    )
+  return ""
 
 
 def _read_splits(
@@ -255,21 +275,24 @@ def _left_out(
     return os.path.relpath(path, root)
 
   lines = list(layout.left_out)
+  parts = []
   for folder in dict.fromkeys((root, *layout.folders.values())):
-    loose = loose_images(folder)
-    if loose:
-      example = below(os.path.join(folder, loose[0]))
+    beside = beside_classes(folder)
+    prefix = "" if folder == root else os.path.join(below(folder), "")
+    parts.append((prefix, dataclasses.replace(beside, paths=[])))
+    if beside.paths:
       lines.append(
-        f"left out: {len(loose)} images in no class folder, such as {example}"
+        f"left out: {counted(len(beside.paths), 'image')} in no class folder,"
+        f" such as {as_text(prefix + beside.paths[0])}"
       )
   if copies:
     lines.append(
-      f"left out: {len(copies)} links to images that are in their class"
-      f" already, such as {below(copies[0])}"
+      f"left out: {counted(len(copies), 'link')} to images that are in their"
+      f" class already, such as {as_text(below(copies[0]))}"
     )
-  files = merged(
+  parts += [
     (os.path.join(below(folder.folder), ""), folder.found)
     for classes in found.values()
     for folder in classes.values()
-  )
-  return (*lines, *files.lines())
+  ]
+  return (*lines, *merged(parts).lines())

@@ -20,7 +20,7 @@ from blt_jax.data.sources.file_lookup import (
   leaves_root,
   plain_path,
 )
-from blt_jax.data.sources.repeated_files import ListedFiles, first_places
+from blt_jax.data.sources.repeated_files import each_file_once
 from blt_jax.data.sources.splits import NATURAL, SplitOptions, assemble
 from blt_jax.data.text import reason
 
@@ -143,25 +143,13 @@ def _read_splits(
   ]
   if len(lists) == 3 and _are_equal(*lists[1:]):
     del lists[2], splits[2]
-  rows, left_out = first_places(
-    [
-      ListedFiles(
-        listed.file, _identities(finder, split), listed.labels, listed.place
-      )
-      for listed, split in zip(lists, splits, strict=True)
-    ]
+  splits, left_out = each_file_once(
+    [listed.file for listed in lists],
+    splits,
+    places=[listed.place for listed in lists],
+    finder=finder,
   )
-  splits = [
-    split if kept is None else split.take(kept)
-    for split, kept in zip(splits, rows, strict=True)
-  ]
   return names, splits, left_out
-
-
-def _identities(finder: FileFinder, split: Split) -> np.ndarray:
-  """See FileFinder.identities."""
-  assert split.paths is not None
-  return finder.identities(split.paths)
 
 
 def _are_equal(one: ImageList, other: ImageList) -> bool:

@@ -10,7 +10,9 @@ from blt_jax.data.sources.file_lookup import (
   FileFinder,
   check_root,
   leaves_root,
+  plain_path,
 )
+from blt_jax.data.sources.repeated_files import each_file_once
 from blt_jax.data.sources.splits import SplitOptions, assemble
 from blt_jax.data.text import reason
 
@@ -89,21 +91,29 @@ def load_inaturalist(
   finder = FileFinder(root)
   listed = _read(train_json)
   names = listed.names
-  train = _to_split(listed, finder)
-  test = None
+  splits = [_to_split(listed, finder)]
+  places = [listed.place]
   if test_json:
     listed = _read(test_json)
     _check_same(names, listed.names, train_json, test_json)
-    test = _to_split(listed, finder)
+    splits.append(_to_split(listed, finder))
+    places.append(listed.place)
+  splits, left_out = each_file_once(
+    [train_json, test_json][: len(splits)],
+    splits,
+    places=places,
+    finder=finder,
+  )
   if class_names_file:
     names = _better_names(names, class_names_file)
   return assemble(
     name,
     list(names.values()),
-    train=train,
+    train=splits[0],
     validation=None,
-    test=test,
+    test=splits[1] if test_json else None,
     options=options,
+    left_out=left_out,
   )
 
 
@@ -132,7 +142,11 @@ def _read(file: str) -> _Annotations:
       )
   labels = _labels(file, content.get("annotations"), ids, list(names))
   return _Annotations(
-    file, path_array(paths), np.array(ids, np.int64), labels, names
+    file,
+    path_array(map(plain_path, paths)),
+    np.array(ids, np.int64),
+    labels,
+    names,
   )
 
 

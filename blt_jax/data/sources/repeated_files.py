@@ -1,58 +1,54 @@
 """Files that lists name more than once: each one counts once, in one split."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from blt_jax.data.text import as_text
+from blt_jax.data.dataset import Split
+from blt_jax.data.sources.file_lookup import FileFinder
+from blt_jax.data.text import as_text, counted
 
 
-class ListedFiles(NamedTuple):
-  """The files of a list.
-
-  Attributes:
-    name: what the list is called in a message.
-    files: strings [n]; two that are equal are one file, others are not.
-    labels: int [n].
-    place: what to call the i-th image in a message: "train.txt:7".
-  """
-
-  name: str
-  files: np.ndarray
-  labels: np.ndarray
-  place: Callable[[int], str]
-
-
-def first_places(
-  lists: Sequence[ListedFiles],
-) -> tuple[list[np.ndarray | None], list[str]]:
-  """Rows that name a file for the first time.
+def each_file_once(
+  names: Sequence[str],
+  splits: Sequence[Split],
+  *,
+  places: Sequence[Callable[[int], str]],
+  finder: FileFinder,
+) -> tuple[list[Split], list[str]]:
+  """The splits without rows whose file is there already.
 
   Args:
-    lists: of the splits of one data set.
+    names: of the lists that the splits are from, for a message.
+    splits: of one data set, with paths.
+    places: for each list, what to call its i-th image: "train.txt:7".
+    finder: that has found the paths.
 
   Returns:
-    (int64 rows of each list, ascending, or None if they are all of them; a line
-    about each list with rows that are not).
+    (the splits, a line about each list that names a file again).
 
   Raises:
     ValueError: a file has two labels, or is in two lists; names both places.
   """
-  starts = np.cumsum([0, *(len(listed.files) for listed in lists)])
-  again: list[list[int]] = [[] for _ in lists]
-  lines: list[str] = [""] * len(lists)
+  files = [
+    finder.identities(split.paths)
+    for split in splits
+    if split.paths is not None
+  ]
+  starts = np.cumsum([0, *map(len, splits)])
+  again: list[list[int]] = [[] for _ in splits]
+  lines: list[str] = [""] * len(splits)
   shared: list[str] = []
   seen: dict[str, tuple[int, int]] = {}
-  for row in _candidates([listed.files for listed in lists]):
+  for row in _candidates(files):
     k = int(np.searchsorted(starts, row, side="right")) - 1
     i = int(row - starts[k])
-    file = str(lists[k].files[i])
+    file = str(files[k][i])
     first_k, first_i = seen.setdefault(file, (k, i))
     if (first_k, first_i) == (k, i):
       continue
-    here, first = lists[k].place(i), lists[first_k].place(first_i)
-    label, other = int(lists[k].labels[i]), int(lists[first_k].labels[first_i])
+    here, first = places[k](i), places[first_k](first_i)
+    label, other = splits[k].labels[i], splits[first_k].labels[first_i]
     if label != other:
       raise ValueError(
         f"{first} and {here}: the file {as_text(file)!r} has the labels {other}"
@@ -66,16 +62,15 @@ def first_places(
   if shared:
     raise ValueError(
       f"{shared[0]} is in two splits; expected each file in one (there are"
-      f" {len(shared)} such lines)."
+      f" {len(shared)} such images)."
     )
-  rows = [
-    np.delete(np.arange(len(listed.files)), more) if more else None
-    for listed, more in zip(lists, again, strict=True)
+  kept = [
+    split.take(np.delete(np.arange(len(split)), more)) if more else split
+    for split, more in zip(splits, again, strict=True)
   ]
-  return rows, [
-    f"left out: {len(more)} {'line' if len(more) == 1 else 'lines'} of"
-    f" {listed.name} that name a file again, {line}"
-    for listed, more, line in zip(lists, again, lines, strict=True)
+  return kept, [
+    f"left out: {counted(len(more), 'image')} of {name} named before, {line}"
+    for name, more, line in zip(names, again, lines, strict=True)
     if more
   ]
 

@@ -1,5 +1,6 @@
 """Image folders: which layouts are understood, which images are held out."""
 
+import os
 import pathlib
 
 import numpy as np
@@ -189,18 +190,83 @@ def test_what_is_no_image_of_a_class_is_counted_and_named(tmp_path):
   np.testing.assert_array_equal(dataset.class_counts, [1, 1])
   assert dataset.class_names == ("a", "b")
   assert set(dataset.left_out) == {
-    "left out: 1 images in no class folder, such as loose.png",
-    "left out: 3 files that are hidden (their names begin with a dot), such as"
+    "left out: 1 image in no class folder, such as loose.png",
+    "left out: 3 files with hidden names (a dot begins them), such as"
+    " .cache/00.jpg",
+    "left out: 1 file called '.DS_Store' (remarks of macOS), such as"
     " a/.DS_Store",
     "left out: 1 file in the format HEIC (.heic; `pip install pillow-heif`"
     " makes them readable), such as a/x.heic",
     "left out: 1 file in a camera's raw format (.nef; develop them first), such"
     " as a/y.NEF",
-    "left out: 3 files that are no images (.txt: 2, .csv: 1), such as"
-    " a/list.csv",
-    "left out: 3 files in folders that systems make ('@eaDir'), such as"
+    "left out: 3 files without an image that Pillow reads (.txt: 2, .csv: 1),"
+    " such as a/list.csv",
+    "left out: 3 files in 2 folders '@eaDir' (thumbnails of a NAS), such as"
     " b/@eaDir/x/00.jpg",
+    "left out: 2 files in 1 folder '#recycle' (bin of a NAS), such as"
+    " #recycle/00.jpg",
+    "left out: 1 file in 1 folder 'System Volume Information' (work of"
+    " Windows), such as System Volume Information/00.jpg",
   }
+
+
+def test_other_files_of_many_classes_are_one_line(tmp_path):
+  _files(tmp_path, {"a": 4, "b": 4})
+  for name, count in (("a", 3), ("b", 2)):
+    for i in range(count):
+      (tmp_path / name / f"{i}.txt").touch()
+  assert _load(tmp_path).left_out == (
+    "left out: 5 files without an image that Pillow reads (.txt: 5), such as"
+    " a/0.txt",
+  )
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    *("lost+found", "@Recycle", ".@__thumb", "$RECYCLE.BIN", "#snapshot"),
+    *("__MACOSX", ".AppleDouble", ".ipynb_checkpoints", ".Trash-1000"),
+    *("Network Trash Folder", "Temporary Items", ".thumbnails", "FOUND.000"),
+  ],
+)
+def test_an_empty_folder_of_a_system_is_no_class(tmp_path, name):
+  _files(tmp_path, {"a": 4, "b": 4, name: 0, f"b/{name}": 2})
+  dataset = _load(tmp_path)
+  assert dataset.class_names == ("a", "b")
+  (line,) = dataset.left_out
+  assert line.startswith(f"left out: 2 files in 2 folders '{name}' (")
+
+
+def test_names_that_classes_have_are_classes(tmp_path):
+  _files(tmp_path, {"trash": 4, "cache": 4, "recycle": 4, "thumbs": 4})
+  assert len(_load(tmp_path).class_names) == 4
+
+
+def test_what_can_not_be_opened_as_a_file_is_left_out(tmp_path):
+  _files(tmp_path, {"a": 2})
+  os.mkfifo(tmp_path / "a" / "pipe.jpg")
+  (tmp_path / "a" / "gone.jpg").symlink_to("nowhere.jpg")
+  for name in ("._00.jpg", "Thumbs.db", "x.jpg.part", "00.jpg~"):
+    (tmp_path / "a" / name).touch()
+  found = image_files.find_images(str(tmp_path / "a"))
+  # A link to nowhere is named as damaged files are.
+  assert found.paths == ["00.jpg", "01.jpg", "gone.jpg"]
+  assert set(found.lines()) == {
+    "left out: 1 file of other kinds (pipes, devices), such as pipe.jpg",
+    "left out: 1 file called '._*' (remarks of macOS), such as ._00.jpg",
+    "left out: 1 file called 'Thumbs.db' (thumbnails of Windows), such as"
+    " Thumbs.db",
+    "left out: 2 files of unfinished downloads and of copies before a change,"
+    " such as 00.jpg~",
+  }
+
+
+def test_known_suffixes_are_not_opened(tmp_path, monkeypatch):
+  _files(tmp_path, {"a": 2})
+  for name in ("0.txt", "0.json", "0.mp4", "0.dng"):
+    (tmp_path / "a" / name).touch()
+  monkeypatch.setattr(Image, "open", lambda path, **_: pytest.fail(path))
+  assert len(image_files.find_images(str(tmp_path / "a")).paths) == 2
 
 
 def test_files_are_images_by_their_content(tmp_path):
@@ -212,7 +278,8 @@ def test_files_are_images_by_their_content(tmp_path):
   found = image_files.find_images(str(tmp_path / "a"))
   assert found.paths == ["00.jpg", "01.jpg", "1.tmp", "scan", "x.dat"]
   assert found.lines() == (
-    "left out: 1 file that are no images (.dat: 1), such as y.dat",
+    "left out: 1 file without an image that Pillow reads (.dat: 1), such as"
+    " y.dat",
   )
 
 
@@ -241,7 +308,8 @@ def test_suffixes_are_those_of_pillow():
     ),
     (
       {"train": 4, "test": 3},
-      "its folders 'test', 'train' hold no class folders. If they are splits,"
+      "its folders 'test', 'train' hold no class folders for training. If they"
+      " are splits,"
       " .*; if they are classes, expected other names",
     ),
     (
@@ -313,7 +381,7 @@ def test_a_link_to_an_image_of_its_class_is_left_out(tmp_path):
   dataset = _load(tmp_path)
   assert sum(dataset.counts.values()).tolist() == [8, 8, 8]
   assert dataset.left_out == (
-    "left out: 1 links to images that are in their class already, such as"
+    "left out: 1 link to images that are in their class already, such as"
     " a/x.jpg",
   )
 
@@ -355,8 +423,8 @@ def test_a_test_folder_without_classes_is_left_out_and_said(tmp_path):
   dataset = _load(tmp_path)
   assert dataset.counts["test"].tolist() == [2, 2]
   assert dataset.left_out == (
-    "left out: test1, which has 3 images and no class folders; --mode=predict"
-    f" --input={tmp_path}/test1 classifies images without labels",
+    "left out: test1, which has 3 images and no class folders; images without"
+    f" labels are classified by --mode=predict --input={tmp_path}/test1",
   )
 
 
@@ -390,9 +458,53 @@ def test_a_class_may_be_called_train(tmp_path):
   assert _load(tmp_path).class_names == ("bus", "train")
 
 
-def test_without_train_names_of_splits_are_classes(tmp_path):
+def test_names_of_splits_alone_are_asked_about(tmp_path):
   _files(tmp_path, {"test": 8, "testing": 8})
-  assert _load(tmp_path).class_names == ("test", "testing")
+  with pytest.raises(ValueError, match="If they are splits, .* if they are cl"):
+    _load(tmp_path)
+
+
+def test_a_test_split_beside_the_classes_is_asked_about(tmp_path):
+  _files(tmp_path, {"a": 8, "b": 8, "test/a": 2, "test/b": 2})
+  with pytest.raises(
+    ValueError,
+    match="'test' holds the folder 'a' .* If it is a split, .*'train",
+  ):
+    _load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "folders, message",
+  [
+    (["Cat", "dog"], "'Cat' is not a .*, such as 'cat', which is written in"),
+    (["unknown"], "or no such folder: --mode=predict classifies images"),
+    (["cat", "owl"], "class 'owl' is not .* the training images\\."),
+  ],
+)
+def test_test_classes_of_other_names_are_explained(tmp_path, folders, message):
+  _files(tmp_path, {"train/cat": 4, "train/dog": 4})
+  _files(tmp_path / "test", dict.fromkeys(folders, 2))
+  with pytest.raises(ValueError, match=message):
+    _load(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["cat ", "cat\u200b", "ca\u00adt"])
+def test_names_that_look_alike_are_refused(tmp_path, other):
+  _files(tmp_path, {"cat": 4, other: 4})
+  with pytest.raises(ValueError, match="are two classes of one name, 'c"):
+    _load(tmp_path)
+
+
+def test_spaces_around_a_name_are_not_part_of_it(tmp_path):
+  _files(tmp_path, {"train/cat ": 4, "train/dog": 4, "test/cat": 1})
+  dataset = _load(tmp_path)
+  assert dataset.class_names == ("cat", "dog")
+  assert dataset.counts["test"].tolist() == [1, 0]
+
+
+def test_upper_and_lower_case_are_two_classes(tmp_path):
+  _files(tmp_path, {"a": 4, "A": 4})
+  assert _load(tmp_path).class_names == ("A", "a")
 
 
 def test_names_that_are_not_utf_8_are_classes_of_readable_names(tmp_path):

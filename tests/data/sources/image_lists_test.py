@@ -208,7 +208,7 @@ def test_a_file_that_a_list_names_again_counts_once(listed, again):
   np.testing.assert_array_equal(dataset.class_counts, plain.class_counts)
   assert not set(dataset.train.paths) & set(dataset.validation.paths)
   (line,) = dataset.left_out
-  assert "left out: 2 lines of" in line
+  assert "left out: 2 images of" in line
   assert "train.txt:9, which repeats" in line
   assert line.endswith("train.txt:1")
 
@@ -227,7 +227,7 @@ def test_a_file_in_two_lists_names_both_lines(listed, split):
   other = listed.write("other.txt", ["cat/more.png 0", *listed.lines[2:4]])
   with pytest.raises(
     ValueError,
-    match=r"train\.txt:3 and .*other\.txt:2: .* in two splits; .*2 such lines",
+    match=r"train\.txt:3 and .*other\.txt:2: .* in two splits; .*2 such images",
   ):
     listed(listed.lines, held=1, **{split: other})
 
@@ -252,7 +252,7 @@ def test_a_link_to_a_listed_file_is_that_file(listed, link):
     (listed.root / "pets/cats").symlink_to("../cat", target_is_directory=True)
     again = "pets/cats/im 0.png"
   dataset = listed([*listed.lines, f"{again} 0"], held=1)
-  assert "left out: 1 line of" in dataset.left_out[0]
+  assert "left out: 1 image of" in dataset.left_out[0]
   with pytest.raises(ValueError, match="two splits"):
     listed(listed.lines, validation_list=listed.write("v.txt", [f"{again} 0"]))
 

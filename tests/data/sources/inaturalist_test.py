@@ -136,6 +136,24 @@ def test_lists_give_the_same_splits(official):
     np.testing.assert_array_equal(ours.labels, theirs.labels)
 
 
+def test_an_image_of_both_files_is_refused(official):
+  image = official.test["annotations"][-1]
+  same = [
+    other["image_id"]
+    for other in official.train["annotations"]
+    if other["category_id"] == image["category_id"]
+  ]
+  for entry in official.train["images"]:
+    if entry["id"] == same[0]:
+      official.test["images"][0]["file_name"] = f"./{entry['file_name']}"
+  with pytest.raises(
+    ValueError,
+    match=rf"train2018\.json: image {same[0]} and .*val2018\.json: image"
+    r" 1000: .* is in two splits",
+  ):
+    official()
+
+
 def test_names_without_obfuscation_are_found_by_id(official):
   names = [{"id": c, "name": f"Bird {c}"} for c in (4, 7, 11, 30, 99)]
   file = official.write("categories.json", names)
