@@ -9,7 +9,6 @@ import numpy as np
 
 from blt_jax.data.sources import folder_layout, image_tables
 from blt_jax.data.sources.class_names import folder_form, normal_name
-from blt_jax.data.sources.image_files import merged
 from blt_jax.data.text import counted
 
 # Most names that a line has.
@@ -123,18 +122,8 @@ def _of_folder(folder: str, class_names: Sequence[str]) -> _Found:
   for label, each in enumerate(classes.values()):
     paths += [os.path.join(each.folder, path) for path in each.found.paths]
     labels += [label] * len(each.found.paths)
-  lines = []
-  loose = folder_layout.loose_images(folder)
-  if loose:
-    lines.append(
-      f"left out: {counted(len(loose), 'image')} in no class folder, such as "
-      f"{os.path.join(folder, loose[0])}"
-    )
-  files = merged(
-    (os.path.join(os.path.relpath(each.folder, folder), ""), each.found)
-    for each in classes.values()
-  )
-  return list(classes), np.array(labels, int), paths, [*lines, *files.lines()]
+  lines = folder_layout.left_out_lines(folder, [folder], classes.values())
+  return list(classes), np.array(labels, int), paths, lines
 
 
 def _of_table(file: str, root: str) -> _Found:

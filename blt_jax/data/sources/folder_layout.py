@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from collections.abc import Iterable
 
 from blt_jax.data.sources.class_names import (
   check_distinct,
@@ -13,6 +14,7 @@ from blt_jax.data.sources.image_files import (
   FoundFiles,
   find_images,
   is_system_folder,
+  merged,
 )
 from blt_jax.data.text import as_text, counted
 
@@ -123,9 +125,33 @@ def subfolders(folder: str) -> list[str]:
     )
 
 
-def beside_classes(folder: str) -> FoundFiles:
-  """The files in a folder that are in none of its class folders."""
-  return find_images(folder, without=subfolders(folder))
+def left_out_lines(
+  root: str, folders: Iterable[str], classes: Iterable[ClassFolder]
+) -> list[str]:
+  """Lines about the files that are no images of a class.
+
+  Args:
+    root: folder that the names in the lines are relative to.
+    folders: those of class folders; what lies in them otherwise counts, too.
+    classes: the class folders.
+  """
+
+  def prefix(folder: str) -> str:
+    below = os.path.relpath(folder, root)
+    return "" if below == "." else os.path.join(below, "")
+
+  beside = [
+    (prefix(folder), find_images(folder, without=subfolders(folder)))
+    for folder in dict.fromkeys(folders)
+  ]
+  lines = [
+    f"left out: {counted(len(found.paths), 'image')} in no class folder, such"
+    f" as {as_text(start + found.paths[0])}"
+    for start, found in beside
+    if found.paths
+  ]
+  inside = [(prefix(each.folder), each.found) for each in classes]
+  return [*lines, *merged([*beside, *inside]).lines()]
 
 
 def parts_of(names: list[str]) -> dict[str, list[str]]:

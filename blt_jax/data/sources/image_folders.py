@@ -1,6 +1,5 @@
 """Data sets from folders: root/class/image.jpg, or the same in each split."""
 
-import dataclasses
 import hashlib
 import os
 import unicodedata
@@ -14,11 +13,10 @@ from blt_jax.data.sources.file_lookup import check_root
 from blt_jax.data.sources.folder_layout import (
   ClassFolder,
   Layout,
-  beside_classes,
   find_classes,
   find_layout,
+  left_out_lines,
 )
-from blt_jax.data.sources.image_files import merged
 from blt_jax.data.sources.splits import NATURAL, SplitOptions, assemble
 from blt_jax.data.text import as_text, counted
 
@@ -270,29 +268,17 @@ def _left_out(
   root: str, layout: Layout, found: Found, copies: Sequence[str]
 ) -> tuple[str, ...]:
   """Lines about everything below the root that is not used."""
-
-  def below(path: str) -> str:
-    return os.path.relpath(path, root)
-
   lines = list(layout.left_out)
-  parts = []
-  for folder in dict.fromkeys((root, *layout.folders.values())):
-    beside = beside_classes(folder)
-    prefix = "" if folder == root else os.path.join(below(folder), "")
-    parts.append((prefix, dataclasses.replace(beside, paths=[])))
-    if beside.paths:
-      lines.append(
-        f"left out: {counted(len(beside.paths), 'image')} in no class folder,"
-        f" such as {as_text(prefix + beside.paths[0])}"
-      )
   if copies:
     lines.append(
       f"left out: {counted(len(copies), 'link')} to images that are in their"
-      f" class already, such as {as_text(below(copies[0]))}"
+      f" class already, such as {as_text(os.path.relpath(copies[0], root))}"
     )
-  parts += [
-    (os.path.join(below(folder.folder), ""), folder.found)
-    for classes in found.values()
-    for folder in classes.values()
-  ]
-  return (*lines, *merged(parts).lines())
+  return (
+    *lines,
+    *left_out_lines(
+      root,
+      (root, *layout.folders.values()),
+      (each for classes in found.values() for each in classes.values()),
+    ),
+  )
