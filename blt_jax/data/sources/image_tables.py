@@ -94,7 +94,7 @@ def read_table(
     "group": groups,
   }
   kept, repeated = table_rows.each_once(paths, said, place=place)
-  lines += [*repeated, *finder.lines()]
+  lines += [*repeated, *finder.lines(paths)]
   return ImageTable(
     file,
     names,

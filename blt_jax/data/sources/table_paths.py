@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from blt_jax.data.sources.file_lookup import FileFinder, check_root, files_in
 from blt_jax.data.sources.image_files import find_images, is_image
-from blt_jax.data.text import counted
+from blt_jax.data.text import as_text, counted
 
 # (folder, path in it)
 Found = tuple[str, str]
@@ -90,14 +90,25 @@ class PathFinder:
           return f" There is a file {there!r}."
     return ""
 
-  def lines(self) -> list[str]:
-    """A line about files that were found in other folders."""
-    if not self._found_anywhere:
-      return []
-    return [
-      f"{counted(self._found_anywhere, 'image')} found by name, in a folder"
-      " that the table does not give"
-    ]
+  def lines(self, files: Sequence[str]) -> list[str]:
+    """Lines about files of other folders, and about images without a row.
+
+    Args:
+      files: what `find` found.
+    """
+    lines = []
+    if self._found_anywhere:
+      lines.append(
+        f"{counted(self._found_anywhere, 'image')} found by name, in a folder"
+        " that the table does not give"
+      )
+    others = _others(files)
+    if others:
+      lines.append(
+        f"left out: {counted(len(others), 'image')} beside those of the table,"
+        f" without a row that counts, such as {as_text(others[0])}"
+      )
+    return lines
 
   def _find(self, path: str) -> Found | None:
     if "\0" in path:
@@ -186,6 +197,28 @@ def _forms(path: str) -> Iterator[str]:
 def _is_plain(path: str) -> bool:
   """Whether a path is relative and has neither "." nor ".." nor "//" in it."""
   return path[:1] not in ("/", ".") and "/." not in path and "//" not in path
+
+
+def _others(files: Sequence[str]) -> list[str]:
+  """Images in the folders of some files that are none of them.
+
+  They are told by their suffixes, which some of the files have.
+  """
+  named: dict[str, set[str]] = {}
+  for file in files:
+    folder, _, name = file.rpartition("/")
+    named.setdefault(folder, set()).add(name)
+  suffixes = {
+    os.path.splitext(name)[1].lower()
+    for names in named.values()
+    for name in names
+  }
+  return [
+    f"{folder}/{name}"
+    for folder, names in named.items()
+    for name in sorted(files_in(folder or os.curdir)[0] - names)
+    if os.path.splitext(name)[1].lower() in suffixes and name[0] != "."
+  ]
 
 
 def _by_stem(folder: str) -> dict[str, list[str]]:

@@ -129,9 +129,9 @@ def test_columns_are_found_by_their_names_and_said(root):
   assert table.names == ("cat",)
   assert table.splits.tolist() == ["validation"]
   assert table.groups.tolist() == ["p1"]
-  assert table.left_out == (
+  assert table.left_out[0] == (
     f"{root}/labels.csv: paths from 'image', classes from 'class_name', splits"
-    " from 'subset', groups from 'Patient ID'",
+    " from 'subset', groups from 'Patient ID'"
   )
 
 
@@ -208,10 +208,20 @@ def test_rows_that_lack_something_are_counted(root):
   )
   assert _said(table) == {"a/1.jpg": "cat"}
   place = f"such as {root}/labels.csv"
-  assert table.left_out[1:] == (
+  assert table.left_out[1:-1] == (
     f"left out: 1 row without a path, {place}:4",
     f"left out: 2 rows without a label, {place}:3",
     f"left out: 1 row without a split, {place}:5",
+  )
+
+
+def test_images_that_the_table_does_not_name_are_counted(root):
+  for name in ("a/notes.txt", "a/._1.jpg", "a/4.JPG", "c/5.jpg"):
+    _touch(root / name)
+  table = _read(root, "path,label\na/1.jpg,cat\n")
+  assert table.left_out[1] == (
+    "left out: 2 images beside those of the table, without a row that counts,"
+    f" such as {root}/a/2.jpg"
   )
 
 
@@ -335,7 +345,7 @@ def test_a_file_that_two_folders_lead_to_is_one(root, monkeypatch):
 def test_names_alone_are_found_in_any_folder(root):
   table = _read(root, "image_id,label\n3,x\n2.jpg,y\n")
   assert _said(table) == {"b/3.jpg": "x", "a/2.jpg": "y"}
-  assert table.left_out[-1] == (
+  assert table.left_out[1] == (
     "2 images found by name, in a folder that the table does not give"
   )
 
@@ -398,9 +408,7 @@ def test_coco_leaves_out_corrupt_images(root):
   pairs = [("i0", 2), ("i1", 4), ("i2", 2)]
   table = _read(root, _coco(images, pairs, NAMES), "t.json")
   assert _said(table) == {"a/2.jpg": "deer", "b/3.jpg": "fox"}
-  assert table.left_out[1:] == (
-    "left out: 1 image that the file calls corrupt",
-  )
+  assert table.left_out[1] == "left out: 1 image that the file calls corrupt"
 
 
 def test_coco_gives_locations_and_the_order_of_categories(root):
