@@ -25,18 +25,18 @@ if _VARIABLE not in os.environ:  # The process that starts the others.
   os.environ[_VARIABLE] = tempfile.mkdtemp()
   atexit.register(shutil.rmtree, os.environ[_VARIABLE], ignore_errors=True)
 
-_EVERYBODYS = pathlib.Path(os.environ[_VARIABLE])
-OWN = pathlib.Path(tempfile.mkdtemp(dir=_EVERYBODYS))
+EVERYBODYS = pathlib.Path(os.environ[_VARIABLE])
+OWN = pathlib.Path(tempfile.mkdtemp(dir=EVERYBODYS))
 
 
 def take() -> None:
   """Finds what others gave."""
-  _link(_EVERYBODYS, OWN)
+  _link(EVERYBODYS, OWN)
 
 
 def give() -> None:
   """Lets others find what is in the own folder, where nothing writes now."""
-  _link(OWN, _EVERYBODYS)
+  _link(OWN, EVERYBODYS)
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """A run in small, for the tests that train."""
 
 import contextlib
+import fcntl
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from blt_jax.models import resnet
 from blt_jax.training import build
 from blt_jax.training.train import train
 from configs import digits_lt
+from tests import program_cache
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -68,10 +70,16 @@ def steps_traced_once() -> Iterator[None]:
     yield
 
 
-def trained_run(workdir):
-  """A finished run whose best epoch is not its last; returns its directory."""
+def trained_run():
+  """A finished run whose best epoch is not its last; returns its directory.
+
+  The first process that asks for it trains it, for all. Nobody may change it.
+  """
   config = make_config(
     stage1__epochs=3, stage2__epochs=0, stage1__backbone_rate=0.5
   )
-  train(config, workdir)
+  workdir = program_cache.EVERYBODYS / "run"
+  with (program_cache.EVERYBODYS / "lock").open("w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    train(config, workdir)  # Returns at once if it is there.
   return workdir

@@ -13,6 +13,13 @@ from blt_jax.training import build, devices, train
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import build_stages, plan_epoch
 from configs import image_folder
+from tests.small_run import one_block
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_block():
+  with one_block():
+    yield
 
 
 @pytest.fixture

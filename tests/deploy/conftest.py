@@ -7,8 +7,8 @@ from tests.small_run import trained_run
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
-  return trained_run(tmp_path_factory.mktemp("run"))
+def run():
+  return trained_run()
 
 
 @pytest.fixture(scope="session")

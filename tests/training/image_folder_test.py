@@ -22,6 +22,7 @@ from blt_jax.report import command
 from blt_jax.training import build, train
 from blt_jax.training.evaluate import evaluate_run
 from configs import image_folder
+from tests.small_run import one_block
 
 
 def _write_digits(root):
@@ -51,7 +52,7 @@ def trained(tmp_path_factory):
   config.dataset.root = str(folder / "images")
   config.num_devices = 1
   config.stage1.epochs, config.stage2.epochs = 0, 2
-  with contextlib.redirect_stdout(io.StringIO()) as said:
+  with one_block(), contextlib.redirect_stdout(io.StringIO()) as said:
     train.train(config, folder / "run")
   return _Trained(config, folder / "run", said.getvalue())
 

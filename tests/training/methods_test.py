@@ -8,7 +8,13 @@ import pytest
 
 from blt_jax.training import train
 from tests.marks import long_test
-from tests.small_run import make_config
+from tests.small_run import make_config, one_block
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_block():
+  with one_block():
+    yield
 
 
 @pytest.fixture(autouse=True)
