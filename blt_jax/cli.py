@@ -64,6 +64,7 @@ _INPUT = path_flags.define(
   "",
   "predict: an image file, or a folder of images. evaluate: a folder of class "
   "folders, or a table of labelled images, instead of the run's test images.",
+  any_bytes=True,
 )
 _MODEL = path_flags.define(
   "model",
@@ -349,6 +350,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
 
 def run() -> None:
   """Runs the command line; an error of the user ends it with one line."""
+  command_line.print_any_text()
   # --help prints this.
   usage = str(__doc__).replace("python main.py", installed.command())
   sys.modules["__main__"].__doc__ = usage

@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "data.sources",
     "models",
   },
-  "system": {"config"},
+  "system": {"config", "data.lazy_tensorflow", "data.text"},
   "workdir": {"config", "system.console", "system.processes"},
   "training": {"config", "data", "method", "models", "system", "workdir"},
   "report": {

@@ -7,13 +7,14 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
-import importlib.util
+import importlib
 import logging
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from blt_jax.data import lazy_tensorflow
 from blt_jax.data.dataset import Split
 from blt_jax.data.reading import crops
 from blt_jax.data.reading.decode import DEFAULT, Decoding
@@ -301,13 +302,16 @@ def prefetch(items: Generator[T], depth: int) -> Generator[T]:
 
 @functools.cache
 def default_reader() -> ReaderType:
-  """TfReader if TensorFlow is installed, else PillowReader with a warning.
+  """TfReader if TensorFlow can be used, else PillowReader with a warning.
 
   They are imported here, because data sets in memory need neither.
   """
-  if importlib.util.find_spec("tensorflow"):
+  try:
+    lazy_tensorflow.tensorflow()
     return importlib.import_module("blt_jax.data.reading.tf_reader").TfReader
-  _log.warning("TensorFlow is not installed: Pillow reads images, more slowly")
+  except ImportError as error:
+    problem = str(error).partition(";")[0]
+  _log.warning("%s: Pillow reads images, more slowly", problem)
   module = importlib.import_module("blt_jax.data.reading.pillow_reader")
   return module.PillowReader
 

@@ -4,13 +4,15 @@ import contextlib
 import functools
 import os
 
+from blt_jax.data import text
+
 
 @functools.cache
 def tensorflow():
   """TensorFlow without the accelerators, because JAX needs their memory.
 
   Raises:
-    ImportError: it is not installed.
+    ImportError: it is not installed, or can't be imported.
   """
   # At level 2, which cli.py sets for JAX, TensorFlow prints a line for each
   # truncated JPEG, without its name.
@@ -18,11 +20,26 @@ def tensorflow():
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
   try:
     import tensorflow as tf
-  except ImportError as error:
+
+    # It raises if the program initialised TensorFlow itself; that choice
+    # stands.
+    with contextlib.suppress(RuntimeError):
+      tf.config.set_visible_devices([], "GPU")
+  except ModuleNotFoundError as error:
+    if error.name != "tensorflow":
+      raise _broken(error) from error
     raise ImportError(
       "TensorFlow is not installed; expected: pip install tensorflow-cpu"
     ) from error
-  # It raises if the program initialised TensorFlow itself; that choice stands.
-  with contextlib.suppress(RuntimeError):
-    tf.config.set_visible_devices([], "GPU")
+  # Of other versions of NumPy or protobuf than it needs come errors of many
+  # types, and of a half removed one an AttributeError.
+  except Exception as error:
+    raise _broken(error) from error
   return tf
+
+
+def _broken(error: Exception) -> ImportError:
+  return ImportError(
+    f"TensorFlow is installed but can't be used ({text.reason(error)[:200]}); "
+    "expected: pip install --force-reinstall tensorflow-cpu"
+  )

@@ -119,6 +119,7 @@ def compare(
       },
       capture_output=True,
       text=True,
+      errors="replace",
       check=False,
     )
     if finished.returncode:

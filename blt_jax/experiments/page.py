@@ -59,7 +59,7 @@ def write_page(
     sections += [_list("What the numbers say", said)]
   sections += [_list("Not finished", missing), _runs(planned, plan, folder)]
   path = folder / "report.md"
-  path.write_text("\n".join(filter(None, sections)))
+  path.write_text("\n".join(filter(None, sections)), encoding="utf-8")
   return path
 
 
@@ -119,7 +119,7 @@ def paper_numbers(path: tuple[str, ...]) -> dict[str, Any]:
 def _published() -> dict[str, Any]:
   """Everything that paper_results.json holds; not to be changed."""
   file = importlib.resources.files(__package__) / "paper_results.json"
-  return json.loads(file.read_text())
+  return json.loads(file.read_bytes())
 
 
 def _head(
@@ -236,7 +236,7 @@ def _devices(results: Results) -> set[str]:
 def _processor() -> str:
   """The processor's name as the system tells it."""
   path = pathlib.Path("/proc/cpuinfo")
-  text = path.read_text() if path.exists() else ""
+  text = path.read_text(encoding="utf-8") if path.exists() else ""
   name = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
   return name[1] if name else platform.processor() or platform.machine()
 

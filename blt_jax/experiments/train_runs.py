@@ -143,5 +143,5 @@ def _has_begun(run: PlannedRun) -> bool:
 
 
 def _last_line(log: pathlib.Path) -> str:
-  lines = log.read_text(errors="replace").split("\n")
+  lines = log.read_text("utf-8", "replace").split("\n")
   return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -5,6 +5,7 @@ traceback if the configuration's file raises. So this module first checks fields
 of the configuration against the schema, and turns any other error into a line.
 """
 
+import io
 import os
 import re
 import sys
@@ -142,6 +143,16 @@ def _define_places(arguments: Sequence[str]) -> None:
       )
     if f"config.{name}" not in flags.FLAGS:
       path_flags.define(f"config.{name}", None, SCHEMA[name].help)
+
+
+def print_any_text() -> None:
+  r"""Prints what a terminal can't show, such as \u4e2d, as it is written here.
+
+  Without this, a class name can end a run on a terminal that is not UTF-8.
+  """
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
 
 
 def parse(arguments: Sequence[str]) -> list[str]:

@@ -1,7 +1,9 @@
 """Compiled programs on disk, so that the next run need not compile them."""
 
+import contextlib
 import os
 import pathlib
+import stat
 
 import jax
 
@@ -26,9 +28,9 @@ def enable() -> None:
   folder = pathlib.Path(home) / "blt_jax" / "xla"
   try:
     folder.mkdir(parents=True, exist_ok=True)
-  except OSError:  # No folder can be made: every run compiles.
+    prune(folder, LIMIT)
+  except OSError:  # There is no folder that can be read: every run compiles.
     return
-  prune(folder, LIMIT)
   jax.config.update("jax_compilation_cache_dir", str(folder))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -36,13 +38,16 @@ def enable() -> None:
 def prune(folder: pathlib.Path, limit: int) -> None:
   """Deletes the files that were used longest ago, down to `limit` bytes.
 
-  Other processes may use the folder, and delete in it, at the same time.
+  Other processes may use the folder, and delete in it, at the same time. What
+  is no file, or may not be deleted, stays.
   """
   found = []
   for path in folder.iterdir():
     try:
-      status = path.stat()
-    except FileNotFoundError:
+      status = path.lstat()
+    except OSError:
+      continue
+    if not stat.S_ISREG(status.st_mode):
       continue
     used = max(status.st_atime, status.st_mtime)
     found.append((used, status.st_size, path))
@@ -50,5 +55,6 @@ def prune(folder: pathlib.Path, limit: int) -> None:
   for _, size, path in sorted(found, key=lambda entry: entry[0]):
     if total <= limit:
       break
-    path.unlink(missing_ok=True)
-    total -= size
+    with contextlib.suppress(OSError):
+      path.unlink(missing_ok=True)
+      total -= size

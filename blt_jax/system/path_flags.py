@@ -18,8 +18,22 @@ flags.disclaim_key_flags()
 class _Path(flags.ArgumentParser):
   """A path, where ~ or ~USER is a home folder."""
 
+  def __init__(self, *, any_bytes: bool = False):
+    """A path in UTF-8, or of any bytes."""
+    self._any_bytes = any_bytes
+
   def parse(self, argument: str) -> str:
-    """The path with the home folder; refuses an address and a wrong user."""
+    """The path with the home folder.
+
+    Raises:
+      ValueError: it is an address, of a wrong user, or not UTF-8.
+    """
+    if not self._any_bytes and not _is_utf8(argument):
+      # TensorFlow, TensorBoard and safetensors can't write there.
+      raise ValueError(
+        "the name is not UTF-8; expected a name that is, and PYTHONUTF8=1 in "
+        "an environment that is not."
+      )
     address = _ADDRESS.match(argument)
     if address:
       # Python would take gs://a for the folder a in the folder "gs:".
@@ -45,9 +59,26 @@ class _Paths(flags.ListParser):
     return paths
 
 
-def define(name: str, default: str | None, help: str) -> flags.FlagHolder[str]:
-  """Defines a flag for a path; --NAME=~/DIR is in the home folder."""
-  return flags.DEFINE(_Path(), name, default, help)
+def _is_utf8(text: str) -> bool:
+  """Whether UTF-8, which libraries in C++ expect, names the same file."""
+  try:
+    return text.encode() == os.fsencode(text)
+  except UnicodeEncodeError:
+    return False
+
+
+def define(
+  name: str, default: str | None, help: str, *, any_bytes: bool = False
+) -> flags.FlagHolder[str]:
+  """Defines a flag for a path; --NAME=~/DIR is in the home folder.
+
+  Args:
+    name: of the flag.
+    default: its value.
+    help: a line for users.
+    any_bytes: whether the path need not be UTF-8.
+  """
+  return flags.DEFINE(_Path(any_bytes=any_bytes), name, default, help)
 
 
 def define_list(name: str, help: str) -> flags.FlagHolder[list[str]]:

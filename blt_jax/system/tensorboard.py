@@ -1,14 +1,14 @@
 """TensorBoard events of a run."""
 
-import contextlib
 import math
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Self
 
 from absl import logging
 
+from blt_jax.data import text
+from blt_jax.data.lazy_tensorflow import tensorflow
 from blt_jax.system import console, processes
 
 
@@ -33,11 +33,14 @@ class Events:
   def _begin(self) -> None:
     """Opens the file; TensorFlow takes seconds to import."""
     try:
-      _hide_accelerators()  # Before clu imports TensorFlow, which takes them.
+      tensorflow()  # Before clu imports it, which would take the GPUs.
       from clu import metric_writers
-    except ImportError:
+    # Installed in versions that don't go together, they raise errors of many
+    # types.
+    except Exception as error:
       console.say(
-        "no TensorBoard events: they need TensorFlow, clu and tensorboard"
+        "no TensorBoard events, which need TensorFlow, clu and tensorboard: "
+        f"{text.reason(error)}"
       )
       return
     logging.set_verbosity(logging.WARNING)  # clu logs each value.
@@ -63,12 +66,3 @@ class Events:
     if known:
       self._writer.write_scalars(step, known)
       self._writer.flush()
-
-
-def _hide_accelerators() -> None:
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  import tensorflow as tf
-
-  # It raises if the program initialised TensorFlow itself; that choice stands.
-  with contextlib.suppress(RuntimeError):
-    tf.config.set_visible_devices([], "GPU")

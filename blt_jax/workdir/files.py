@@ -19,7 +19,9 @@ UNFINISHED = ".tmp"
 # that begins with the folder's path, so that [ ] * ? in it lead to others, and
 # takes /gs/ for an address; TensorStore does not know backslashes, nor bytes
 # that are not UTF-8.
-_PLAIN = re.compile(r"(?!/?(?:gs|s3|az|hf|gcs|cns|bigstore)/)[\w./ ,=@+-]*")
+_PLAIN = re.compile(
+  r"(?!/?(?:gs|s3|az|hf|gcs|cns|bigstore)/)[\w./ ,=@+-]*", re.ASCII
+)
 
 # In a folder, the checksum of each of its other files.
 CHECKSUMS = "checksums.json"
@@ -55,8 +57,12 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 
 def write_text(path: pathlib.Path, content: str) -> None:
-  """Writes text as UTF-8 with the ends of lines as they are."""
-  write_bytes(path, content.encode())
+  r"""Writes text as UTF-8 with the ends of lines as they are.
+
+  Bytes of a file's name that are not UTF-8 become such as \xe9.
+  """
+  known = content.encode(errors="surrogateescape")
+  write_bytes(path, known.decode(errors="backslashreplace").encode())
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

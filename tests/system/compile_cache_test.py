@@ -58,6 +58,14 @@ def test_what_was_used_longest_ago_goes_first(tmp_path, limit, left):
   assert "".join(sorted(p.name for p in tmp_path.iterdir())) == left
 
 
+def test_what_is_no_file_stays(tmp_path):
+  (tmp_path / "folder").mkdir()
+  (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+  (tmp_path / "file").write_bytes(bytes(10))
+  compile_cache.prune(tmp_path, 0)
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "link"]
+
+
 def test_second_process_finds_the_program_of_the_first(tmp_path):
   program = (
     "from blt_jax.system import compile_cache; compile_cache.enable()\n"

@@ -59,3 +59,19 @@ def test_config_in_the_home_folder_is_found(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   finished = run_afresh(["--config=~/mine.py"], tmp_path)
   assert f"--config={tmp_path}/mine.py: there is no such" in finished.stderr
+
+
+def test_name_that_is_not_utf8_is_refused_where_it_is_written(parsed):
+  with pytest.raises(
+    flags.Error, match="the name is not UTF-8; expected a nam"
+  ):
+    parsed("--workdir=a\udcff")
+  assert parsed("--input=a\udcff").input == "a\udcff"
+
+
+def test_name_that_utf8_would_change_is_refused(parsed, monkeypatch):
+  # As in a locale of ISO 8859-1: the bytes are those of "é" in UTF-8.
+  monkeypatch.setattr("os.fsencode", lambda name: name.encode("latin-1"))
+  with pytest.raises(flags.Error, match="and PYTHONUTF8=1 in an environment"):
+    parsed("--output=Ã©")
+  assert parsed("--output=e").output == "e"
