@@ -142,7 +142,9 @@ def _define_places(arguments: Sequence[str]) -> None:
         f"{', '.join(f'--config.{place}' for place in PLACES)}."
       )
     if f"config.{name}" not in flags.FLAGS:
-      path_flags.define(f"config.{name}", None, SCHEMA[name].help)
+      path_flags.define(
+        f"config.{name}", None, SCHEMA[name].help, any_bytes=True
+      )
 
 
 def print_any_text() -> None:

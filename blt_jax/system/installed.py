@@ -20,6 +20,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "array_record",
     "clu",
     "etils",
+    "imagehash",
     "importlib_resources",
     "matplotlib",
     "ml_collections",
