@@ -135,7 +135,7 @@ class FileFinder:
     several names. Hard links are different files here.
 
     Args:
-      found: strings [n] that `find` returned.
+      found: strings [n], files as `find` returns them.
 
     Returns:
       Strings [n]; `found` itself as long as there was nothing of that kind.
@@ -226,7 +226,10 @@ class FileFinder:
     folder, _, file = path.rpartition("/")
     if file in self._files(folder):
       return True
-    return self._holds(os.path.join(self.root, path))
+    if self._holds(os.path.join(self.root, path)):
+      self._aliases = True  # The folder lists it in another way.
+      return True
+    return False
 
   def _holds(self, path: str) -> bool:
     return os.path.isfile(path) and self._inside(path)

@@ -93,7 +93,9 @@ def read_table(
     "split": splits,
     "group": groups,
   }
-  kept, repeated = table_rows.each_once(paths, said, place=place)
+  kept, repeated = table_rows.each_once(
+    finder.identities(paths), said, place=place
+  )
   lines += [*repeated, *finder.lines(paths)]
   return ImageTable(
     file,

@@ -5,6 +5,7 @@ import posixpath
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
+from blt_jax.data.dataset import path_array
 from blt_jax.data.sources.file_lookup import FileFinder, check_root, files_in
 from blt_jax.data.sources.image_files import find_images, is_image
 from blt_jax.data.text import as_text, counted
@@ -89,6 +90,20 @@ class PathFinder:
           there = os.path.join(finder.root, inner)
           return f" There is a file {there!r}."
     return ""
+
+  def identities(self, files: Sequence[str]) -> list[str]:
+    """Names of files that `find` found, equal if the files are one."""
+    starts = [os.path.join(finder.root, "") for finder in self._finders]
+    of_finder: list[list[int]] = [[] for _ in starts]
+    for i, file in enumerate(files):
+      k = next(k for k, start in enumerate(starts) if file.startswith(start))
+      of_finder[k].append(i)
+    names = list(files)
+    for finder, rows in zip(self._finders, of_finder, strict=True):
+      found = finder.identities(path_array(files[i] for i in rows))
+      for i, name in zip(rows, found, strict=True):
+        names[i] = name
+    return names
 
   def lines(self, files: Sequence[str]) -> list[str]:
     """Lines about files of other folders, and about images without a row.
