@@ -6,10 +6,12 @@ r"""The mode check_data: checks every image of a configuration's data set.
 reads and decodes each image once and prints what the data set holds and what
 is wrong with it. The command exits with 1 when a file can't be decoded, when
 two splits share an image, when a class has no training image, or when the
-counts contradict what is known of the data set (data/checks/facts.py). Odd
-formats, names and sizes and copies inside a split are only noted. --output
-names a CSV file for every finding and for the number of training images of each
-class; it may be left out. Nothing is trained, no device is used, and TensorFlow
+counts contradict what is known of the data set (data/checks/facts.py). Images
+that look the same as one of another split and groups that lie in two splits are
+warnings; odd formats, names and sizes and copies inside a split are only noted.
+The last lines are the three most useful things to do. --output names a CSV file
+for every finding and for the number of training images of each class; it may be
+left out. Nothing is trained, no device is used, and TensorFlow
 is used only where the source is TFDS. Where a configuration has no test list or
 folder, its validation images are the test as well; they count once and are no
 leak.
@@ -29,7 +31,7 @@ from blt_jax.data.checks import facts, findings, lines, scan
 from blt_jax.data.dataset import Dataset
 from blt_jax.system import console
 from blt_jax.training import build, choose
-from blt_jax.training.stages import shot_groups
+from blt_jax.training.stages import notes, shot_groups
 
 
 def check_data(
@@ -71,8 +73,9 @@ def check_data(
     facts=known,
     facts_note=note,
     seconds=seconds,
+    advice=notes(config, dataset),
   )
-  console.say(lines.text(report))
+  console.say(lines.text(report, output))
   if output:
     lines.write_csv(report, output)
     console.say(f"all findings: {output}")

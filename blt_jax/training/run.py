@@ -16,10 +16,10 @@ from blt_jax.training.stages import (
   Stage,
   build_stages,
   gamma_at,
+  notes,
   rate_scale,
   shot_groups,
   shot_limits,
-  tail_classes,
 )
 from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 from blt_jax.workdir.progress import Progress
@@ -138,23 +138,7 @@ class Run:
 
   def notes(self) -> list[str]:
     """Remarks about the classes' sizes; see `data.advice`."""
-    from blt_jax.data import advice  # Needed once, before the training.
-
-    config = self.config
-    sections = (config.stage1, config.stage2)
-    tail = None
-    if any(section.epochs and section.perturb for section in sections):
-      tail = tail_classes(config, self.class_counts)
-    counts = dict(self.dataset.counts)
-    if self.dataset.test is self.dataset.validation:
-      del counts["test"]
-    return advice.notes(
-      counts,
-      self.dataset.class_names,
-      **shot_limits(config),
-      hallucinated=tail,
-      confusing=config.perturb.targets == "confusion",
-    )
+    return notes(self.config, self.dataset)
 
   def open_checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
     """The checkpoints of the run; the end of stage 1 is kept for reuse."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from blt_jax.config import Config, StageConfig
 from blt_jax.data import longtail, sampling
+from blt_jax.data.dataset import Dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,3 +175,23 @@ def rate_scale(config: Config, section: StageConfig) -> float:
   """
   made_for = config.optimizer.rate_batch_size
   return section.batch_size / made_for if made_for else 1.0
+
+
+def notes(config: Config, dataset: Dataset) -> list[str]:
+  """Remarks about the classes' sizes; see `data.advice`."""
+  from blt_jax.data import advice  # Needed once, before the training.
+
+  sections = (config.stage1, config.stage2)
+  tail = None
+  if any(section.epochs and section.perturb for section in sections):
+    tail = tail_classes(config, dataset.class_counts)
+  counts = dict(dataset.counts)
+  if dataset.test is dataset.validation:
+    del counts["test"]
+  return advice.notes(
+    counts,
+    dataset.class_names,
+    **shot_limits(config),
+    hallucinated=tail,
+    confusing=config.perturb.targets == "confusion",
+  )

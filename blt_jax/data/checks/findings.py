@@ -1,13 +1,16 @@
 """Finds what is wrong or odd in the scan of a data set."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from blt_jax.data.checks import near
 from blt_jax.data.checks.facts import Fact
 from blt_jax.data.checks.scan import Scan
 from blt_jax.data.dataset import Dataset
+
+SEVERITIES = ("error", "warning", "note")
 
 # Longer side over shorter side from which an image is noted.
 _EXTREME_ASPECT = 4.0
@@ -19,15 +22,20 @@ class Finding:
 
   Attributes:
     severity: "error", "warning" or "note".
+    name: short, for a column of a table: "leak".
     title: names the images: "unreadable images".
+    action: what to do about one of them, or "" for nothing.
     images: int64 [k], rows of the Scan, ascending.
-    copies_of: int64 [k], the earlier image that each of them equals, or None.
+    others: int64 [k], an earlier image that each of them equals, looks like or
+      belongs to, or None.
   """
 
   severity: str
+  name: str
   title: str
+  action: str
   images: np.ndarray
-  copies_of: np.ndarray | None = None
+  others: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +49,7 @@ class Report:
     findings: about images, errors first.
     facts: numbers that were found, with the known ones.
     facts_note: why there are no facts, or "".
+    advice: remarks on the sizes of the classes, see data.advice.
     seconds: time that reading took.
   """
 
@@ -50,6 +59,7 @@ class Report:
   findings: tuple[Finding, ...]
   facts: tuple[Fact, ...] = ()
   facts_note: str = ""
+  advice: Sequence[str] = ()
   seconds: float = 0.0
 
   @property
@@ -75,41 +85,115 @@ def find(scan: Scan, image_size: int) -> tuple[Finding, ...]:
     image_size: short side below which images are noted, pixels.
   """
   unreadable = np.array(sorted(scan.errors), np.int64)
-  found = (
-    Finding("error", "unreadable images", unreadable),
+  found = [
+    Finding(
+      "error",
+      "unreadable",
+      "unreadable images",
+      "save it again or remove it",
+      unreadable,
+    ),
     *_copies(scan),
+    *_torn(scan),
     *_oddities(scan, image_size),
-  )
-  return tuple(finding for finding in found if len(finding.images))
+  ]
+  found = [finding for finding in found if len(finding.images)]
+  return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
 
 
 def _copies(scan: Scan) -> list[Finding]:
-  """Images with the same content as an earlier one."""
-  first = first_of_content(scan)
-  split, label = scan.rows["split"], scan.rows["label"]
+  """Images with the content of an earlier one, or that look like one."""
+  first, alike = first_of_content(scan), near.first_alike(scan.rows["look"])
   copied = first != np.arange(len(scan))
-  leaked = copied & (split != split[first])
-  moved = copied & ~leaked & (label != label[first])
+  near_copy = (alike != np.arange(len(scan))) & (alike != first) & ~copied
+  split, label = scan.rows["split"], scan.rows["label"]
+  leaked, near_leak = (split != split[other] for other in (first, alike))
+  moved, near_moved = (label != label[other] for other in (first, alike))
   training = split == 0
+  remove, one = "remove it from this split", "keep it in one class"
+  look = "compare the two; remove it from this split if it is a copy"
   return [
-    Finding(severity, title, np.flatnonzero(mask), first[mask])
-    for severity, title, mask in (
-      ("error", "images that are in another split as well", leaked),
+    Finding(severity, name, title, action, np.flatnonzero(mask), other[mask])
+    for severity, name, title, action, other, mask in (
+      (
+        "error",
+        "leak",
+        "images that are in another split as well",
+        remove,
+        first,
+        copied & leaked,
+      ),
       (
         "warning",
+        "near leak",
+        "images that look the same as one of another split",
+        look,
+        alike,
+        near_copy & near_leak,
+      ),
+      (
+        "warning",
+        "two classes",
         "training images that are in another class as well",
-        moved & training,
+        one,
+        first,
+        copied & ~leaked & moved & training,
       ),
       (
         "note",
+        "two classes",
         "images of another split that are in another class as well",
-        moved & ~training,
+        one,
+        first,
+        copied & ~leaked & moved & ~training,
       ),
       (
         "note",
+        "near two classes",
+        "images that look the same as one of another class",
+        "compare the two; keep one class if they show the same",
+        alike,
+        near_copy & ~near_leak & near_moved,
+      ),
+      (
+        "note",
+        "twice",
         "images that are twice in their class and split",
+        "remove it",
+        first,
         copied & ~leaked & ~moved,
       ),
+    )
+  ]
+
+
+def _torn(scan: Scan) -> list[Finding]:
+  """Images whose camera, patient or specimen is in an earlier split as well."""
+  groups = np.concatenate(
+    [
+      np.full(len(split), "", object)
+      if split.groups is None
+      else split.groups.astype(object)
+      for split in scan.splits.values()
+    ]
+  )
+  known = np.flatnonzero(groups != "")
+  _, start, group = np.unique(
+    groups[known].astype(str), return_index=True, return_inverse=True
+  )
+  first = known[start][group]
+  split = scan.rows["split"]
+  torn = split[known] != split[first]
+  number = len(np.unique(group[torn]))
+  return [
+    Finding(
+      "warning",
+      "torn group",
+      "images whose group is in another split as well"
+      f" ({number} of {len(start)} groups)",
+      "put all images of its group into one split",
+      known[torn],
+      first[torn],
     )
   ]
 
@@ -135,24 +219,31 @@ def _oddities(scan: Scan, image_size: int) -> list[Finding]:
   short = np.minimum(rows["width"], rows["height"])
   long = np.maximum(rows["width"], rows["height"])
   odd_kinds = [
-    (f"{kind} images", rows["kind"] == number)
+    (kind, f"{kind} images", rows["kind"] == number)
     for number, kind in enumerate(scan.kinds)
     if kind.partition(" ")[2] != "RGB"  # Three channels of 8 bits.
   ]
   return [
-    Finding("note", title, np.flatnonzero(good & mask))
-    for title, mask in (
+    Finding("note", name, title, "", np.flatnonzero(good & mask))
+    for name, title, mask in (
       *odd_kinds,
-      ("files of another format than their name says", rows["misnamed"]),
       (
+        "misnamed",
+        "files of another format than their name says",
+        rows["misnamed"],
+      ),
+      (
+        "orientation",
         "images whose EXIF data ask for another orientation",
         rows["rotated"],
       ),
       (
+        "small",
         f"images with a side of less than {image_size} pixels",
         short < image_size,
       ),
       (
+        "elongated",
         f"images with a side over {_EXTREME_ASPECT:g} times the other",
         long > _EXTREME_ASPECT * short,
       ),

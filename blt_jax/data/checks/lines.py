@@ -5,47 +5,57 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from blt_jax.data.checks import near
 from blt_jax.data.checks.findings import Finding, Report
 from blt_jax.data.checks.scan import Scan
-from blt_jax.data.text import printable
+from blt_jax.data.checks.todo import first_things
+from blt_jax.data.text import counted, printable, shortened
 
 _LISTED = 20
+_EXACT = ("leak", "two classes", "twice")  # Of the same content.
 _CLASSES_LISTED = 3
 _COLUMNS = (
   "severity",
   "finding",
+  "action",
   "split",
   "class",
-  "image",
-  "copy_of",
+  "path",
+  "other path",
   "detail",
-  "kind",
-  "width",
-  "height",
 )
 
 
-def text(report: Report) -> str:
-  """The report in lines: what was found, what is expected, what is wrong.
+def text(report: Report, table: str = "") -> str:
+  """The report in lines: what was found, what is wrong, what to do first.
 
   Errors and warnings list their first 20 images, notes one.
+
+  Args:
+    report: of a data set.
+    table: the CSV file that has all findings, or "".
   """
+  todo = first_things(report, table)
   return "\n".join(
     [
       *_title(report),
       *_splits(report),
       *_classes(report),
       *_kinds_and_sizes(report.scan),
+      *_deep_values(report.scan),
       *_facts(report),
       *_empty_classes(report),
       *(line for f in report.findings for line in _finding(report, f)),
+      *_small(report.scan),
       _result(report),
+      *(["what to do first:"] if todo else []),
+      *(f"  {place}. {deed}" for place, deed in enumerate(todo, start=1)),
     ]
   )
 
 
 def write_csv(report: Report, path: str) -> None:
-  """Writes every finding and the size of every class.
+  """Writes a row for every finding, and one with the size of every class.
 
   Raises:
     OSError: the file can't be written.
@@ -65,31 +75,44 @@ def _rows(report: Report) -> Iterator[dict]:
     if not fact.holds:
       yield {
         "severity": "error",
-        "finding": f"unexpected {fact.name}",
-        "detail": f"{fact.found}; expected {fact.expected}",
+        "finding": "unexpected number",
+        "detail": f"{fact.name}: {fact.found}; expected {fact.expected}",
       }
   for finding in report.findings:
     for k, image in enumerate(finding.images.tolist()):
       yield {
         "severity": finding.severity,
-        "finding": finding.title,
+        "finding": finding.name,
+        "action": finding.action,
         "split": scan.split_name(image),
         "class": names[scan.rows["label"][image]],
-        "image": scan.image_name(image),
-        "copy_of": _copied(report, finding, k),
-        "detail": scan.errors.get(image, ""),
-        "kind": scan.kinds[scan.rows["kind"][image]],
-        "width": scan.rows["width"][image],
-        "height": scan.rows["height"][image],
+        "path": scan.image_name(image),
+        **_other(report, finding, k),
       }
   for name, count in zip(names, report.dataset.class_counts, strict=True):
     yield {
       "severity": "count" if count else "error",
-      "finding": "training images of the class",
+      "finding": "training images" if count else "empty class",
+      "action": "" if count else "add training images",
       "split": "train",
       "class": name,
       "detail": count,
     }
+
+
+def _other(report: Report, finding: Finding, k: int) -> dict:
+  """The columns about the image that the k-th one of a finding is like."""
+  scan, image = report.scan, int(finding.images[k])
+  row = scan.rows[image]
+  seen = f"{scan.kinds[row['kind']]}, {row['width']} x {row['height']} pixels"
+  if finding.others is None:
+    return {"detail": scan.errors.get(image, seen)}
+  other = int(finding.others[k])
+  name = report.dataset.class_names[scan.rows["label"][other]]
+  return {
+    "other path": scan.image_name(other),
+    "detail": f"the other: {scan.split_name(other)}, class {name}; {seen}",
+  }
 
 
 def _title(report: Report) -> Iterator[str]:
@@ -128,7 +151,9 @@ def _classes(report: Report) -> Iterator[str]:
     ("largest", order[:_CLASSES_LISTED]),
     ("smallest", order[::-1][:_CLASSES_LISTED]),
   ):
-    listed = ", ".join(f"{printable(names[c])}: {counts[c]}" for c in chosen)
+    listed = ", ".join(
+      f"{shortened(printable(names[c]), 60)}: {counts[c]}" for c in chosen
+    )
     yield f"  {title}: {listed}"
 
 
@@ -148,6 +173,31 @@ def _kinds_and_sizes(scan: Scan) -> Iterator[str]:
     for side in ("width", "height")
   )
   yield f"smallest / median / largest: {sizes} pixels"
+
+
+def _deep_values(scan: Scan) -> Iterator[str]:
+  """The ranges of grey of more than 8 bits, by kind."""
+  deep = scan.rows["low"] != scan.rows["high"]
+  for code, kind in enumerate(scan.kinds):
+    rows = scan.rows[deep & (scan.rows["kind"] == code)]
+    if not len(rows):
+      continue
+    low, high = rows["low"].min(), rows["high"].max()
+    line = f"values of {len(rows)} {kind} images: {low:g} to {high:g}"
+    if "F" not in kind.split() and low >= 0:
+      line += f", {int(high).bit_length()} bits"
+    yield line
+
+
+def _small(scan: Scan) -> Iterator[str]:
+  """Says which images are not searched for near copies."""
+  side = np.minimum(scan.rows["width"], scan.rows["height"])
+  small = int(np.sum(scan.good & (side < near.LEAST_SIDE)))
+  if small:
+    yield (
+      f"{counted(small, 'image')} with a side of less than {near.LEAST_SIDE}"
+      " pixels: compared for exact copies only"
+    )
 
 
 def _facts(report: Report) -> Iterator[str]:
@@ -184,21 +234,13 @@ def _finding(report: Report, finding: Finding) -> Iterator[str]:
 
 
 def _example(report: Report, finding: Finding, k: int) -> str:
-  """The k-th image, what it is a copy of, and why it can't be read."""
+  """The k-th image, the one that it is like, and why it can't be read."""
   image = int(finding.images[k])
-  copied, error = _copied(report, finding, k), report.scan.errors.get(image)
-  return (
-    _image(report, image)
-    + (f" = {copied}" if copied else "")
-    + (f": {error}" if error else "")
-  )
-
-
-def _copied(report: Report, finding: Finding, k: int) -> str:
-  """The image that the k-th one is a copy of, or ""."""
-  if finding.copies_of is None:
-    return ""
-  return _image(report, int(finding.copies_of[k]))
+  text, error = _image(report, image), report.scan.errors.get(image)
+  if finding.others is not None:
+    sign = "=" if finding.name in _EXACT else "~"
+    text += f" {sign} {_image(report, int(finding.others[k]))}"
+  return f"{text}: {error}" if error else text
 
 
 def _image(report: Report, image: int) -> str:

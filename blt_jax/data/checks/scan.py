@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from PIL import Image
 
+from blt_jax.data.checks import near
 from blt_jax.data.dataset import Dataset, Records, Split
 from blt_jax.data.reading import decode
 from blt_jax.data.text import reason
@@ -30,6 +31,9 @@ ROW = np.dtype(
     ("height", np.int32),
     ("misnamed", bool),
     ("rotated", bool),
+    ("look", np.uint64),
+    ("low", np.float64),
+    ("high", np.float64),
   ]
 )
 """A row of a Scan.
@@ -37,6 +41,7 @@ ROW = np.dtype(
 split: position in Scan.splits. digest: hash of the image's content. kind:
 position in Scan.kinds. width, height: pixels. misnamed: the file's extension
 belongs to another format. rotated: EXIF data ask for a rotation or mirroring.
+look: see near.look. low, high: ends of the values of grey of more than 8 bits.
 Fields that reading could not tell are 0.
 """
 
@@ -83,6 +88,11 @@ class Scan:
     return f"image {index}"
 
 
+_TOLD = tuple(
+  name for name in ROW.names or () if name not in ("split", "label", "kind")
+)
+
+
 class _Seen(NamedTuple):
   """The result of reading an image, see ROW; `error` is "" if it worked."""
 
@@ -92,6 +102,9 @@ class _Seen(NamedTuple):
   height: int = 0
   misnamed: bool = False
   rotated: bool = False
+  look: int = 0
+  low: float = 0.0
+  high: float = 0.0
   error: str = ""
 
 
@@ -139,7 +152,7 @@ def scan(
       seen = progress(seen, total=len(rows))
     for row, one in enumerate(seen):
       rows["kind"][row] = kinds.setdefault(one.kind, len(kinds))
-      for field in ("digest", "width", "height", "misnamed", "rotated"):
+      for field in _TOLD:
         rows[field][row] = getattr(one, field)
       if one.error:
         errors[row] = one.error
@@ -161,20 +174,32 @@ def _look_at(split: Split, index: int, decoding: decode.Decoding) -> _Seen:
   """Reads and decodes one image."""
   if split.images is not None:
     image = split.images[index]
-    return _Seen(_digest(image.tobytes()), "array RGB", *image.shape[1::-1])
+    height, width = image.shape[:2]
+    seen = _Seen(_digest(image.tobytes()), "array RGB", width, height)
+    return seen._replace(look=near.look(image))
   digest, kind, width, height = b"", "", 0, 0
   try:
     data, name = _read(split, index)
     digest = _digest(data)
     header = decode.read_header(data)
     kind, width, height = _kind(header, data), header.width, header.height
-    decode.decode_rgb(data, decoding)
+    limits = _limits(data, decoding) if header.deep else (0.0, 0.0)
+    look = near.look(decode.decode_rgb(data, decoding))
   except (OSError, ValueError) as error:
     return _Seen(digest, kind, width, height, error=reason(error))
   found = _SAME_NAMES.get(header.format, header.format)
   extension = os.path.splitext(name)[1].lower()
   misnamed = Image.registered_extensions().get(extension, found) != found
-  return _Seen(digest, kind, width, height, misnamed, decode.is_turned(data))
+  head = data[: _end_of_head(data)] if found == "JPEG" else data
+  seen = _Seen(digest, kind, width, height, misnamed, decode.is_turned(head))
+  return seen._replace(look=look, low=limits[0], high=limits[1])
+
+
+def _limits(data: bytes, decoding: decode.Decoding) -> tuple[float, float]:
+  """The lowest and the highest value of deep grey, but for infinite ones."""
+  values = decode.deep_values(data, max_pixels=decoding.max_pixels)
+  values = values[np.isfinite(values)]
+  return (float(values.min()), float(values.max())) if len(values) else (0, 0)
 
 
 def _read(split: Split, index: int) -> tuple[bytes, str]:
@@ -187,8 +212,23 @@ def _read(split: Split, index: int) -> tuple[bytes, str]:
   return content, ""
 
 
+def _end_of_head(data: bytes) -> int:
+  """Where the segments of a JPEG file end that come before its pixels.
+
+  EXIF data are in one of these. To search the pixels for them, too, would take
+  a tenth of the time of decoding.
+  """
+  place = 2
+  while place + 4 <= len(data) and data[place] == 0xFF != data[place + 1]:
+    if data[place + 1] == 0xDA:  # Start of scan.
+      break
+    place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+  return place
+
+
 def _digest(data: bytes) -> bytes:
-  return hashlib.blake2b(data, digest_size=16).digest()
+  # Half the time of BLAKE2 on a processor that knows SHA.
+  return hashlib.sha256(data).digest()[:16]
 
 
 def _kind(header: decode.Header, data: bytes) -> str:
