@@ -30,8 +30,7 @@ from blt_jax.config import Config, check_config
 from blt_jax.data.checks import facts, findings, lines, scan
 from blt_jax.data.dataset import Dataset
 from blt_jax.system import console
-from blt_jax.training import build, choose
-from blt_jax.training.stages import notes, shot_groups
+from blt_jax.training import build, choose, stages
 
 
 def check_data(
@@ -63,7 +62,7 @@ def check_data(
     progress=functools.partial(console.progress, title="checked", unit="image"),
   )
   seconds = time.monotonic() - start
-  groups = shot_groups(config, dataset.class_counts)
+  groups = stages.shot_groups(config, dataset.class_counts)
   known, note = facts.compare(dataset, groups, config.dataset)
   report = findings.Report(
     dataset,
@@ -73,7 +72,7 @@ def check_data(
     facts=known,
     facts_note=note,
     seconds=seconds,
-    advice=notes(config, dataset),
+    advice=stages.notes(config, dataset),
   )
   console.say(lines.text(report, output))
   if output:

@@ -13,21 +13,20 @@ _NAME_WIDTH = 60  # Columns of a name or a path.
 # What to do about the images of a finding, the most useful first: without an
 # error the accuracies can be trusted; without a warning they are not too good.
 _DEEDS = {
-  "unreadable": "save {images} again or remove them: they can't be read",
+  "unreadable": "save again or remove {images}: damaged or no image at all",
   "leak": "remove {copies} of images of another split from {splits}",
   "near leak": (
-    "look at {images} of {splits} that look the same as one of another split, "
-    "and remove the copies"
+    "compare {images} of {splits} with those of another split that look the "
+    "same, and remove the copies"
   ),
   "torn group": (
-    "split anew by groups: the groups of {images} of {splits} are in another "
-    "split as well"
+    "split anew by groups: another split has the groups of {images} of {splits}"
   ),
-  "two classes": "keep {images} in one class each: they are in two",
+  "two classes": "choose one class for {images}, now in two",
   "near two classes": (
-    "look at {images} that look the same as one of another class"
+    "compare {images} with those of another class that look the same"
   ),
-  "twice": "remove {images} that are twice in their class and split",
+  "twice": "remove {images}, now twice in the same class and split",
 }
 
 

@@ -110,7 +110,9 @@ def test_clean_lists_count_right(root, capsys):
   assert "classes: 2 (many 0, medium 0, few 2)" in lines
   assert "formats: JPEG RGB 12" in lines
   assert any("width 40 / 40 / 40, height 30 / 30 / 30" in x for x in lines)
-  assert lines[-1] == "nothing is wrong"
+  assert "nothing is wrong" in lines
+  assert lines[lines.index("nothing is wrong") + 1] == "what to do first:"
+  assert "Measure on more images" in lines[-1]
   assert len(lines) <= 40
 
 
@@ -182,7 +184,8 @@ def test_copy_under_another_name_in_another_split_is_wrong(root, capsys):
 
 def test_file_listed_in_two_splits_is_wrong(root):
   list_more(root, "val", "3.jpg 1")
-  assert check_data(config_of(root)) == 1
+  with pytest.raises(ValueError, match=r"3\.jpg' is in two splits"):
+    check_data(config_of(root))
 
 
 def test_validation_that_is_the_test_split_is_allowed(root, capsys):
@@ -379,17 +382,30 @@ def test_known_sizes_are_those_of_the_published_lists(name, shared):
 
 def test_csv_holds_every_finding_and_class(root, tmp_path):
   truncate(root / "7.jpg")
-  list_more(root, "test", "2.jpg 0")
+  (root / "copy.jpg").write_bytes((root / "2.jpg").read_bytes())
+  list_more(root, "test", "copy.jpg 0")
   output = tmp_path / "findings.csv"
   assert check_data(config_of(root), str(output)) == 1
   rows = list(csv.DictReader(io.StringIO(output.read_text())))
   errors = [row for row in rows if row["severity"] == "error"]
-  assert [row["image"] for row in errors] == [
-    str(root / "7.jpg"),
-    str(root / "2.jpg"),
+  assert list(rows[0]) == [
+    "severity",
+    "finding",
+    "action",
+    "split",
+    "class",
+    "path",
+    "other path",
+    "detail",
+  ]
+  assert [(row["finding"], row["path"]) for row in errors] == [
+    ("unreadable", str(root / "7.jpg")),
+    ("leak", str(root / "copy.jpg")),
   ]
   assert errors[0]["detail"].startswith("damaged")
-  assert errors[1]["copy_of"] == f"train {root / '2.jpg'} (0)"
+  assert errors[1]["action"] == "remove it from this split"
+  assert errors[1]["other path"] == str(root / "2.jpg")
+  assert errors[1]["detail"].startswith("the other: train, class 0; JPEG RGB")
   counts = [row for row in rows if row["severity"] == "count"]
   assert [(row["class"], row["detail"]) for row in counts] == [
     ("0", "3"),
@@ -456,4 +472,4 @@ def test_command_line_of_sound_lists_exits_with_0(root):
     check=False,
   )
   assert (finished.returncode, finished.stderr) == (0, "")
-  assert finished.stdout.endswith("nothing is wrong\n")
+  assert "\nnothing is wrong\nwhat to do first:\n  1. " in finished.stdout
