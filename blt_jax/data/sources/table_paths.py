@@ -93,6 +93,8 @@ class PathFinder:
 
   def identities(self, files: Sequence[str]) -> list[str]:
     """Names of files that `find` found, equal if the files are one."""
+    if len(self._finders) == 1:
+      return self._finders[0].identities(path_array(files)).tolist()
     starts = [os.path.join(finder.root, "") for finder in self._finders]
     of_finder: list[list[int]] = [[] for _ in starts]
     for i, file in enumerate(files):
