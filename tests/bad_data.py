@@ -196,7 +196,7 @@ BAD_FOLDERS = [
     "texts",
     files({"images/a/1.txt": "", "images/c/1.txt": ""}),
     FOLDERS,
-    ("images: no image", "expected class folders with .bmp"),
+    ("images/a: no image", "(.txt: 1)", "expected images of the class 'a'"),
   ),
   Case(
     "class of validation alone",

@@ -142,7 +142,7 @@ PREDICTING = [
         "no image",
         _beside("photos/a.txt"),
         "photos",
-        ("--input=photos: no image", "expected files that end in .bmp"),
+        ("--input=photos: no image", "(.txt: 1)", "expected images"),
       ),
       ("no model", image_folders(), "images", ("exported", "safetensors")),
       (

@@ -44,8 +44,8 @@ def every_image(content: bytes):
 IMAGES = [
   Case(name, every_image(content), f"{bad_data.FOLDERS} {flags}", parts)
   for name, content, flags, parts in (
-    ("text", b"no image", "--config.dataset.on_error=stop", ("an empty file",)),
-    ("empty", b"", "--config.dataset.on_error=stop", ("not an image",)),
+    ("text", b"no image", "--config.dataset.on_error=stop", ("not an image",)),
+    ("empty", b"", "--config.dataset.on_error=stop", ("an empty file",)),
     ("cut", png(8, 8)[:50], "--config.dataset.on_error=stop", ("damaged",)),
     (
       "bomb",
