@@ -11,7 +11,7 @@ learning rates, the paper's for batches of 256, are scaled to the batch size:
     python main.py --config=configs/image_folder.py:backbone=resnet18,batch=64 \
         --config.dataset.root=DIR --config.dataset.image_size=128
 
-docs/data.md, Your own images, shows what this prints.
+docs/data.md shows what this prints.
 """
 
 import ml_collections

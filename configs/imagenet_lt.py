@@ -13,7 +13,7 @@ prepares record files of its own under the root:
         --config.dataset.source=tfds --config.dataset.root=/data/tfds \
         --config.dataset.manual_dir=/data/imagenet_archives
 
-What to put where, and the counts to expect: docs/data.md.
+What to put where, and the counts to expect: docs/datasets.md.
 
 Hardware and time: not measured by us on this data set. The paper reports
 7 h 3 min for the 90 epochs on one RTX 2080 Ti (supplement, Table 6).

@@ -14,7 +14,7 @@ fewer than 2 training images are dropped and the rest is numbered anew. Lists of
         --config.dataset.train_list=iNaturalist18_train.txt \
         --config.dataset.test_list=iNaturalist18_val.txt
 
-What to put where, and the counts to expect: docs/data.md.
+What to put where, and the counts to expect: docs/datasets.md.
 
 Hardware and time: not measured by us on this data set.
 Expected top-1 (paper, Table 2, ResNet-34): many 53.7, medium 52.5, few 49.9,

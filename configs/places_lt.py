@@ -14,7 +14,7 @@ Places365's list of names, labels are the numbers of that list:
         --config.dataset.root=/data/places \
         --config.dataset.class_names=categories_places365.txt
 
-What to put where, and the counts to expect: docs/data.md.
+What to put where, and the counts to expect: docs/datasets.md.
 
 Hardware and time: not measured by us on this data set.
 Expected top-1 (paper, Table 1, ResNet-10): many 31.0, medium 27.4, few 14.1,

@@ -1,12 +1,14 @@
 """Runs the commands of the README and of docs/, on the digits in small.
 
 What a command is run with beside its own flags makes it small; a command that
-is not listed here fails the test. Those of docs/ are run with BLT_LONG_TESTS,
-and otherwise only parsed.
+is not listed here fails the test. Those of docs/data.md are run always, those
+of the other pages with BLT_LONG_TESTS, and otherwise only parsed.
 """
 
+import csv
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -65,18 +67,24 @@ COMMANDS = {
 }
 # Of docs/, in the order of trying.
 PAGES_COMMANDS = {
-  "--config=configs/image_folder.py --config.dataset.root=DIR": SMALL,
-  "--config=configs/image_folder.py:backbone=": (
-    *SMALL,
-    "--config.model.backbone=small_resnet10",
-    "--config.dataset.image_size=8",
-    "--config.dataset.resize_size=8",
-  ),
   "--config=": DIGITS,
   "--mode=predict": (),
   "--mode=export --workdir": (),
   "--mode=evaluate": (),
   "--mode=experiment": ("--dry_run",),
+}
+# Of docs/data.md.
+DATA_COMMANDS = {
+  "--config=configs/image_folder.py:backbone=": (
+    *SMALL,
+    "--config.model.backbone=small_resnet10",
+    "--config.dataset.image_size=16",
+    "--config.dataset.resize_size=18",
+  ),
+  "--config=": SMALL,
+  "--mode=check_data": (),
+  "--mode=evaluate": (),
+  "--mode=predict": (),
 }
 PLACES = {
   "NAME": "table4",
@@ -114,10 +122,10 @@ def commands():
   return [line.removeprefix("python main.py ") for line in lines]
 
 
-def page_lines():
+def page_lines(pattern="*.md"):
   """Lines of docs/ that are commands, continued ones as one."""
   lines = []
-  for page in sorted((command_line.ROOT / "docs").glob("*.md")):
+  for page in sorted((command_line.ROOT / "docs").glob(pattern)):
     text = page.read_text().replace("\\\n", " ")
     short = re.search(r'^    M="(.*)"$', text, re.M)
     if short:
@@ -133,11 +141,11 @@ def page_lines():
   return [line for line in dict.fromkeys(lines) if re.match(begin, line)]
 
 
-def page_commands(program):
+def page_commands(program, pattern="*.md"):
   """What follows `python program` on the lines of docs/ that have it."""
   return [
     command[1]
-    for line in page_lines()
+    for line in page_lines(pattern)
     if (
       command := re.fullmatch(
         rf"(?:\.venv/bin/)?python {program}[ .](.*)", line
@@ -173,6 +181,38 @@ def folder(tmp_path_factory):
     (runs / name).symlink_to("mine")
   (runs / "b").symlink_to("cifar10_lt,method=neither,seed=1")
   return folder
+
+
+@pytest.fixture(scope="module")
+def data_folder(folder, tmp_path_factory):
+  """Where the commands of docs/data.md find photos, tables and lists."""
+  data = tmp_path_factory.mktemp("data")
+  (data / "configs").symlink_to(command_line.ROOT / "configs")
+  photos = folder / "DIR"
+  for name in ("photos", "more_photos", "moved"):
+    shutil.copytree(photos, data / name)
+  (data / "unlabelled").symlink_to(photos / "digit 2")
+  paths = sorted(path.relative_to(photos) for path in photos.rglob("*.png"))
+  rows = [(path, path.parent.name, i) for i, path in enumerate(paths)]
+  with open(data / "labels.csv", "w") as table:
+    table.write("path,label,split,group\n")
+    for path, name, i in rows:
+      split = ("train", "train", "train", "val", "test")[i % 5]
+      table.write(f"{path},{name},{split},{name} {i % 5}\n")
+  with open(data / "lesions.tsv", "w") as table:
+    table.write("lesion_id\timage_id\tdx\n")
+    for path, name, i in rows:
+      table.write(f"L{i // 3}\t{path.with_suffix('')}\t{name}\n")
+  for k, name in enumerate(("train.txt", "test.txt")):
+    lines = [f"{path} {path.parent.name[-1]}\n" for path, _, i in rows[k::2]]
+    (data / name).write_text("".join(lines))
+  pixels = [np.asarray(Image.open(photos / path)) for path, _, _ in rows]
+  np.savez(
+    data / "arrays.npz",
+    train_images=np.repeat(np.stack(pixels)[..., None], 3, axis=-1),
+    train_labels=[int(name[-1]) for _, name, _ in rows],
+  )
+  return data
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +260,8 @@ def test_what_the_commands_leave(folder):
 def test_every_command_of_the_pages_is_known():
   mains = page_commands("main.py")
   for command in mains:
-    assert extra_of(command, PAGES_COMMANDS) is not None, command
+    table = {**DATA_COMMANDS, **PAGES_COMMANDS}
+    assert extra_of(command, table) is not None, command
   ours = (*mains, *page_commands("-m benchmarks"))
   assert len(ours) > 20
   for line in page_lines():
@@ -236,6 +277,24 @@ def test_flags_of_the_pages_are_understood(folder, command_lines):
       [*shlex.split(command), "--only_check_args"], folder
     )
     assert finished.code == 0, f"{command}\n{finished.stderr[-2000:]}"
+
+
+def test_commands_of_data_md_end_well(data_folder, command_lines):
+  commands = page_commands("main.py", "data.md")
+  assert len(commands) > 10
+  for command in commands:
+    flags = [*shlex.split(command), *extra_of(command, DATA_COMMANDS)]
+    finished = command_lines.run(flags, data_folder, seconds=240)
+    assert finished.code == 0, f"{command}\n{finished.stderr[-2000:]}"
+  first = (data_folder / "runs/photos/splits.csv").read_text()
+  again = (data_folder / "runs/again/splits.csv").read_text()
+  assert first == again
+  groups = {}
+  with open(data_folder / "runs/lesions/splits.csv") as table:
+    for row in csv.DictReader(table):
+      groups.setdefault(row["group"], set()).add(row["split"])
+  assert len(groups) > 30
+  assert all(len(splits) == 1 for splits in groups.values())
 
 
 @long_test("imports JAX a dozen times")
@@ -265,7 +324,10 @@ def test_commands_of_the_pages_end_well(folder, command_lines, tmp_path):
   )
   tensors = torch_weights.network_to_torchvision("small_resnet10", variables)
   save_file(tensors, folder / "resnet50.safetensors")
-  for number, command in enumerate(page_commands("main.py")):
+  pages = set(page_commands("main.py")) - set(
+    page_commands("main.py", "data.md")
+  )
+  for number, command in enumerate(sorted(pages)):
     flags = [*shlex.split(command), *extra_of(command, PAGES_COMMANDS)]
     if command.startswith("--config="):
       flags.append(f"--workdir={tmp_path / str(number)}")

@@ -146,15 +146,21 @@ def test_inaturalist_says_what_it_needs(field):
     build.build_dataset(config)
 
 
-DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "data.md"
-COMMANDS = re.findall(
-  r"python main\.py ((?:.*\\\n)*.*)", DOCUMENT.read_text(encoding="utf-8")
-)
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COMMANDS = [
+  command
+  for name in ("data.md", "datasets.md")
+  for command in re.findall(
+    r"python main\.py ((?:.*\\\n)*.*)",
+    (ROOT / "docs" / name).read_text(encoding="utf-8"),
+  )
+  if "--config=" in command
+]
 
 
 def test_every_data_set_has_a_command():
   named = set(re.findall(r"configs/(\w+)\.py", " ".join(COMMANDS)))
-  files = {path.stem for path in (DOCUMENT.parents[1] / "configs").glob("*.py")}
+  files = {path.stem for path in (ROOT / "configs").glob("*.py")}
   assert files - named == {"__init__", "common", "digits_lt"}
 
 
@@ -164,7 +170,7 @@ def test_commands_of_the_document_are_valid(command):
   named = re.fullmatch(r"configs/(\w+)\.py(?::(.+))?", dict(flags)["config"])
   config = importlib.import_module(f"configs.{named[1]}").get_config(named[2])
   for flag, value in flags:
-    if flag != "config":
+    if flag.startswith("config."):
       field = flag.removeprefix("config.dataset.")
       config.dataset[field] = type(config.dataset[field])(value)
   check_config(config)

@@ -1,6 +1,6 @@
 """Known numbers of published data sets, to compare a data set with.
 
-docs/data.md has these numbers with their sources. A number is exact where it
+docs/datasets.md has these numbers with their sources. A number is exact where it
 was counted in the published lists or follows from a profile.
 """
 
