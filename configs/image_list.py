@@ -8,21 +8,20 @@ r"""BLT on your own images, named by lists.
 A list holds a line "path label" for each image: the path is relative to the
 root, the label is a number from 0. Lists are looked up as given, then under the
 root.
-Without a validation list 5 images a class are held out of training; without a
-test list the validation images are the test images as well.
+Without a validation list up to 5 images a class are held out of training;
+without a test list the validation images are the test images as well. What is
+left open is chosen as in configs/image_folder.py.
 """
 
 import ml_collections
 
-from blt_jax.config import config_dict
-from configs import common
+from configs import common, image_folder
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   """The configuration; `arg` holds `key=value` pairs as in common.variant."""
-  config = config_dict()
+  config = image_folder.get_config()
   config.dataset.name = "image_list"
   config.dataset.source = "image_list"
-  config.dataset.exif_orientation = True
-  config.dataset.validation_per_class = 5
+  config.dataset.test_per_class = 0  # Lists hold no test images out.
   return common.variant(config, arg)
