@@ -1,7 +1,7 @@
 """Known numbers of published data sets, to compare a data set with.
 
-docs/datasets.md has these numbers with their sources. A number is exact where it
-was counted in the published lists or follows from a profile.
+docs/datasets.md has these numbers with their sources. A number is exact where
+it was counted in the published lists or follows from a profile.
 """
 
 import dataclasses
