@@ -6,6 +6,7 @@ import numpy as np
 
 from blt_jax.data import longtail
 from blt_jax.data.dataset import Dataset, Split
+from blt_jax.data.sources.class_names import check_distinct
 from blt_jax.data.sources.splits import NATURAL, SplitOptions, assemble
 
 DIGITS_LT = SplitOptions(
@@ -100,6 +101,7 @@ def from_arrays(
   test = _optional_split("test", test_images, test_labels)
   if class_names is None:
     class_names = [str(c) for c in range(int(np.max(train.labels)) + 1)]
+  check_distinct((n, f"class {c}") for c, n in enumerate(class_names))
   check_labels("train", train, len(class_names))
   check_labels("validation", validation, len(class_names))
   check_labels("test", test, len(class_names))

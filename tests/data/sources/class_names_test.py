@@ -145,6 +145,21 @@ def test_official_names_and_numbers_stand_once(tmp_path, line):
     class_names.read_names(str(file))
 
 
+def test_a_file_with_one_name_twice_names_both_lines(tmp_path):
+  file = tmp_path / "names.txt"
+  file.write_text("crane\nowl\ncrane\n")
+  with pytest.raises(
+    ValueError, match=r"names\.txt:1 and .*names\.txt:3 are two classes of one"
+  ):
+    class_names.read_names(str(file))
+
+
+def test_arrays_with_one_name_twice_are_refused():
+  images = np.zeros((4, 2, 2, 3), np.uint8)
+  with pytest.raises(ValueError, match="class 0 and class 1 are two classes"):
+    sources.from_arrays(images, np.arange(4) // 2, class_names=["a", "a"])
+
+
 def test_names_may_end_in_numbers(tmp_path):
   file = tmp_path / "names.txt"
   file.write_text("Boeing 737\nAirbus 320\n")

@@ -1,6 +1,7 @@
 """Image lists: what they load, their grammar, and what is wrong with a line."""
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from blt_jax.data import sources
-from blt_jax.data.sources import SplitOptions, image_lists
+from blt_jax.data.sources import SplitOptions, file_lookup, image_lists
 
 
 @pytest.fixture
@@ -255,6 +256,21 @@ def test_a_link_to_a_listed_file_is_that_file(listed, link):
   assert "left out: 1 image of" in dataset.left_out[0]
   with pytest.raises(ValueError, match="two splits"):
     listed(listed.lines, validation_list=listed.write("v.txt", [f"{again} 0"]))
+
+
+def test_a_disk_that_ignores_case_gives_one_file_two_names(listed, monkeypatch):
+  # As on such a disk, the second name is found and not listed.
+  os.link(listed.root / "cat/im 0.png", listed.root / "cat/IM 0.PNG")
+  files_in = file_lookup.files_in
+  monkeypatch.setattr(
+    file_lookup,
+    "files_in",
+    lambda folder: (files_in(folder)[0] - {"IM 0.PNG"}, set()),
+  )
+  dataset = listed([*listed.lines, "cat/IM 0.PNG 0"], held=1)
+  assert "left out: 1 image of" in dataset.left_out[0]
+  with pytest.raises(ValueError, match="has the labels 0 and 1"):
+    listed([*listed.lines, "cat/IM 0.PNG 1"], held=1)
 
 
 def test_a_link_of_its_own_is_an_image(listed):
