@@ -6,6 +6,7 @@ and names of its own for EfficientNet.
 
 import functools
 import re
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,8 @@ _FIRST = {
   "conv_pw": "2.0",
   "bn2": "2.1",
 }
+# Parts of names from PyTorch's wrappers: DataParallel, torch.compile, FSDP.
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module")
 _OUTER = {
   "conv_stem": "features.0.0",
   "bn1": "features.0.1",
@@ -138,3 +141,61 @@ def to_torchvision(name: str, key: str) -> str:
   if part not in parts:
     return key
   return f"features.{stage + 1}.{number}.block.{parts[part]}.{leaf}"
+
+
+def backbone_tensors(name: str, keys: Iterable[str]) -> dict[str, str]:
+  """{torchvision's name: name in a file} of the tensors of a backbone.
+
+  Where the file holds the backbone as a part of another network, such as
+  "module.encoder.conv1.weight", the other parts are left out.
+
+  Args:
+    name: of the backbone, one of blt_jax.models.BACKBONES.
+    keys: names in the file, those of the last layer included.
+
+  Raises:
+    ValueError: the file holds several such networks.
+  """
+  keys = list(keys)
+  plain = {_without_wrappers(key): key for key in keys}
+  if len(plain) < len(keys):  # The file holds a network with and without one.
+    plain = {key: key for key in keys}
+  expected = torch_shapes(name)
+  first = next(iter(expected))
+  prefixes = {
+    prefix
+    for key in plain
+    for prefix in _prefixes(key)
+    if to_torchvision(name, key.removeprefix(prefix)) == first
+  }
+  if "" in prefixes or not prefixes:
+    return _below(name, plain, "")
+  found = [_below(name, plain, prefix) for prefix in sorted(prefixes)]
+  whole = [tensors for tensors in found if tensors.keys() == expected.keys()]
+  if len(whole) > 1:
+    networks = ", ".join(repr(tensors[first]) for tensors in whole)
+    raise ValueError(
+      f"it holds {len(whole)} networks: {first!r} may be {networks}; expected "
+      "the tensors of one of them"
+    )
+  return max(found, key=lambda tensors: len(tensors.keys() & expected.keys()))
+
+
+def _without_wrappers(key: str) -> str:
+  return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
+
+
+def _prefixes(key: str) -> list[str]:
+  """The beginnings of a name that end with a dot, the empty one included."""
+  return ["", *(key[: match.end()] for match in re.finditer(r"\.", key))]
+
+
+def _below(name: str, keys: dict[str, str], prefix: str) -> dict[str, str]:
+  """`backbone_tensors` of the keys with a prefix, which is left out."""
+  tensors = {}
+  for key, original in keys.items():
+    if key.startswith(prefix):
+      ours = to_torchvision(name, key.removeprefix(prefix))
+      if not ours.startswith(LAST_LAYER) and not ours.endswith(TRACKED):
+        tensors[ours] = original
+  return tensors

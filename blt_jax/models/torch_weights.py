@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -31,7 +31,9 @@ def backbone_from_torchvision(
 
   The last layer ("fc.*" or "classifier.*") and "*.num_batches_tracked" are left
   out. timm's names are understood as well, and those in torchvision's files of
-  DenseNet weights, which differ from its modules' ("norm.1" for "norm1").
+  DenseNet weights, which differ from its modules' ("norm.1" for "norm1"). The
+  backbone may be a part of another network ("module.encoder.conv1.weight"),
+  whose other parts are left out.
 
   Args:
     name: one of blt_jax.models.BACKBONES.
@@ -56,7 +58,11 @@ def backbone_from_torchvision(
     (7, 7, 3, 64)
   """
   expected = torch_names.torch_shapes(name)
-  used = {ours: state_dict[key] for ours, key in _used(name, state_dict)}
+  what = f"{name}, state dict"
+  used = {
+    ours: state_dict[key]
+    for ours, key in _tensors_of(what, name, state_dict).items()
+  }
   _check_names(f"{name}, state dict", used, expected)
   flat = {}
   for path in torch_names.paths(name):
@@ -116,7 +122,10 @@ def backbone_to_torchvision(
 
 
 def backbone_from_safetensors(
-  name: str, path: str | pathlib.Path
+  name: str,
+  path: str | pathlib.Path,
+  *,
+  say: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
   """Variables of a backbone from a safetensors file of torchvision or timm.
 
@@ -126,6 +135,7 @@ def backbone_from_safetensors(
   Args:
     name: one of blt_jax.models.BACKBONES.
     path: of the file.
+    say: is called with a line where the backbone is a part of another network.
 
   Returns:
     As `backbone_from_torchvision`.
@@ -135,7 +145,8 @@ def backbone_from_safetensors(
       missing, unexpected, not float or of another shape than the backbone's.
     ImportError: safetensors is not installed.
   """
-  tensors = _read(path, name, torch_names.torch_shapes(name))
+  expected = torch_names.torch_shapes(name)
+  tensors = _read(path, name, expected, say=say or (lambda line: None))
   return backbone_from_torchvision(name, tensors)
 
 
@@ -268,12 +279,27 @@ def open_safetensors(path: str | pathlib.Path) -> Iterator[Any]:
     yield opened
 
 
-def _used(name: str, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
-  """(torchvision's name, own name) of the tensors that a backbone has."""
-  for key in keys:
-    ours = torch_names.to_torchvision(name, key)
-    if not ours.startswith(LAST_LAYER) and not ours.endswith(TRACKED):
-      yield ours, key
+def _tensors_of(what: str, name: str, keys: Iterable[str]) -> dict[str, str]:
+  """`torch_names.backbone_tensors`; its message begins with `what`."""
+  try:
+    return torch_names.backbone_tensors(name, keys)
+  except ValueError as error:
+    raise ValueError(f"{what}: {error}.") from None
+
+
+def _part_of_another(
+  name: str, used: Mapping[str, str], keys: Iterable[str]
+) -> str:
+  """A clause about a backbone that is a part of another network, or ""."""
+  first = next(iter(torch_names.torch_shapes(name)))
+  if torch_names.to_torchvision(name, used[first]) == first:
+    return ""
+  taken = set(used.values())
+  others = [k for k in keys if k not in taken and not k.endswith(TRACKED)]
+  clause = f"{used[first]!r} is taken for {first!r}"
+  if others:
+    clause += f"; left out: {len(others)} other tensors, such as {others[0]!r}"
+  return clause
 
 
 def _read(
@@ -282,6 +308,7 @@ def _read(
   expected: Mapping[str, tuple[int, ...]],
   *,
   with_head: bool = False,
+  say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, np.ndarray]:
   """Tensors of a file by torchvision's names.
 
@@ -290,11 +317,13 @@ def _read(
       float or of another shape.
   """
   with open_safetensors(path) as file:
-    keys = list(file.keys())
-    used = dict(_used(name, keys))
+    keys = sorted(file.keys())
+    used = _tensors_of(f"{path} for {name}", name, keys)
     if with_head:
       used |= {key: key for key in keys if key.startswith(LAST_LAYER)}
     _check_names(f"{path} for {name}", used, expected)
+    if clause := _part_of_another(name, used, keys):
+      say(f"{path}: {clause}")
     for key, shape in expected.items():
       tensor, what = file.get_slice(used[key]), f"{path} for {name}: {key!r}"
       _check_shape(what, tuple(tensor.get_shape()), shape)
@@ -324,13 +353,22 @@ def _check_names(
   found = dict.fromkeys(found)
   for name, shape in expected.items():
     if name not in found:
-      raise ValueError(f"{what}: {name!r} is missing; expected shape {shape}.")
+      there = "" if found.keys() & expected.keys() else _examples(found)
+      raise ValueError(
+        f"{what}: {name!r} is missing; expected shape {shape}{there}."
+      )
   for name in found:
     if name not in expected:
       raise ValueError(
         f"{what}: {name!r} is unexpected; expected {len(expected)} names that "
         f"begin with {', '.join(map(repr, list(expected)[:3]))}."
       )
+
+
+def _examples(names: Iterable[str]) -> str:
+  """Names that a file has in place of those expected."""
+  some = ", ".join(map(repr, sorted(names)[:3]))
+  return f". Its names are such as {some}" if some else ". It has no tensors"
 
 
 def _check_shape(

@@ -1,6 +1,7 @@
 """The state that a run, or a stage of it, begins with or goes on with."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -96,7 +97,7 @@ def with_pretrained(config: Config, state: TrainState) -> TrainState:
   model = config.model
   if not model.init_from:
     return state
-  parts = jax.tree.map(jnp.asarray, _pretrained(config))
+  parts = jax.tree.map(jnp.asarray, _pretrained(config, say=console.say))
   console.say(f"the backbone begins with the weights of {model.init_from}")
   return state.replace(
     params={**state.params, "backbone": parts["params"]},
@@ -104,13 +105,15 @@ def with_pretrained(config: Config, state: TrainState) -> TrainState:
   )
 
 
-def _pretrained(config: Config) -> dict[str, Any]:
+def _pretrained(
+  config: Config, *, say: Callable[[str], object] | None = None
+) -> dict[str, Any]:
   """The variables of the backbone in the file of `model.init_from`."""
   from blt_jax.models import torch_weights  # Few runs need it.
 
   model = config.model
   return torch_weights.backbone_from_safetensors(
-    model.backbone, model.init_from
+    model.backbone, model.init_from, say=say
   )
 
 

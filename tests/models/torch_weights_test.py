@@ -5,6 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from blt_jax import models
 from blt_jax.models import torch_weights
@@ -231,3 +232,85 @@ def test_wrong_shape_of_a_variable_is_named():
     ValueError, match=r"'params/bn1/scale' has shape \(5,\); expected \(64,\)"
   ):
     torch_weights.backbone_to_torchvision("resnet10", variables)
+
+
+PREFIXES = [
+  *("model.", "backbone.", "encoder.", "net.", "state_dict.module."),
+  *("teacher.backbone.", "module.encoder_q.", "student._orig_mod."),
+]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_backbone_may_be_a_part_of_another_network(tmp_path, prefix):
+  tensors = random_state_dict("resnet10")
+  stored = {prefix + key: value for key, value in tensors.items()}
+  stored |= {"projector.weight": np.zeros(3), "queue": np.zeros(2)}
+  save_file(stored, tmp_path / "file")
+  said = []
+  found = torch_weights.backbone_from_safetensors(
+    "resnet10", tmp_path / "file", say=said.append
+  )
+  expected = torch_weights.backbone_from_torchvision("resnet10", tensors)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  assert said == [
+    f"{tmp_path}/file: '{prefix}conv1.weight' is taken for 'conv1.weight'; "
+    "left out: 2 other tensors, such as 'projector.weight'"
+  ]
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_names_of_a_wrapped_network_are_understood(
+  tmp_path, prefix, state_dict
+):
+  stored = {prefix + key: value for key, value in state_dict.items()}
+  save_file(stored, tmp_path / "file")
+  said = []
+  found = torch_weights.backbone_from_safetensors(
+    "resnet10", tmp_path / "file", say=said.append
+  )
+  expected = torch_weights.backbone_from_torchvision("resnet10", state_dict)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  assert said == [
+    f"{tmp_path}/file: '{prefix}conv1.weight' is taken for 'conv1.weight'"
+  ]
+
+
+@pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0"])
+def test_wrapper_amid_the_names_is_understood(name):
+  tensors = random_state_dict(name)
+  wrapped = {
+    key.replace("features.", "features.module."): value
+    for key, value in tensors.items()
+  }
+  found = torch_weights.backbone_from_torchvision(name, wrapped)
+  expected = torch_weights.backbone_from_torchvision(name, tensors)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_one_of_several_networks_has_to_be_chosen(state_dict):
+  both = {
+    f"module.{part}.{key}": value
+    for part in ("encoder_q", "encoder_k")
+    for key, value in state_dict.items()
+  }
+  message = (
+    "resnet10, state dict: it holds 2 networks: 'conv1.weight' may be "
+    "'module.encoder_k.conv1.weight', 'module.encoder_q.conv1.weight'; expected"
+  )
+  with pytest.raises(ValueError, match=message):
+    torch_weights.backbone_from_torchvision("resnet10", both)
+
+
+def test_part_that_is_not_whole_is_refused(state_dict):
+  wrapped = {f"net.{key}": value for key, value in state_dict.items()}
+  del wrapped["net.bn1.weight"]
+  with pytest.raises(ValueError, match="'bn1.weight' is missing; expected sha"):
+    torch_weights.backbone_from_torchvision("resnet10", wrapped)
+
+
+def test_names_of_another_framework_are_shown():
+  other = {"resnet.embedder.convolution.weight": np.zeros(3)}
+  with pytest.raises(
+    ValueError, match="Its names are such as 'resnet.embedder"
+  ):
+    torch_weights.backbone_from_torchvision("resnet10", other)
