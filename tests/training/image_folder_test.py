@@ -52,9 +52,10 @@ def trained(tmp_path_factory):
   config.dataset.root = str(folder / "images")
   config.num_devices = 1
   config.stage1.epochs, config.stage2.epochs = 0, 2
-  with one_block(), contextlib.redirect_stdout(io.StringIO()) as said:
-    train.train(config, folder / "run")
-  return _Trained(config, folder / "run", said.getvalue())
+  with one_block():
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+      train.train(config, folder / "run")
+    yield _Trained(config, folder / "run", said.getvalue())
 
 
 def test_run_says_what_it_found_and_picked(trained):
