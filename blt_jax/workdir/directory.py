@@ -176,6 +176,8 @@ def record_places(workdir: pathlib.Path, config: Config) -> None:
     return
   if processes.is_first():
     files.write_json(workdir / CONFIG, dataclasses.asdict(moved))
+    for name, (old, new) in differing(before, moved).items():
+      console.say(f"config.{name} is now {new!r}, before {old!r}")
 
 
 def check_classes(

@@ -55,7 +55,7 @@ def test_run_goes_on_with_more_epochs_and_other_free_fields(tmp_path):
     directory.check_config_of(tmp_path, check_config(config))
 
 
-def test_run_goes_on_with_images_in_another_place(tmp_path):
+def test_run_goes_on_with_images_in_another_place(tmp_path, capsys):
   config = _config()
   directory.claim(tmp_path, config)
   moved = with_values(
@@ -65,6 +65,10 @@ def test_run_goes_on_with_images_in_another_place(tmp_path):
   directory.record_places(tmp_path, moved)
   recorded = with_values(moved, {"num_devices": config.num_devices})
   assert directory.read_config(tmp_path) == recorded
+  assert capsys.readouterr().out.splitlines() == [
+    "config.dataset.root is now 'new', before ''",
+    "config.dataset.test_list is now 't', before ''",
+  ]
 
 
 _COUNTS = {"training": [9, 5, 2], "validation": [3, 3, 0], "test": [4, 4, 1]}
