@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blt_jax.config import check_config, left_open
+from blt_jax.config import check_config, left_open, with_values
 from blt_jax.data.dataset import Split
-from blt_jax.training import choose
+from blt_jax.training import build, choose
 from configs import digits_lt, image_folder
 
 
@@ -298,3 +298,54 @@ def test_damaged_config_of_the_work_directory_is_refused(tmp_path):
     choose.complete(
       _config(tmp_path / "images"), workdir=tmp_path, num_devices=1
     )
+
+
+def _deep_folder(tmp_path, scale=16):
+  for number in range(12):
+    ramp = np.arange(400).reshape(20, 20) % 256 * scale
+    path = tmp_path / f"{'ab'[number % 2]}" / f"{number}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((ramp + number).astype(np.uint16)).save(path)
+  return _config(tmp_path)
+
+
+def test_the_scale_of_deep_grey_is_picked_and_said(tmp_path):
+  picked = choose.complete(_deep_folder(tmp_path), num_devices=1)
+  assert picked.config.dataset.grey_range == (0, 4095)
+  assert left_open(picked.config) == []
+  assert build.decoding(picked.config).grey_range == (0, 4095)
+  (line,) = [line for line in picked.reasons if "8 bits" in line]
+  assert "0 becomes black and 4095 white (config.dataset.grey_range)" in line
+
+
+def test_a_scale_that_is_given_stays(tmp_path):
+  config = with_values(
+    _deep_folder(tmp_path), {"dataset.grey_range": (100, 9000)}
+  )
+  picked = choose.complete(config, num_devices=1)
+  assert picked.config.dataset.grey_range == (100, 9000)
+  assert any("100 becomes black and 9000 white" in r for r in picked.reasons)
+
+
+def test_a_run_keeps_its_scale_when_its_images_change(tmp_path):
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  config = _deep_folder(tmp_path / "images")
+  begun = choose.complete(config, workdir=workdir, num_devices=1).config
+  (workdir / "config.json").write_text(json.dumps(dataclasses.asdict(begun)))
+  _deep_folder(tmp_path / "images", scale=200)
+  again = choose.complete(config, workdir=workdir, num_devices=1).config
+  assert again.dataset.grey_range == (0, 4095)
+
+
+@pytest.mark.parametrize(
+  "value", [(1.0,), (2.0, 1.0), (1.0, 1.0), (0.0, float("inf"))]
+)
+def test_a_scale_has_two_ends(value):
+  config = image_folder.get_config()
+  config.dataset.grey_range = value
+  with pytest.raises(
+    ValueError,
+    match=r"config.dataset.grey_range is .*; expected \(low, high\), low below",
+  ):
+    check_config(config)
