@@ -22,6 +22,7 @@ import os
 import pathlib
 import re
 import sys
+from logging import Formatter
 from typing import TYPE_CHECKING
 
 from blt_jax.system import installed
@@ -320,6 +321,8 @@ _MODE = flags.DEFINE_enum("mode", "train", tuple(MODES), "What to do.")
 def main(arguments: list[str]) -> int:
   """Dispatches to the mode; returns the exit code."""
   logging.set_verbosity(logging.WARNING)
+  # Without it, the time, the thread and a line of code stand before a message.
+  logging.get_absl_handler().setFormatter(Formatter("warning: %(message)s"))
   if len(arguments) > 1:
     raise ValueError(
       f"unexpected argument {arguments[1]!r}; expected --flag=value."

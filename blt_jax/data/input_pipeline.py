@@ -266,7 +266,7 @@ def eval_batches(
         for i, row in enumerate(part.tolist()):
           image = next(images)
           if isinstance(image, Unreadable):
-            substitutes.note(row, image.reason)
+            substitutes.note(row, image.reason, done="not evaluated")
             continue
           pixels[i], mask[i] = image, True
         yield EvalBatch(pixels, label, mask)

@@ -54,8 +54,15 @@ class Substitutes:
     self._most = max_unreadable or max(FEW, len(split) // 100)
     self._failed: set[int] = set()
 
-  def note(self, row: int, reason: str) -> None:
+  def note(
+    self, row: int, reason: str, *, done: str = "another one stands in"
+  ) -> None:
     """Counts an unreadable image and logs it, both only the first time.
+
+    Args:
+      row: of the image in the split.
+      reason: why it can't be read.
+      done: what is done about it, for the message.
 
     Raises:
       ValueError: on_error is "stop", or too many images are unreadable.
@@ -72,7 +79,7 @@ class Substitutes:
         f"{images} {self._name} images; expected at most {self._most} "
         "(config.dataset.max_unreadable). --mode=check_data finds them all."
       )
-    _log.warning("%s: can't be read (%s), replaced", title, reason)
+    _log.warning("%s: can't be read (%s); %s", title, reason, done)
 
   def find(self, reader: Reader, row: int, draws: np.ndarray) -> np.ndarray:
     """Reads the next image of the class that can be read.

@@ -153,7 +153,8 @@ def test_each_damaged_file_is_warned_of_once(paths, caplog):
     for epoch in range(2):
       _train(split, _plan(epoch=epoch), substitutes=substitutes)
   assert [record.getMessage() for record in caplog.records] == [
-    f"{paths[4]}: can't be read (not an image that can be read), replaced"
+    f"{paths[4]}: can't be read (not an image that can be read); another one "
+    "stands in"
   ]
 
 
@@ -216,7 +217,7 @@ def test_unknown_reaction_is_refused(paths):
     Substitutes(_split(paths), name="training", on_error="skip")
 
 
-def test_evaluation_leaves_damaged_images_out(paths):
+def test_evaluation_leaves_damaged_images_out(paths, caplog):
   paths[5].write_bytes(b"no image")
   split = _split(paths)
   batches = list(
@@ -231,6 +232,9 @@ def test_evaluation_leaves_damaged_images_out(paths):
   )
   mask = np.concatenate([batch.mask for batch in batches])
   np.testing.assert_array_equal(np.flatnonzero(~mask), [5, 12, 13, 14, 15])
+  assert caplog.messages == [
+    f"{paths[5]}: can't be read (not an image that can be read); not evaluated"
+  ]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
