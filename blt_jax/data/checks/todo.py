@@ -20,7 +20,8 @@ _DEEDS = {
     "same, and remove the copies"
   ),
   "torn group": (
-    "split anew by groups: another split has the groups of {images} of {splits}"
+    "split anew by groups with --config.dataset.split=none: another split has "
+    "the groups of {images} of {splits}"
   ),
   "two classes": "choose one class for {images}, now in two",
   "near two classes": (

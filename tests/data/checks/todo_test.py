@@ -61,7 +61,8 @@ def test_three_things_are_named_the_most_useful_first():
     "add training images of 1 class without any, or remove it: dog",
     "remove 1 copy of images of another split from validation = test (such as "
     "image 0; rows 'leak' of findings.csv)",
-    "split anew by groups: another split has the groups of 1 image of "
+    "split anew by groups with --config.dataset.split=none: another split has "
+    "the groups of 1 image of "
     "validation = test (such as image 1; rows 'torn group' of findings.csv)",
   ]
   assert lines.text(report, "findings.csv").endswith(f"  3. {deeds[2]}")
