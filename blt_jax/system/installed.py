@@ -25,6 +25,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "matplotlib",
     "ml_collections",
     "orbax",
+    "rich",
     "safetensors",
     "scipy",
     "sklearn",

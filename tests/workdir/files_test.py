@@ -65,3 +65,8 @@ def test_file_that_holds_no_object_is_named(tmp_path, content, message):
   with pytest.raises(ValueError, match=rf"x\.json {message}"):
     files.read_object(tmp_path / "x.json")
   assert files.read_object(tmp_path / "y.json") is None
+
+
+def test_text_with_bytes_of_a_file_name_is_written_as_utf8(tmp_path):
+  files.write_text(tmp_path / "text", "写 caf\udce9\r\n")
+  assert (tmp_path / "text").read_bytes().decode() == "写 caf\\xe9\r\n"
