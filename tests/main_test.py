@@ -21,15 +21,16 @@ DIGITS = "--config=configs/digits_lt.py"
 
 @pytest.fixture
 def lists(tmp_path):
-  """A root with six small images in two classes, and good lists of them."""
+  """A root with eight small images in two classes, and good lists of them."""
   root = tmp_path / "images"
   root.mkdir()
-  for number in range(6):
-    pixels = np.full((8, 8, 3), 40 * number, np.uint8)
+  for number in range(8):
+    pixels = np.full((8, 8, 3), 30 * number, np.uint8)
     Image.fromarray(pixels).save(root / f"{number}.png")
-  lines = [f"{number}.png {number % 2}\n" for number in range(6)]
-  for name in ("train", "val", "test"):
-    (root / f"{name}.txt").write_text("".join(lines))
+  lines = [f"{number}.png {number % 2}\n" for number in range(8)]
+  (root / "train.txt").write_text("".join(lines[:6]))
+  for name in ("val", "test"):
+    (root / f"{name}.txt").write_text("".join(lines[6:]))
   return root
 
 
@@ -120,11 +121,13 @@ def test_missing_data_root_is_named(tmp_path, refused):
     ("0.png -1\n", "train.txt:2"),
     ("missing.png 1\n", "missing.png"),
     ("../0.png 1\n", "train.txt:2"),
-    ("1.png 3\n", "class 2"),
+    ("1.png 3\n", "has the labels 3 and 1"),
+    ("more.png 3\n", "class 2"),
   ],
 )
 def test_bad_list_names_line_file_or_class(refused, lists, line, culprit):
   good = (lists / "train.txt").read_text().splitlines(keepends=True)
+  (lists / "more.png").write_bytes((lists / "1.png").read_bytes())
   (lists / "train.txt").write_text("".join([good[0], line, *good[1:]]))
   assert culprit in refused(*_list_flags(lists))
 
