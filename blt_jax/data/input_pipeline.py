@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from blt_jax.data import lazy_tensorflow
 from blt_jax.data.dataset import Split
 from blt_jax.data.reading import crops
 from blt_jax.data.reading.decode import DEFAULT, Decoding
@@ -306,6 +305,8 @@ def default_reader() -> ReaderType:
 
   They are imported here, because data sets in memory need neither.
   """
+  from blt_jax.data import lazy_tensorflow
+
   try:
     lazy_tensorflow.tensorflow()
     return importlib.import_module("blt_jax.data.reading.tf_reader").TfReader

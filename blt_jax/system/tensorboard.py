@@ -8,7 +8,6 @@ from typing import Self
 from absl import logging
 
 from blt_jax.data import text
-from blt_jax.data.lazy_tensorflow import tensorflow
 from blt_jax.system import console, processes
 
 
@@ -32,6 +31,9 @@ class Events:
 
   def _begin(self) -> None:
     """Opens the file; TensorFlow takes seconds to import."""
+    # The first write needs it.
+    from blt_jax.data.lazy_tensorflow import tensorflow
+
     try:
       tensorflow()  # Before clu imports it, which would take the GPUs.
       from clu import metric_writers
