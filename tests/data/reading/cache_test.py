@@ -86,10 +86,10 @@ def test_with_an_image_that_cannot_be_read_all_stay_files(tmp_path, damage):
 def test_batches_are_the_same_from_files_and_from_memory(
   tmp_path, monkeypatch, kind
 ):
-  _write(tmp_path, [(32, 32)] * 64, kind)
+  _write(tmp_path, [(32, 32)] * 72, kind)
   lists = []
-  for name in ("train", "test"):
-    lines = [f"{i}.{kind} {i % 2}" for i in range(64)]
+  for name, numbers in (("train", range(64)), ("test", range(64, 72))):
+    lines = [f"{i}.{kind} {i % 2}" for i in numbers]
     (tmp_path / f"{name}.txt").write_text("\n".join(lines))
     lists.append(f"{name}.txt")
   config = image_list.get_config("batch=16")
