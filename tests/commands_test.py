@@ -52,6 +52,8 @@ DIGITS = (
 # Beginning of a command -> what to add.
 COMMANDS = {
   "--config=configs/image_folder.py": SMALL,
+  "--mode=check_data --config=configs/image_folder.py": (),
+  "--mode=evaluate --workdir=runs/mine": (),
   "--mode=predict --workdir": (),
   "--mode=export": (),
   "--mode=predict --model": (),
@@ -175,6 +177,7 @@ def folder(tmp_path_factory):
         grey = Image.fromarray(np.clip(pixels * 16, 0, 255).astype(np.uint8))
         grey.save(images / f"{number:02d}.png")
   (folder / "PHOTOS").symlink_to(folder / "DIR" / "digit 2")
+  (folder / "LABELLED").symlink_to(folder / "DIR")
   runs = folder / "runs"
   runs.mkdir()
   for name in ("digits_lt", "a"):
@@ -249,6 +252,7 @@ def test_what_the_commands_leave(folder):
   assert len(lines) == 1 + len(list((folder / "PHOTOS").iterdir()))
   for path in (
     "exported/model.safetensors",
+    "evaluated.csv",
     "exported/README.md",
     "runs/mine/report.html",
     "runs/imagenet_lt/results.json",

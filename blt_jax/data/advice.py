@@ -52,6 +52,7 @@ def notes(
     *_unmeasured(measured, class_names, blind=blind),
     *_small_tail(measured, groups["few"]),
     *_no_test(counts),
+    *_alike(class_names),
   ]
 
 
@@ -156,4 +157,21 @@ def _no_test(counts: Mapping[str, np.ndarray]) -> Iterator[str]:
     yield (
       "the test images are the validation images, by which the best epoch is "
       "chosen: its test accuracy flatters"
+    )
+
+
+def _alike(class_names: Sequence[str]) -> Iterator[str]:
+  """Classes whose names differ in upper and lower case alone."""
+  first: dict[str, str] = {}
+  pairs = []
+  for name in class_names:
+    other = first.setdefault(name.casefold(), name)
+    if other != name:
+      pairs.append((other, name))
+  if pairs:
+    one, two = map(printable, pairs[0])
+    yield (
+      f"{len(pairs)} of {len(class_names)} classes have the name of another in"
+      f" other letters ({one}, {two}): if they are one class, put their images"
+      " together"
     )

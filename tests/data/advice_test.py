@@ -133,3 +133,16 @@ def test_at_most_three_classes_are_named():
 def test_testing_on_validation_gets_a_remark():
   (note,) = _notes(LONG, test=None)
   assert note.startswith("the test images are the validation images")
+
+
+def test_names_that_differ_in_case_get_a_remark():
+  counts = dict.fromkeys(("training", "validation", "test"), np.array([200, 9]))
+  names = ("Lynx", "lynx")
+  limits = {"many_above": 100, "few_up_to": 20}
+  (note,) = advice.notes(
+    counts, names, **limits, hallucinated=None, confusing=False
+  )[-1:]
+  assert note.startswith(
+    "1 of 2 classes have the name of another in other lett"
+  )
+  assert "(Lynx, lynx)" in note

@@ -91,7 +91,9 @@ def find_layout(root: str) -> Layout:
         f" --mode=predict --input={as_text(folder)}"
       )
   used = [name for names in parts.values() for name in names]
-  left_out += [_beside(root, name) for name in names if name not in used]
+  for name in names:
+    if name not in used:
+      left_out.append(_beside(root, name, only_train=len(parts) == 1))
   return Layout(folders, tuple(left_out))
 
 
@@ -225,9 +227,20 @@ def _innermost(folder: str) -> str:
   return folder
 
 
-def _beside(root: str, name: str) -> str:
-  """The line about a folder beside those of splits."""
+def _beside(root: str, name: str, *, only_train: bool) -> str:
+  """The line about a folder beside those of splits.
+
+  Raises:
+    ValueError: it may be a class, as may train: a vehicle beside others.
+  """
   files = len(find_images(os.path.join(root, name)).paths)
+  if only_train and files:
+    raise ValueError(
+      f"{root}: 'train' holds folders and lies beside {as_text(name)!r}, which"
+      f" has {counted(files, 'image')}. If train is the training split,"
+      " expected beside it validation and test alone; if it is a class, expected"
+      " another name ('class train')."
+    )
   return (
     f"left out: {as_text(name)}, {counted(files, 'image')}: beside train, there"
     " may be validation and test"

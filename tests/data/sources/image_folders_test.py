@@ -445,12 +445,20 @@ def test_accents_do_not_decide_what_is_held_out(tmp_path):
 
 
 def test_folders_beside_the_splits_are_named(tmp_path):
-  for part in ("train", "unlabelled"):
+  for part in ("train", "val", "unlabelled"):
     _files(tmp_path / part, {"a": 9, "b": 9})
   assert _load(tmp_path).left_out == (
     "left out: unlabelled, 18 images: beside train, there may be validation and"
     " test",
   )
+
+
+def test_a_class_called_train_with_folders_is_asked_about(tmp_path):
+  _files(tmp_path, {"train/2020": 4, "train/2021": 4, "bus": 12, "car": 12})
+  with pytest.raises(
+    ValueError, match="lies beside 'bus', which has 12 images.*'class train'"
+  ):
+    _load(tmp_path)
 
 
 def test_a_class_may_be_called_train(tmp_path):
