@@ -238,8 +238,8 @@ def _beside(root: str, name: str, *, only_train: bool) -> str:
     raise ValueError(
       f"{root}: 'train' holds folders and lies beside {as_text(name)!r}, which"
       f" has {counted(files, 'image')}. If train is the training split,"
-      " expected beside it validation and test alone; if it is a class, expected"
-      " another name ('class train')."
+      " expected beside it validation and test alone; if it is a class,"
+      " expected another name ('class train')."
     )
   return (
     f"left out: {as_text(name)}, {counted(files, 'image')}: beside train, there"
