@@ -76,6 +76,11 @@ class Report:
       + sum(not fact.holds for fact in self.facts)
     )
 
+  @property
+  def warnings(self) -> int:
+    """Number of images with a warning, once for each."""
+    return sum(len(f.images) for f in self.findings if f.severity == "warning")
+
 
 def find(scan: Scan, image_size: int) -> tuple[Finding, ...]:
   """Judges scanned images: errors first.

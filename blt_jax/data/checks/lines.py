@@ -258,6 +258,8 @@ def _rest(count: int) -> Iterator[str]:
 
 
 def _result(report: Report) -> str:
-  if not report.errors:
-    return "nothing is wrong"
-  return f"WRONG, errors: {report.errors}"
+  if report.errors:
+    return f"WRONG, errors: {report.errors}"
+  if report.warnings:
+    return f"no errors, {counted(report.warnings, 'warning')}"
+  return "nothing is wrong"

@@ -2,11 +2,12 @@
 
 A copy in another size, of another format or saved again has nearly the same
 perceptual hash: that of ImageHash's phash, 64 bits from the lowest frequencies.
-Measured on photos of ImageNet, at most 4 bits differ for 99 % of the copies of
-half the size and of those saved with a quality of 50, and for 91 % of those
-cropped by 1 % at each side; 55,611 pairs of other photos differ in 16 bits or
-more. Of CIFAR-10's test images 103 of 10,000 are that near to a training image,
-and all that were looked at are copies; at 8 bits every second one is none.
+Measured on 334 photos of ImageNet, at most 4 bits differ for 99 % of the copies
+of half the size, for 100 % of those saved with a quality of 50, and for 89 % of
+those cropped by 1 % at each side; 55,611 pairs of other photos differ in 16
+bits or more. Of CIFAR-10's test images 103 of 10,000 are that near to a
+training image, and all that were looked at are copies; at 8 bits every second
+one is none.
 """
 
 import functools

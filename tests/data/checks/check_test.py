@@ -208,6 +208,8 @@ def test_copies_inside_a_split_are_noted_by_label(root, capsys):
   assert "warning: training images that are in another class as" in output
   pair = f"train {root / 'other.jpg'} (0) = train {root / '1.jpg'} (1)"
   assert pair in output
+  assert "\nno errors, 1 warning\n" in output
+  assert "nothing is wrong" not in output
 
 
 def test_first_of_content_is_the_first_of_every_copy():
