@@ -83,7 +83,7 @@ def read_table(
   paths, relative = finder.find(written, place=place)
   names, labels = table_rows.classes(cells, rows, place)
   splits = table_rows.splits(cells, rows, place)
-  groups = table_rows.groups(cells, rows)
+  groups, joined = table_rows.groups(cells, rows)
   chosen = dict(cells.chosen)
   if groups is not None and not any(groups):
     _check_not_asked(chosen.pop("group"), columns, file)
@@ -96,7 +96,7 @@ def read_table(
   kept, repeated = table_rows.each_once(
     finder.identities(paths), said, place=place
   )
-  lines += [*repeated, *finder.lines(paths)]
+  lines += [*joined, *repeated, *finder.lines(paths)]
   return ImageTable(
     file,
     names,

@@ -40,6 +40,15 @@ def is_empty(text: str) -> bool:
   return text.strip() in _EMPTY
 
 
+def whole_number(text: str) -> str | None:
+  """The digits of a whole number, 7 for 007 and 7.0; None for another text."""
+  match = _WHOLE.fullmatch(text)
+  if match is None:
+    return None
+  sign = "-" if text.startswith("-") else ""
+  return sign + (match[1].lstrip("-").lstrip("0") or "0")
+
+
 def number_classes(
   cells: Sequence[Any],
   *,
@@ -66,7 +75,8 @@ def number_classes(
 
   Raises:
     ValueError: numbers and names stand beside each other in JSON, or a number
-      is not whole or is negative, or a name is not UTF-8.
+      is not whole or is negative or is written in two ways, such as 1 and 01,
+      or a name is not UTF-8.
   """
   if typed:
     _check_one_kind(cells, place)
@@ -90,7 +100,8 @@ def number_classes(
     is_text = typed and bool(cells) and isinstance(cells[0], str)
     if not is_text and all(map(_NUMBER.fullmatch, names)):
       names = [_whole(name, where, code) for code, name in enumerate(names)]
-      ordered = sorted(set(names), key=lambda name: (int(name), name))
+      ordered = sorted(set(names), key=int)
+    _check_one_form(names, where)
   for code, name in enumerate(names):
     if not _is_utf_8(name):
       raise ValueError(
@@ -114,6 +125,22 @@ def _check_one_kind(cells: Sequence[Any], place: Callable[[int], str]) -> None:
       f" {cells[name]!r} of {place(name)} is a name; expected all numbers or"
       " all names."
     )
+
+
+def _check_one_form(names: Sequence[str], where: Callable[[int], str]) -> None:
+  """Raises ValueError if two labels are one number, such as 1 and 01."""
+  first: dict[str, int] = {}
+  for code, name in enumerate(names):
+    number = whole_number(name)
+    if number is None:
+      continue
+    before = first.setdefault(number, code)
+    if names[before] != name:
+      raise ValueError(
+        f"{where(code)}: label is {name!r}, but {where(before)} says"
+        f" {names[before]!r}, which is the same number; expected each class's"
+        " number in one form."
+      )
 
 
 def _whole(name: str, where: Callable[[int], str], code: int) -> str:

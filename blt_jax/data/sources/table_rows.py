@@ -11,6 +11,7 @@ from blt_jax.data.sources.table_labels import (
   cell_text,
   is_empty,
   number_classes,
+  whole_number,
 )
 from blt_jax.data.text import counted
 
@@ -140,12 +141,35 @@ def splits(cells: Cells, rows: Sequence[int], place: Place) -> list[str] | None:
   return [meaning[value] for value in values]
 
 
-def groups(cells: Cells, rows: Sequence[int]) -> list[str] | None:
-  """The group of each row, "" where it is empty; None without a column."""
+def groups(
+  cells: Cells, rows: Sequence[int]
+) -> tuple[list[str] | None, list[str]]:
+  """(the group of each row, lines about groups that are joined).
+
+  A group is "" where it is empty; they are None without a column. Whole numbers
+  of one value are one group: 7, 07 and 7.0. It has the shortest of these names.
+  """
   if "group" not in cells.chosen:
-    return None
+    return None, []
   values = [text.strip() for text in texts(cells, "group", rows)]
-  return ["" if is_empty(value) else value for value in values]
+  forms: dict[str, set[str]] = {}
+  for value in set(values):
+    forms.setdefault(whole_number(value) or value, set()).add(value)
+  name_of: dict[str, str] = {}
+  joined: list[list[str]] = []
+  for written in forms.values():
+    names = sorted(written, key=lambda value: (len(value), value))
+    name_of |= dict.fromkeys(names, "" if is_empty(names[0]) else names[0])
+    if len(names) > 1:
+      joined.append(names)
+  lines = []
+  if joined:
+    example = ", ".join(map(repr, min(joined)))
+    lines.append(
+      f"joined: {counted(len(joined), 'group')} whose number is written in"
+      f" several ways, such as {example}"
+    )
+  return [name_of[value] for value in values], lines
 
 
 def each_once(

@@ -59,6 +59,17 @@ def test_groups_never_lie_in_two_splits(tmp_path):
   )
 
 
+def test_no_split_shares_a_number_that_is_written_in_two_ways(tmp_path):
+  forms = ("{}", "0{}", "{}.0")
+  rows = [
+    f"{i}.jpg,{'ab'[i % 2]},,{forms[i % 3].format(i % 7)}" for i in range(84)
+  ]
+  dataset = _load(tmp_path, _many(tmp_path, rows), split="none")
+  groups = [set(split.groups) for split in dataset.splits.values()]
+  assert set.union(*groups) == set("0123456")
+  assert sum(map(len, groups)) == 7
+
+
 def test_images_without_a_group_are_said(tmp_path):
   rows = [f"{i}.jpg,{'ab'[i % 2]},,{i % 5 or ''}" for i in range(50)]
   dataset = _load(tmp_path, _many(tmp_path, rows), split="none")
