@@ -98,6 +98,14 @@ def find(scan: Scan, image_size: int) -> tuple[Finding, ...]:
       "save it again or remove it",
       unreadable,
     ),
+    Finding(
+      "warning",
+      "not finite",
+      "grey images with NaN or infinity (NaN and -infinity become black, "
+      "infinity white)",
+      "save it again with finite values",
+      np.flatnonzero(scan.rows["infinite"]),
+    ),
     *_copies(scan),
     *_torn(scan),
     *_oddities(scan, image_size),

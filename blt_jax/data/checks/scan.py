@@ -6,7 +6,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -34,6 +34,7 @@ ROW = np.dtype(
     ("look", np.uint64),
     ("low", np.float64),
     ("high", np.float64),
+    ("infinite", bool),
   ]
 )
 """A row of a Scan.
@@ -42,6 +43,7 @@ split: position in Scan.splits. digest: hash of the image's content. kind:
 position in Scan.kinds. width, height: pixels. misnamed: the file's extension
 belongs to another format. rotated: EXIF data ask for a rotation or mirroring.
 look: see near.look. low, high: ends of the values of grey of more than 8 bits.
+infinite: whether such values are NaN or infinite.
 Fields that reading could not tell are 0.
 """
 
@@ -105,6 +107,7 @@ class _Seen(NamedTuple):
   look: int = 0
   low: float = 0.0
   high: float = 0.0
+  infinite: bool = False
   error: str = ""
 
 
@@ -183,7 +186,7 @@ def _look_at(split: Split, index: int, decoding: decode.Decoding) -> _Seen:
     digest = _digest(data)
     header = decode.read_header(data)
     kind, width, height = _kind(header, data), header.width, header.height
-    limits = _limits(data, decoding) if header.deep else (0.0, 0.0)
+    deep = _deep_values(data, decoding) if header.deep else {}
     look = near.look(decode.decode_rgb(data, decoding))
   except (OSError, ValueError) as error:
     return _Seen(digest, kind, width, height, error=reason(error))
@@ -192,14 +195,17 @@ def _look_at(split: Split, index: int, decoding: decode.Decoding) -> _Seen:
   misnamed = Image.registered_extensions().get(extension, found) != found
   head = data[: _end_of_head(data)] if found == "JPEG" else data
   seen = _Seen(digest, kind, width, height, misnamed, decode.is_turned(head))
-  return seen._replace(look=look, low=limits[0], high=limits[1])
+  return seen._replace(look=look, **deep)
 
 
-def _limits(data: bytes, decoding: decode.Decoding) -> tuple[float, float]:
-  """The lowest and the highest value of deep grey, but for infinite ones."""
+def _deep_values(data: bytes, decoding: decode.Decoding) -> dict[str, Any]:
+  """What a row says about the values of deep grey; its ends are finite."""
   values = decode.deep_values(data, max_pixels=decoding.max_pixels)
-  values = values[np.isfinite(values)]
-  return (float(values.min()), float(values.max())) if len(values) else (0, 0)
+  finite = values[np.isfinite(values)]
+  told: dict[str, Any] = {"infinite": len(finite) < values.size}
+  if len(finite):
+    told |= {"low": float(finite.min()), "high": float(finite.max())}
+  return told
 
 
 def _read(split: Split, index: int) -> tuple[bytes, str]:

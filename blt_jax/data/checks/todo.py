@@ -23,6 +23,7 @@ _DEEDS = {
     "split anew by groups with --config.dataset.split=none: another split has "
     "the groups of {images} of {splits}"
   ),
+  "not finite": "save {images} again without NaN and infinity",
   "two classes": "choose one class for {images}, now in two",
   "near two classes": (
     "compare {images} with those of another class that look the same"

@@ -106,7 +106,8 @@ def decode_rgb(data: bytes, decoding: Decoding = DEFAULT) -> np.ndarray:
   colours with 16 bits the upper 8 are taken, and an animation gives its first
   frame; all as Pillow's `convert("RGB")` does. Transparent pixels are laid over
   `background`, where Pillow drops their transparency; grey of more than 8 bits
-  is scaled by `grey_range`, where Pillow clips it at 255. TIFF and HEIC are
+  is scaled by `grey_range`, where Pillow clips it at 255; NaN becomes black and
+  infinity white. TIFF and HEIC are
   turned as they say even without `exif_orientation`, because Pillow does it.
 
   Args:
@@ -238,9 +239,9 @@ def _grey_rgb(image: Any, decoding: Decoding) -> np.ndarray:
   inverted = _tag(image, _WHITE_IS_0) == 0
   values = _values(image)
   scaled = (values.astype(np.float64) - low) * (255 / (high - low))
-  # A float that is no number becomes black, one that is infinite white.
   grey = np.clip(np.rint(np.nan_to_num(scaled)), 0, 255).astype(np.uint8)
   rgb = np.repeat((255 - grey if inverted else grey)[..., None], 3, axis=-1)
+  rgb[np.isnan(values)] = 0  # Infinity becomes white, or black if inverted.
   clear = image.info.get("transparency")
   if isinstance(clear, int):
     rgb[values == clear] = decoding.background

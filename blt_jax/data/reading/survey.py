@@ -44,6 +44,7 @@ class Seen(NamedTuple):
     turned: whether EXIF data ask for another orientation.
     brightest: highest value of the upper 8 bits of 16-bit colour, 0..255; None
       for other images.
+    infinite: whether values of deep grey are NaN or infinite.
   """
 
   header: decode.Header
@@ -51,6 +52,7 @@ class Seen(NamedTuple):
   clear: bool = False
   turned: bool = False
   brightest: int | None = None
+  infinite: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Survey:
     """What is done to the images, a line for each kind that was found."""
     kinds = (
       self._deep_line(decoding.grey_range),
+      self._infinite_line(),
       self._wide_line(),
       self._clear_line(decoding.background),
       self._turned_line(decoding.exif_orientation),
@@ -95,6 +98,15 @@ class Survey:
     if dark:
       line += f"; {dark} of them stay dark, below 1/8 of this range"
     return line
+
+  def _infinite_line(self) -> str:
+    found = sum(each.infinite for each in self.seen)
+    if not found:
+      return ""
+    return (
+      f"NaN or infinity in {self._share(found)}: NaN and -infinity become "
+      "black, infinity white"
+    )
 
   def _wide_line(self) -> str:
     found = [e.brightest for e in self.seen if e.brightest is not None]
@@ -200,7 +212,12 @@ def look(data: bytes, *, max_pixels: int = decode.MAX_PIXELS) -> Seen:
   header, turned = decode.read_header(data), decode.is_turned(data)
   if header.deep:
     values = decode.deep_values(data, max_pixels=max_pixels)
-    return Seen(header, limits=limits(values), turned=turned)
+    return Seen(
+      header,
+      limits=limits(values),
+      turned=turned,
+      infinite=not np.isfinite(values).all(),
+    )
   brightest = None
   if header.wide:
     whole = decode.Decoding(max_pixels=max_pixels, background=(0, 0, 0))

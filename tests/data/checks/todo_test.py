@@ -51,6 +51,25 @@ def test_ranges_of_deep_grey_are_shown(tmp_path):
   assert "values of 2 PNG I;16 16 bit images: 10 to 4095, 12 bits" in text
 
 
+def test_nan_and_infinity_are_a_warning(tmp_path):
+  paths = []
+  for value in (0, np.nan, -np.inf):
+    values = NOISE[0, ..., 0] / np.float32(255)
+    values[3, 3] = value
+    paths.append(str(tmp_path / f"{value}.tif"))
+    Image.fromarray(values).save(paths[-1])
+  dataset = dataset_of(Split([0, 1, 1], paths=paths), Split([0], NOISE[1:2]))
+  report = report_of(dataset, decoding=Decoding(grey_range=(0, 1)))
+  (found,) = [f for f in report.findings if f.name == "not finite"]
+  assert (found.severity, found.images.tolist()) == ("warning", [1, 2])
+  text = lines.text(report)
+  assert "values of 3 TIFF F images: 0 to 1" in text
+  assert (
+    "save 2 images again without NaN and infinity (such as "
+    f"{todo._short(paths[1])})" in text
+  )
+
+
 def test_three_things_are_named_the_most_useful_first():
   twice = NOISE[[0, 1, 2, 2, 3, 3]]
   train = Split([0, 0, 0, 0, 0, 0], twice, groups=["", "a", "", "", "", ""])

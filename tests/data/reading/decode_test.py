@@ -149,6 +149,8 @@ def test_values_that_are_no_numbers_have_a_place():
   values = np.array([[np.nan, np.inf, -np.inf, 0.5]], np.float32)
   grey = grey_of(tiff(values, kind=3), 0, 1)
   np.testing.assert_array_equal(grey, [[0, 255, 0, 128]])
+  inverted = tiff(values, kind=3, white_is_0=True)
+  np.testing.assert_array_equal(grey_of(inverted, 0, 1), [[0, 0, 255, 127]])
 
 
 def test_white_is_zero_is_inverted_as_in_8_bits():

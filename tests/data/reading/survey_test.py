@@ -82,6 +82,20 @@ def test_each_kind_is_said_with_its_number(tmp_path):
   ]
 
 
+def test_nan_and_infinity_are_said(tmp_path):
+  paths = [str(tmp_path / f"{value}.tif") for value in (0, np.nan, np.inf)]
+  for path in paths:
+    values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    values[3, 3] = float(path.removesuffix(".tif").rpartition("/")[2])
+    Image.fromarray(values).save(path)
+  found = survey.survey(Split(np.zeros(3, int), paths=paths))
+  _, line = found.lines(Decoding(grey_range=(0, 1)))
+  assert line == (
+    "NaN or infinity in 2 of the 3 images looked at: NaN and -infinity "
+    "become black, infinity white"
+  )
+
+
 def test_images_that_stay_dark_are_said(tmp_path):
   split = _folder(tmp_path, _images()[:1])
   (line,) = survey.survey(split).lines(Decoding(grey_range=(0, 65535)))
