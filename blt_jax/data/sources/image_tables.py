@@ -84,10 +84,11 @@ def read_table(
   names, labels = table_rows.classes(cells, rows, place)
   splits = table_rows.splits(cells, rows, place)
   groups, joined = table_rows.groups(cells, rows)
-  chosen = dict(cells.chosen)
+  chosen, unused = dict(cells.chosen), cells.unused
   if groups is not None and not any(groups):
-    _check_not_asked(chosen.pop("group"), columns, file)
-    groups = None
+    empty = chosen.pop("group")
+    _check_not_asked(empty, columns, file)
+    groups, unused = None, (*unused, empty)
   said = {
     "label": [names[c] for c in labels.tolist()],
     "split": splits,
@@ -106,7 +107,7 @@ def read_table(
     None if splits is None else path_array(splits)[kept],
     None if groups is None else path_array(groups)[kept],
     chosen,
-    (f"{file}: {describe_columns(chosen)}", *lines),
+    (f"{file}: {describe_columns(chosen, unused)}", *lines),
   )
 
 

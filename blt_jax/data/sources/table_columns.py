@@ -1,8 +1,12 @@
 """Which column of a table holds what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from blt_jax.data.sources import Columns
+from blt_jax.data.text import counted
+
+# Most columns that a line names as not used.
+_MOST_UNUSED = 6
 
 # Content -> usual names of its column, without case, spaces and signs. The
 # first one that a table has is taken. Names of classes go before numbers.
@@ -36,7 +40,7 @@ _USUAL: dict[str, tuple[str, ...]] = {
     "labelid",
     "categoryid",
   ),
-  "split": ("split", "subset", "partition"),
+  "split": ("split", "subset", "partition", "isvalid"),
   "group": (
     "group",
     "groupid",
@@ -66,6 +70,9 @@ _CONTENT = {
 
 NUMBER = "class_number"
 """The column that orders classes; only splits.csv of a run may need it."""
+
+IS_VALID = "isvalid"
+"""The column of splits, as `plain` gives it, that says yes or no (fastai's)."""
 
 UNUSED = "none"
 """Takes the place of the name of a column that is not to be used."""
@@ -123,11 +130,26 @@ def choose_columns(
   return chosen
 
 
-def describe_columns(chosen: dict[str, str]) -> str:
-  """The chosen columns in words."""
+def describe_columns(chosen: Mapping[str, str], unused: Sequence[str]) -> str:
+  """The columns that are used in words, and the others by name."""
   words = {"path": "paths", "label": "classes", "split": "splits"}
   words |= {"group": "groups", "number": "order of classes"}
-  return ", ".join(f"{words[c]} from {name!r}" for c, name in chosen.items())
+  used = ", ".join(f"{words[c]} from {name!r}" for c, name in chosen.items())
+  if not unused:
+    return used
+  names = [repr(name[:40]) for name in unused[:_MOST_UNUSED]]
+  names += ["..."] * (len(unused) > _MOST_UNUSED)
+  return (
+    f"{used}; {counted(len(unused), 'column')} not used: {', '.join(names)}"
+  )
+
+
+def unused_columns(
+  header: Sequence[str], chosen: Mapping[str, str]
+) -> tuple[str, ...]:
+  """The columns with a name that are not chosen, each once."""
+  used = {*chosen.values(), ""}
+  return tuple(dict.fromkeys(name for name in header if name not in used))
 
 
 def _asked(file: str, header: Sequence[str], content: str, asked: str) -> str:

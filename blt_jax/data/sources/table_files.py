@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from blt_jax.data.sources import Columns
-from blt_jax.data.sources.table_columns import choose_columns
+from blt_jax.data.sources.table_columns import choose_columns, unused_columns
 from blt_jax.data.text import reason
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -28,6 +28,7 @@ class Cells:
     typed: whether cells are values of JSON, where "3" is not 3.
     order: classes in their order, if the file has one.
     left_out: lines about what was left out.
+    unused: names of the other columns.
   """
 
   file: str
@@ -38,6 +39,7 @@ class Cells:
   typed: bool = False
   order: tuple[str, ...] | None = None
   left_out: tuple[str, ...] = ()
+  unused: tuple[str, ...] = ()
 
   def place(self, i: int) -> str:
     """Where the i-th row stands, for a message."""
@@ -160,7 +162,8 @@ def _from_objects(
     content: [entry.get(name) for entry in objects]
     for content, name in chosen.items()
   }
-  return Cells(file, chosen, cells, rows, unit, typed=True)
+  unused = unused_columns(header, chosen)
+  return Cells(file, chosen, cells, rows, unit, typed=True, unused=unused)
 
 
 def _read_csv(file: str, text: str, columns: Columns) -> Cells:
@@ -195,7 +198,8 @@ def _read_csv(file: str, text: str, columns: Columns) -> Cells:
       f"{file}:{reader.line_num + first}: is not CSV ({reason(error)});"
       " expected cells whose quotes are closed."
     ) from None
-  return Cells(file, chosen, cells, rows)
+  unused = unused_columns(header, chosen)
+  return Cells(file, chosen, cells, rows, unused=unused)
 
 
 def _delimiter(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from blt_jax.data.sources.table_columns import NUMBER
+from blt_jax.data.sources.table_columns import IS_VALID, NUMBER, plain
 from blt_jax.data.sources.table_files import Cells
 from blt_jax.data.sources.table_labels import (
   cell_text,
@@ -28,6 +28,15 @@ _SPLITS = {
   "dev": "validation",
   "test": "test",
   "testing": "test",
+}
+# Values of a column is_valid, in lower case.
+_IS_VALID = {
+  "true": "validation",
+  "1": "validation",
+  "1.0": "validation",
+  "false": "train",
+  "0": "train",
+  "0.0": "train",
 }
 
 
@@ -127,15 +136,20 @@ def splits(cells: Cells, rows: Sequence[int], place: Place) -> list[str] | None:
   if "split" not in cells.chosen:
     return None
   values = [text.strip() for text in texts(cells, "split", rows)]
-  meaning = {value: _SPLITS.get(value.lower(), "") for value in set(values)}
+  is_yes_or_no = plain(cells.chosen["split"]) == IS_VALID
+  known = _IS_VALID if is_yes_or_no else _SPLITS
+  meaning = {value: known.get(value.lower(), "") for value in set(values)}
   unknown = [i for i, value in enumerate(values) if not meaning[value]]
   if unknown:
     value = values[unknown[0]]
-    are_folds = all(map(str.isdecimal, meaning))
+    are_folds = all(map(str.isdecimal, meaning)) and not is_yes_or_no
     what = " is a number of a fold" if are_folds else ""
+    expected = "train, validation (or val, dev) or test"
+    if is_yes_or_no:
+      expected = "True (validation) or False (training), or 1 or 0"
     raise ValueError(
       f"{place(unknown[0])}: {cells.chosen['split']} {value!r}{what}; expected"
-      " train, validation (or val, dev) or test. --config.dataset.split=none"
+      f" {expected}. --config.dataset.split=none"
       " takes no column of splits, and holds images out."
     )
   return [meaning[value] for value in values]

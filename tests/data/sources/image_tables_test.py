@@ -129,8 +129,19 @@ def test_columns_are_found_by_their_names_and_said(root):
   assert table.groups.tolist() == ["p1"]
   assert table.left_out[0] == (
     f"{root}/labels.csv: paths from 'image', classes from 'class_name', splits"
-    " from 'subset', groups from 'Patient ID'"
+    " from 'subset', groups from 'Patient ID'; 1 column not used: 'label'"
   )
+
+
+def test_columns_that_are_not_used_are_named(root):
+  others = ["", "fold", "fold", *"abcdefg"]
+  header = ",".join(["path", "label", *others])
+  line = _read(root, f"{header}\na/1.jpg,cat{',' * len(others)}\n").left_out[0]
+  assert line.endswith(
+    "; 8 columns not used: 'fold', 'a', 'b', 'c', 'd', 'e', ..."
+  )
+  entry = json.dumps({"fold": 3, "path": "a/1.jpg", "label": "cat"})
+  assert _read(root, entry).left_out[0].endswith("; 1 column not used: 'fold'")
 
 
 def test_fields_name_columns_and_none_takes_none(root):
@@ -276,6 +287,25 @@ def test_values_of_splits_are_understood(root):
   table = _read(root, "path,label,split\n" + "\n".join(rows))
   expected = ["train"] * 2 + ["validation"] * 4 + ["test"] * 2
   assert table.splits.tolist() == expected
+
+
+@pytest.mark.parametrize(
+  "values", [("True", "False"), ("1", "0"), ("1.0", "0.0"), ("true", "FALSE")]
+)
+def test_column_is_valid_says_what_validation_is(root, values):
+  rows = "".join(f"{p},cat,{v}\n" for p, v in zip(PATHS, values, strict=False))
+  table = _read(root, "path,label,is_valid\n" + rows)
+  assert table.splits.tolist() == ["validation", "train"]
+  assert "splits from 'is_valid'" in table.left_out[0]
+
+
+def test_column_is_valid_of_json_and_with_other_values(root):
+  rows = [{"path": p, "label": "x", "is_valid": p > "b"} for p in PATHS]
+  table = _read(root, json.dumps(rows))
+  assert table.splits.tolist() == ["train", "train", "validation"]
+  assert (
+    "labels.csv:2: is_valid '2'; expected True (validation) or False (training)"
+  ) in _refused(root, "path,label,is_valid\na/1.jpg,cat,2\n")
 
 
 @pytest.mark.parametrize(
