@@ -30,6 +30,16 @@ TABLES = [
     ("none of the columns 'image', 'level'", "--config.dataset.label=NAME"),
   ),
   Case(
+    "table with a column for each class",
+    _table("cat/00,0.0,1.0", header="image,MEL,NV"),
+    _TABLE,
+    (
+      "--config.dataset.label=NAME",
+      "a column of 0 and 1 for each class, as 'MEL', 'NV' may be, is not read;"
+      " expected one column with the class's name.",
+    ),
+  ),
+  Case(
     "two labels of one image",
     _table("cat/00.png,cat,,", "cat\\00,dog,,"),
     f"{_TABLE} --config.dataset.split=none",

@@ -1,12 +1,14 @@
 """Which column of a table holds what."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from blt_jax.data.sources import Columns
 from blt_jax.data.text import counted
 
 # Most columns that a line names as not used.
 _MOST_UNUSED = 6
+_ZERO_OR_ONE = ("0", "1", "0.0", "1.0")
 
 # Content -> usual names of its column, without case, spaces and signs. The
 # first one that a table has is taken. Names of classes go before numbers.
@@ -89,7 +91,11 @@ def is_usual(name: str) -> bool:
 
 
 def choose_columns(
-  file: str, header: Sequence[str], columns: Columns
+  file: str,
+  header: Sequence[str],
+  columns: Columns,
+  *,
+  example: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
   """The columns of a table by their content.
 
@@ -97,6 +103,7 @@ def choose_columns(
     file: the table, for a message.
     header: the names of its columns.
     columns: those that are asked for.
+    example: column -> cell of a row, for a message.
 
   Returns:
     {"path", "label" and, if there are any, "split", "group" and "number": name
@@ -118,7 +125,8 @@ def choose_columns(
     if name is not None:
       chosen[content] = name
     elif content in ("path", "label"):
-      raise ValueError(_not_found(file, header, content))
+      hint = _of_zeros_and_ones(example or {}) if content == "label" else ""
+      raise ValueError(_not_found(file, header, content) + hint)
   if NUMBER in header and chosen["label"] != NUMBER:
     chosen["number"] = NUMBER
   for content, name in chosen.items():
@@ -180,6 +188,20 @@ def _not_found(file: str, header: Sequence[str], content: str) -> str:
     f" {_CONTENT[content]}; expected a column called {examples[content]}, or"
     f" its name in --config.dataset.{content}=NAME. The first line of a CSV"
     " file names the columns."
+  )
+
+
+def _of_zeros_and_ones(example: Mapping[str, Any]) -> str:
+  """The sentence about a table with a column for each class."""
+  names = [
+    name for name, cell in example.items() if str(cell).strip() in _ZERO_OR_ONE
+  ]
+  if len(names) < 2:
+    return ""
+  return (
+    " A table with a column of 0 and 1 for each class, as"
+    f" {_listed(names, 3)} may be, is not read; expected one column with the"
+    " class's name."
   )
 
 

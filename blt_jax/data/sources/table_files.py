@@ -157,7 +157,8 @@ def _from_objects(
     rows.append(row)
     objects.append(entry)
   header = list(dict.fromkeys(key for entry in objects for key in entry))
-  chosen = choose_columns(file, header, columns)
+  example = objects[0] if objects else {}
+  chosen = choose_columns(file, header, columns, example=example)
   cells = {
     content: [entry.get(name) for entry in objects]
     for content, name in chosen.items()
@@ -181,7 +182,8 @@ def _read_csv(file: str, text: str, columns: Columns) -> Cells:
   rows: list[int] = []
   try:
     header = [name.strip() for name in next(reader, [])]
-    chosen = choose_columns(file, header, columns)
+    example = dict(zip(header, _first_row(text, delimiter), strict=False))
+    chosen = choose_columns(file, header, columns, example=example)
     cells: dict[str, list[str]] = {content: [] for content in chosen}
     places = [(header.index(n), cells[c].append) for c, n in chosen.items()]
     width, last = len(header), reader.line_num
@@ -200,6 +202,16 @@ def _read_csv(file: str, text: str, columns: Columns) -> Cells:
     ) from None
   unused = unused_columns(header, chosen)
   return Cells(file, chosen, cells, rows, unused=unused)
+
+
+def _first_row(text: str, delimiter: str) -> list[str]:
+  """The cells of the first row below the header, if they can be read."""
+  reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+  try:
+    next(reader, [])
+    return next(filter(None, reader), [])
+  except csv.Error:
+    return []
 
 
 def _delimiter(text: str) -> str:

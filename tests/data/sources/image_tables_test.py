@@ -163,6 +163,20 @@ def test_unknown_columns_are_refused_by_name(root):
   assert "column 'label' is there twice" in message
 
 
+def test_tables_with_a_column_for_each_class_are_refused_with_what_is(root):
+  told = (
+    " A table with a column of 0 and 1 for each class, as 'MEL', 'NV', 'BCC'"
+    " and 1 more may be, is not read; expected one column with the class's"
+    " name."
+  )
+  header = "image,MEL,NV,BCC,AKIEC"
+  assert _refused(root, f"{header}\na/1,1.0,0.0,0.0,0.0\n").endswith(told)
+  row = {"image": "a/1", "MEL": 0, "NV": 1, "BCC": 0, "AKIEC": 0.0}
+  assert _refused(root, json.dumps(row)).endswith(told)
+  for content in ("image,level,x\na/1,1,7\n", f"{header}\n", "image,a,b"):
+    assert "for each class" not in _refused(root, content)
+
+
 def test_names_keep_the_order_of_the_table(root):
   table = _read(root, "path,label\na/1.jpg,wolf\na/2.jpg,bear\nb/3.jpg,wolf\n")
   assert table.names == ("wolf", "bear")
