@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -68,12 +69,13 @@ def find_labelled(
   }
   matched = known[labels]
   if not np.any(matched >= 0):
+    there = _with_hints(unknown, class_names)
     raise ValueError(
-      f"--input={source}: {_none_known(names, images)}; expected classes of "
+      f"--input={source}: {_none_known(names, there)}; expected classes of "
       f"the network: {_some(class_names)}."
     )
   if unknown:
-    named = _some([f"{name} ({count})" for name, count in unknown.items()])
+    named = _some(_with_hints(unknown, class_names))
     lines.append(
       f"left out: {counted(sum(unknown.values()), 'image')} of "
       f"{_classes(len(unknown))} that the network does not know: {named}"
@@ -161,11 +163,30 @@ def _places(class_names: Sequence[str]) -> Mapping[str, int]:
   return places
 
 
-def _none_known(names: Sequence[str], images: np.ndarray) -> str:
+def _with_hints(
+  unknown: Mapping[str, int], class_names: Sequence[str]
+) -> list[str]:
+  """Unknown classes with their images; first those that may be known ones."""
+  alike = {_loose(name): name for name in reversed(class_names)}
+  meant, others = [], []
+  for name, count in unknown.items():
+    hint = alike.get(_loose(name))
+    if hint is None:
+      others.append(f"{name} ({count})")
+    else:
+      meant.append(f"{name} ({count}; did you mean {hint}?)")
+  return meant + others
+
+
+def _loose(name: str) -> str:
+  """A class's name without case and spaces, and signs in place of spaces."""
+  return re.sub(r"[\s_-]", "", normal_name(name)).casefold()
+
+
+def _none_known(names: Sequence[str], there: Sequence[str]) -> str:
   """What a folder or table holds that has no image of a known class."""
-  there = [n for n, count in zip(names, images, strict=True) if count]
   if there:
-    return f"no class of the network among its {len(there)} ({_some(there)})"
+    return f"no class of the network among its {len(there)}: {_some(there)}"
   if names:
     return f"no image in its {len(names)} class folders ({_some(names)})"
   return "no class folder"

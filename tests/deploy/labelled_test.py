@@ -66,10 +66,21 @@ def test_folder_of_no_known_class_is_refused_with_the_names(images):
   folder = images("dog/1.png", "elk/1.png")
   with pytest.raises(
     ValueError,
-    match=r"no class of the network among its 2 \(dog, elk\); expected "
-    "classes of the network: ant, bee, caf",
+    match=r"no class of the network among its 2: dog \(1\), elk \(1\); "
+    "expected classes of the network: ant, bee, caf",
   ):
     find_labelled(str(folder), NAMES)
+
+
+def test_class_that_differs_in_case_or_spaces_is_hinted_at(images):
+  folder = images("ant/1.png", "BEE/1.png", "a dog/1.png", "Sea_Cow/1.png")
+  found = find_labelled(str(folder), ("ant", "bee", "sea  cow"))
+  assert found.left_out == [
+    "left out: 3 images of 3 classes that the network does not know: BEE (1; "
+    "did you mean bee?), Sea_Cow (1; did you mean sea  cow?), a dog (1)"
+  ]
+  with pytest.raises(ValueError, match=r"its 4: .*ant \(1; did you mean Ant\?"):
+    find_labelled(str(folder), ("Ant", "wasp"))
 
 
 def test_known_class_folders_without_images_are_refused(images):
