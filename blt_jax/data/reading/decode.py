@@ -22,6 +22,10 @@ MAX_PIXELS = 178_956_970
 """Largest width times height; Pillow refuses larger images."""
 
 _PILLOWS = re.compile(r"PIL\.")
+_TOO_MANY = "{} pixels; expected {} or fewer"
+# Formats whose files may hold several images of the same worth. Others hold
+# previews of the image, or its layers.
+_WITH_FRAMES = "GIF", "WEBP", "PNG", "TIFF", "AVIF"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Header(NamedTuple):
     deep: whether it is grey of more than 8 bits, or of signed numbers, so that
       `Decoding.grey_range` counts.
     wide: whether channels are of 16 bits, of which the mode keeps the upper 8.
+    frames: whether there are several: an animation or a stack.
   """
 
   format: str
@@ -75,6 +80,7 @@ class Header(NamedTuple):
   transparent: bool = False
   deep: bool = False
   wide: bool = False
+  frames: bool = False
 
 
 class ImageError(ValueError):
@@ -96,6 +102,7 @@ def read_header(data: bytes) -> Header:
       transparent=image.has_transparency_data,
       deep=_is_deep(image),
       wide=_is_wide(image),
+      frames=_has_frames(image),
     )
 
 
@@ -181,7 +188,7 @@ def is_turned(data: bytes) -> bool:
 def check_pixels(pixels: int, max_pixels: int) -> None:
   """Raises ImageError if there are more pixels than allowed."""
   if pixels > max_pixels:
-    raise ImageError(f"{pixels} pixels; expected {max_pixels} or fewer")
+    raise ImageError(_TOO_MANY.format(pixels, max_pixels))
 
 
 # Tags of EXIF and of TIFF.
@@ -212,6 +219,14 @@ def _is_wide(image: Any) -> bool:
   return not _is_deep(image) and any(
     ";16" in str(tile[3]) for tile in image.tile
   )
+
+
+def _has_frames(image: Any) -> bool:
+  """Whether a file has more frames than the one that is read."""
+  try:
+    return image.format in _WITH_FRAMES and image.is_animated
+  except Exception:  # Of a damaged second frame.
+    return True
 
 
 def _tag(image: Any, number: int) -> Any:
@@ -320,11 +335,16 @@ def _open(data: bytes) -> Any:
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
   ) as error:
-    raise ImageError(str(error)) from error
+    # Pillow's text is that a file of so many pixels might be an attack.
+    numbers = re.findall(r"\d+", str(error))
+    text = _TOO_MANY.format(*numbers) if len(numbers) == 2 else str(error)
+    raise ImageError(text) from error
   except Exception as error:
     from blt_jax.data.reading import not_images  # Few files need it.
 
-    raise ImageError(not_images.reason(data)) from error
+    unknown = isinstance(error, Image.UnidentifiedImageError)
+    pillows = "" if unknown else str(error)
+    raise ImageError(not_images.reason(data, pillows)) from error
 
 
 def _ignore_warnings() -> None:

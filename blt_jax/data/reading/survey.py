@@ -1,6 +1,7 @@
 """Looks at images for what decides how they become RGB.
 
-These are the values of deep grey, transparent pixels, and colour of 16 bits.
+These are the values of deep grey, transparent pixels, colour of 16 bits, and
+several frames.
 """
 
 import dataclasses
@@ -76,6 +77,7 @@ class Survey:
       self._deep_line(decoding.grey_range),
       self._infinite_line(),
       self._wide_line(),
+      self._frames_line(),
       self._clear_line(decoding.background),
       self._turned_line(decoding.exif_orientation),
     )
@@ -122,6 +124,12 @@ class Survey:
         "use all 16 bits"
       )
     return line
+
+  def _frames_line(self) -> str:
+    found = sum(each.header.frames for each in self.seen)
+    if not found:
+      return ""
+    return f"several frames in {self._share(found)}: the first is used"
 
   def _clear_line(self, background: tuple[int, int, int]) -> str:
     found = sum(each.clear for each in self.seen)
@@ -198,7 +206,9 @@ def _look_at(split: Split, row: int, max_pixels: int) -> Seen:
       header = decode.read_header(head)
     except decode.ImageError:
       return look(head + file.read(), max_pixels=max_pixels)
-    if header.deep or header.wide or header.transparent:
+    # The second frame of a GIF comes after the first one.
+    whole = header.format == "GIF"
+    if whole or header.deep or header.wide or header.transparent:
       return look(head + file.read(), max_pixels=max_pixels)
     return Seen(header, turned=decode.is_turned(head))
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from blt_jax.data.reading import decode
 from blt_jax.data.reading.decode import Decoding
+from tests.bad_files import png_bomb
 
 # 0..34, as a ramp.
 RAMP = np.add.outer(np.arange(16), np.arange(20))
@@ -340,6 +341,35 @@ def test_damaged_exif_data_leave_the_image_as_it_is():
 def test_a_file_that_is_no_image_is_called_what_it_is(data, reason):
   with pytest.raises(decode.ImageError, match=f"^{reason}$"):
     decode.decode_rgb(data)
+
+
+@pytest.mark.parametrize(
+  "kind, kept, reason",
+  [
+    ("JPEG", 150, "Truncated File Read"),
+    ("JPEG", 20, "the header of this JPEG is cut or wrong"),
+    ("GIF", 200, "the header of this GIF is cut or wrong"),
+  ],
+)
+def test_of_half_a_file_the_reason_is_pillows(kind, kept, reason):
+  data = encoded(Image.fromarray(BYTE * 7), kind)
+  assert len(data) > kept
+  with pytest.raises(decode.ImageError, match=f"^damaged: {reason}$"):
+    decode.decode_rgb(data[:kept])
+
+
+def test_a_tiff_without_its_end_is_damaged():
+  data = bytearray(tiff(RAMP.astype(np.uint8), kind=1))
+  data[4:8] = len(data).to_bytes(4, "little")  # Where libtiff writes a header.
+  reason = "^damaged: the end of this TIFF is missing$"
+  with pytest.raises(decode.ImageError, match=reason):
+    decode.decode_rgb(bytes(data))
+
+
+def test_too_many_pixels_are_said_without_pillows_alarm():
+  reason = "^196000000 pixels; expected 178956970 or fewer$"
+  with pytest.raises(decode.ImageError, match=reason):
+    decode.decode_rgb(png_bomb(14_000))
 
 
 def test_pillows_remarks_are_not_shown(capfd, caplog):

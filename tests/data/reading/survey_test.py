@@ -102,6 +102,21 @@ def test_images_that_stay_dark_are_said(tmp_path):
   assert line.endswith("; 1 of them stay dark, below 1/8 of this range")
 
 
+def test_animations_and_stacks_are_said(tmp_path):
+  frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+  names = "a.gif", "a.webp", "a.png", "a.tif", "one.gif", "one.tif", "a.mpo"
+  for name in names:
+    more = [] if name.startswith("one") else frames[1:]
+    frames[0].save(tmp_path / name, save_all=True, append_images=more)
+  paths = [str(tmp_path / name) for name in names]
+  (line,) = survey.survey(Split(np.zeros(7, int), paths=paths)).lines(
+    Decoding()
+  )
+  assert line == (
+    "several frames in 4 of the 7 images looked at: the first is used"
+  )
+
+
 @pytest.mark.parametrize(
   "followed, done", [(True, "turned as they say"), (False, "left as they are")]
 )
