@@ -13,6 +13,7 @@ from blt_jax.data.text import counted, printable, shortened
 
 _LISTED = 20
 _EXACT = ("leak", "two classes", "twice")  # Of the same content.
+_LEAKS = ("leak", "near leak")  # Of any label.
 _CLASSES_LISTED = 3
 _COLUMNS = (
   "severity",
@@ -109,10 +110,10 @@ def _other(report: Report, finding: Finding, k: int) -> dict:
     return {"detail": scan.errors.get(image, seen)}
   other = int(finding.others[k])
   name = report.dataset.class_names[scan.rows["label"][other]]
-  return {
-    "other path": scan.image_name(other),
-    "detail": f"the other: {scan.split_name(other)}, class {name}; {seen}",
-  }
+  detail = f"the other: {scan.split_name(other)}, class {name}; {seen}"
+  if _disagrees(report, finding, k):
+    detail += "; the labels disagree"
+  return {"other path": scan.image_name(other), "detail": detail}
 
 
 def _title(report: Report) -> Iterator[str]:
@@ -224,6 +225,11 @@ def _empty_classes(report: Report) -> Iterator[str]:
 def _finding(report: Report, finding: Finding) -> Iterator[str]:
   """A finding, with one image of a note or the first 20 of anything worse."""
   title = f"{finding.severity}: {finding.title}: {len(finding.images)}"
+  disagree = sum(
+    _disagrees(report, finding, k) for k in range(len(finding.images))
+  )
+  if disagree:
+    title += f", {disagree} of them with another label"
   if finding.severity == "note":
     yield f"{title}, as {_example(report, finding, 0)}"
     return
@@ -240,7 +246,17 @@ def _example(report: Report, finding: Finding, k: int) -> str:
   if finding.others is not None:
     sign = "=" if finding.name in _EXACT else "~"
     text += f" {sign} {_image(report, int(finding.others[k]))}"
+  if _disagrees(report, finding, k):
+    text += ": the labels disagree"
   return f"{text}: {error}" if error else text
+
+
+def _disagrees(report: Report, finding: Finding, k: int) -> bool:
+  """Whether the k-th image is a copy from another split with another label."""
+  if finding.others is None or finding.name not in _LEAKS:
+    return False
+  label = report.scan.rows["label"]
+  return bool(label[finding.images[k]] != label[finding.others[k]])
 
 
 def _image(report: Report, image: int) -> str:

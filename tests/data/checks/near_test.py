@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blt_jax.data.checks import findings, near
+from blt_jax.data.checks import findings, lines, near
 from blt_jax.data.checks.scan import scan
 from blt_jax.data.dataset import Dataset, Split
 
@@ -125,6 +125,28 @@ def test_a_smaller_copy_is_a_warning_and_an_exact_one_an_error(tmp_path):
   assert found["leak"].images.tolist() == [3]
 
 
+def test_a_copy_in_another_split_with_another_label_is_said(tmp_path):
+  files = [tmp_path / f"{n}.png" for n in range(5)]
+  for seed, file in enumerate(files[:2]):
+    picture(seed).save(file)
+  picture(0).reduce(2).save(files[2])
+  picture(1).reduce(2).save(files[3])
+  files[4].write_bytes(files[1].read_bytes())
+  train = Split([0, 0], paths=[str(file) for file in files[:2]])
+  test = Split([1, 0, 1], paths=[str(file) for file in files[2:]])
+  dataset = Dataset("some", ("cat", "dog"), train, test, test)
+  scanned = scan(dataset)
+  report = findings.Report(dataset, scanned, {}, findings.find(scanned, 1))
+  text = lines.text(report)
+  assert "of another split: 2, 1 of them with another label\n" in text
+  assert "in another split as well: 1, 1 of them with another label\n" in text
+  assert f"~ train {files[0]} (cat): the labels disagree\n" in text
+  assert f"= train {files[1]} (cat): the labels disagree\n" in text
+  assert text.count("the labels disagree") == 2
+  lines.write_csv(report, str(tmp_path / "found.csv"))
+  assert (tmp_path / "found.csv").read_text().count("labels disagree") == 2
+
+
 def test_a_smaller_copy_in_another_class_is_noted(tmp_path):
   files = [tmp_path / f"{n}.png" for n in range(3)]
   for number, file in enumerate(files):
@@ -138,8 +160,6 @@ def test_a_smaller_copy_in_another_class_is_noted(tmp_path):
 
 
 def test_small_images_are_said_to_be_left_out(tmp_path):
-  from blt_jax.data.checks import lines
-
   path = pathlib.Path(tmp_path / "a.png")
   picture(0, (20, 20)).save(path)
   other = Split(np.zeros(1, int), np.zeros((1, 64, 64, 3), np.uint8))
