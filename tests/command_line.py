@@ -52,10 +52,20 @@ class CommandLine:
     folder: pathlib.Path,
     *,
     seconds: int = _SECONDS,
+    one_block: bool = False,
   ) -> Finished:
-    """Runs a command in a folder, for so many seconds at most."""
+    """Runs a command in a folder.
+
+    Args:
+      arguments: of main.py.
+      folder: the current one of the command.
+      seconds: after which it is ended.
+      one_block: whether the smallest network has one block, not four: it
+        compiles far sooner.
+    """
     request = {
       "seconds": seconds,
+      "one_block": one_block,
       "arguments": list(arguments),
       "folder": str(folder),
       "stdout": str(self._output / "stdout"),
@@ -134,6 +144,9 @@ def _run(request: dict[str, Any], program: Callable[[], None]) -> None:
     )
     os.dup2(file, number)
     os.close(file)
+  if request["one_block"]:
+    resnet = importlib.import_module("blt_jax.models.resnet")
+    resnet.CONFIGS["small_resnet10"]["stage_sizes"] = (1,)
   code = 0
   sys.argv = [str(ROOT / "main.py"), *request["arguments"]]
   try:

@@ -223,7 +223,10 @@ def outputs(folder, command_lines):
   """{command: Finished} of all commands, run in the README's order."""
   return {
     command: command_lines.run(
-      [*shlex.split(command), *extra_of(command, COMMANDS)], folder, seconds=240
+      [*shlex.split(command), *extra_of(command, COMMANDS)],
+      folder,
+      seconds=240,
+      one_block=True,
     )
     for command in commands()
   }
@@ -288,7 +291,9 @@ def test_commands_of_data_md_end_well(data_folder, command_lines):
   assert len(commands) > 10
   for command in commands:
     flags = [*shlex.split(command), *extra_of(command, DATA_COMMANDS)]
-    finished = command_lines.run(flags, data_folder, seconds=240)
+    finished = command_lines.run(
+      flags, data_folder, seconds=240, one_block=True
+    )
     assert finished.code == 0, f"{command}\n{finished.stderr[-2000:]}"
   first = (data_folder / "runs/photos/splits.csv").read_text()
   again = (data_folder / "runs/again/splits.csv").read_text()
