@@ -149,20 +149,20 @@ def _evaluate() -> int:
   """Tests an epoch of a run again, or a network on other labelled images."""
   from blt_jax.system import compile_cache
 
-  places = command_line.given_places()
   if _INPUT.value:
-    root = places.pop("dataset.root", "")
-    if places or (root and os.path.isdir(_INPUT.value)):
-      raise ValueError(
-        f"--config.{next(iter(places), 'dataset.root')} is not used with "
-        f"--input={_INPUT.value}; expected at most --config.dataset.root with "
-        "a table, the folder of its images."
-      )
+    root, columns = command_line.given_table(_INPUT.value)
+    from blt_jax.data.sources import Columns
     from blt_jax.deploy.evaluate import evaluate
 
     compile_cache.enable()
-    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
-    tested = evaluate(_trained(), _INPUT.value, output=output, root=root)
+    tested = evaluate(
+      _trained(),
+      _INPUT.value,
+      output=pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None,
+      root=root,
+      columns=Columns(**columns),
+      run_root=_run_root(),
+    )
     return 1 if tested.problems else 0
   for flag in ("model", "output"):
     if flags.FLAGS[flag].value:
@@ -178,7 +178,7 @@ def _evaluate() -> int:
     pathlib.Path(_WORKDIR.value or ""),
     checkpoint=_CHECKPOINT.value,
     posthoc_taus=_posthoc_taus(),
-    places=places,
+    places=command_line.given_places(),
   )
   return 0
 
@@ -285,6 +285,15 @@ def _trained() -> "TrainedModel":
     checkpoint=_CHECKPOINT.value,
     posthoc_tau=taus[0] if taus else None,
   )
+
+
+def _run_root() -> str:
+  """The folder of the images of --workdir, "" without it."""
+  if not _WORKDIR.value:
+    return ""
+  from blt_jax.deploy.from_run import images_folder
+
+  return images_folder(pathlib.Path(_WORKDIR.value))
 
 
 def _posthoc_taus() -> list[float]:

@@ -214,6 +214,13 @@ PREDICTING = [
     ("--posthoc_tau=1", "the --workdir of a run"),
   ),
   Case(
+    "evaluate: a column that the table of --input does not have",
+    _beside("labels.csv"),
+    "--mode=evaluate --model=exported --input=labels.csv"
+    " --config.dataset.path=mine --config.dataset.label kind",
+    ("config.dataset.label is 'kind'; expected a column of labels.csv", "mine"),
+  ),
+  Case(
     "evaluate: a tau that is no number",
     run_folder(),
     "--mode=evaluate --workdir=run --posthoc_tau=1,auto",

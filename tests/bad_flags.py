@@ -107,6 +107,18 @@ FLAGS = [
         ("--config.dataset.root is not used with --input=.", "with a table"),
       ),
       (
+        "--mode=evaluate --workdir=a --input=. --config.dataset.label=b",
+        ("--config.dataset.label is not used with --input=.", "with a table"),
+      ),
+      (
+        "--mode=evaluate --workdir=a --input=b --config.dataset.train_list=c",
+        ("--config.dataset.train_list is not used with --input=b", ".path"),
+      ),
+      (
+        "--mode=evaluate --workdir=a --config.dataset.label=b",
+        ("label is not used by --mode=evaluate", "with --input=TABLE also"),
+      ),
+      (
         "--mode=predict --workdir=a --input=b --output=c --workdirs=d",
         ("--workdirs is not used by --mode=predict; expected", "--mode=report"),
       ),

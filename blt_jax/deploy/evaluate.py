@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from blt_jax.data.sources import USUAL_COLUMNS, Columns
 from blt_jax.data.text import counted
 from blt_jax.deploy import predict
 from blt_jax.deploy.labelled import Labelled, find_labelled, without_images
@@ -38,6 +39,8 @@ def evaluate(
   *,
   output: pathlib.Path | None = None,
   root: str = "",
+  columns: Columns = USUAL_COLUMNS,
+  run_root: str = "",
 ) -> Tested:
   """Tests a network on the labelled images of a folder or table.
 
@@ -52,6 +55,8 @@ def evaluate(
       network finds likeliest), probability, correct (1 or 0), and class_1,
       probability_1 and so on for the five likeliest classes. None writes none.
     root: folder that the paths of a table are relative to, "" for its own.
+    columns: of a table.
+    run_root: see `labelled.find_labelled`.
 
   Returns:
     What it found, which is also printed.
@@ -61,7 +66,9 @@ def evaluate(
       knows, or the output can't be written.
   """
   source = os.fspath(source)
-  images = find_labelled(source, model.class_names, root=root)
+  images = find_labelled(
+    source, model.class_names, root=root, columns=columns, run_root=run_root
+  )
   if output:
     predict.check_output(output, images.paths)
   for line in images.left_out:

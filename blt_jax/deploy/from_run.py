@@ -1,6 +1,7 @@
 """The trained network of a run, from its work directory."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -63,6 +64,12 @@ def from_workdir(
   )
   variables = {name: arrays[name] for name in ("params", "batch_stats")}
   return TrainedModel(description, variables)
+
+
+def images_folder(workdir: pathlib.Path) -> str:
+  """The folder that paths of a run's splits.csv are relative to."""
+  dataset = directory.read_config(workdir).dataset
+  return dataset.root or os.path.dirname(dataset.table)
 
 
 def _describe(config: Config, **others: Any) -> Description:

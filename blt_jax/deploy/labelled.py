@@ -8,7 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from blt_jax.data.sources import folder_layout, image_tables
+from blt_jax.data.sources import (
+  USUAL_COLUMNS,
+  Columns,
+  folder_layout,
+  image_tables,
+)
 from blt_jax.data.sources.class_names import folder_form, normal_name
 from blt_jax.data.text import counted
 
@@ -32,7 +37,12 @@ class Labelled:
 
 
 def find_labelled(
-  source: str, class_names: Sequence[str], *, root: str = ""
+  source: str,
+  class_names: Sequence[str],
+  *,
+  root: str = "",
+  columns: Columns = USUAL_COLUMNS,
+  run_root: str = "",
 ) -> Labelled:
   """Finds the labelled images of a folder or table; their classes by name.
 
@@ -42,6 +52,9 @@ def find_labelled(
       rows of the test are taken.
     class_names: [C], of the network.
     root: folder that the paths of a table are relative to, "" for its own.
+    columns: of a table.
+    run_root: the folder of the run's images, where files are looked for that
+      are not in the table's folder; not used with a root.
 
   Returns:
     One or more images.
@@ -53,7 +66,10 @@ def find_labelled(
   if os.path.isdir(source):
     names, labels, paths, lines = _of_folder(source, class_names)
   elif os.path.isfile(source):
-    names, labels, paths, lines = _of_table(source, root)
+    table = image_tables.read_table(
+      source, root=root, columns=columns, fallback="" if root else run_root
+    )
+    names, labels, paths, lines = _of_table(table)
   else:
     raise ValueError(
       f"--input={source}: there is no such file or folder; expected a folder "
@@ -128,13 +144,13 @@ def _of_folder(folder: str, class_names: Sequence[str]) -> _Found:
   return list(classes), np.array(labels, int), paths, lines
 
 
-def _of_table(file: str, root: str) -> _Found:
+def _of_table(table: image_tables.ImageTable) -> _Found:
   """(names of classes, labels, paths, lines) of a table.
 
   Raises:
     ValueError: the table has splits, but no test.
   """
-  table = image_tables.read_table(file, root=root)
+  file = table.file
   labels, paths = table.labels, table.paths.tolist()
   lines = list(table.left_out)
   if table.splits is not None:
@@ -143,7 +159,7 @@ def _of_table(file: str, root: str) -> _Found:
     if "test" not in counts:
       raise ValueError(
         f"--input={file} has the splits {here}; expected rows of the split "
-        "test, or no column of splits."
+        "test. --config.dataset.split=none takes the rows of all splits."
       )
     kept = [
       i for i, split in enumerate(table.splits.tolist()) if split == "test"

@@ -56,6 +56,9 @@ USED_FLAGS: dict[str, tuple[str, ...]] = {
   ),
 }
 
+# Fields that evaluate --input takes for a table: the names of its columns.
+_COLUMNS = tuple(f"dataset.{n}" for n in ("path", "label", "split", "group"))
+
 _FIELD = re.compile(r"--?(?:no)?config\.([\w.]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -103,12 +106,45 @@ def _modes_of(flag: str) -> str:
 
 def given_places() -> dict[str, str]:
   """{field: value} of the places of images on a command without --config."""
+  return _given_fields(PLACES)
+
+
+def given_table(source: str) -> tuple[str, dict[str, str]]:
+  """What a command without --config says about the table of --input.
+
+  Args:
+    source: the table, or a folder, about which nothing may be said.
+
+  Returns:
+    (folder of the images or "", {"path", "label", ...: name of the column}).
+
+  Raises:
+    ValueError: names a field that is not for --input.
+  """
+  places, columns = given_places(), _given_fields(_COLUMNS)
+  root = "" if os.path.isdir(source) else places.pop("dataset.root", "")
+  unused = [*places, *(columns if os.path.isdir(source) else ())]
+  if unused:
+    raise ValueError(
+      f"--config.{unused[0]} is not used with --input={source}; expected at "
+      "most, with a table, --config.dataset.root, the folder of its images, "
+      f"and the names of its columns: {_flags_of(_COLUMNS)}."
+    )
+  return root, {n.removeprefix("dataset."): v for n, v in columns.items()}
+
+
+def _given_fields(names: Sequence[str]) -> dict[str, str]:
+  """{field: value} of some fields on a command without --config."""
   values = {
     name: flags.FLAGS[f"config.{name}"].value
-    for name in PLACES
+    for name in names
     if f"config.{name}" in flags.FLAGS
   }
   return {name: str(v) for name, v in values.items() if v is not None}
+
+
+def _flags_of(fields: Sequence[str]) -> str:
+  return ", ".join(f"--config.{name}" for name in fields)
 
 
 def _define_places(arguments: Sequence[str]) -> None:
@@ -133,15 +169,21 @@ def _define_places(arguments: Sequence[str]) -> None:
       raise ValueError(
         f"--config.{name} is not used by --mode={mode}; expected it only with "
         f"--mode={_modes_of('config')}, experiment"
-        f"{', evaluate' if name in PLACES else ''}."
+        f"{', evaluate' if name in (*PLACES, *_COLUMNS) else ''}."
       )
-    if name not in PLACES:
+    is_column = name in _COLUMNS and bool(given(arguments, "input"))
+    if name not in PLACES and not is_column:
       raise ValueError(
         f"--config.{name} is not used by --mode=evaluate, which takes the "
         "run's own; expected only where its images are now: "
-        f"{', '.join(f'--config.{place}' for place in PLACES)}."
+        f"{_flags_of(PLACES)}; with --input=TABLE also the names of its "
+        f"columns: {_flags_of(_COLUMNS)}."
       )
-    if f"config.{name}" not in flags.FLAGS:
+    if f"config.{name}" in flags.FLAGS:
+      continue
+    if is_column:
+      flags.DEFINE_string(f"config.{name}", None, SCHEMA[name].help)
+    else:
       path_flags.define(
         f"config.{name}", None, SCHEMA[name].help, any_bytes=True
       )

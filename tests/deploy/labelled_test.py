@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blt_jax.data.sources import Columns
 from blt_jax.deploy.labelled import find_labelled, without_images
 
 NAMES = ("ant", "bee", "caf\u00e9")
@@ -133,6 +134,45 @@ def test_table_with_splits_gives_its_test(images, tmp_path):
   table.write_text(rows.format("val"))
   with pytest.raises(ValueError, match="train: 1, validation: 1; expected row"):
     find_labelled(str(table), NAMES)
+  found = find_labelled(str(table), NAMES, columns=Columns(split="none"))
+  assert found.labels.tolist() == [1, 0]
+
+
+def test_files_that_are_not_beside_a_table_are_looked_for_in_the_run(
+  images, tmp_path
+):
+  folder = images("bee/1.png", "ant/2.png", "ant/3.png")
+  other = tmp_path / "other"
+  (other / "ant").mkdir(parents=True)
+  (other / "ant" / "2.png").touch()
+  table = other / "labels.csv"
+  table.write_text("photo,kind\nbee/1.png,bee\nant/2.png,ant\n")
+  columns = Columns(path="photo", label="kind")
+  found = find_labelled(
+    str(table), NAMES, columns=columns, run_root=str(folder)
+  )
+  assert found.paths == [str(folder / "bee/1.png"), str(other / "ant/2.png")]
+  assert found.left_out[1] == (
+    f"1 image found in '{folder}', the folder of the run's images"
+  )
+  table.write_text("photo,kind\nant/2.png,ant\n")
+  found = find_labelled(
+    str(table), NAMES, columns=columns, run_root=str(folder)
+  )
+  assert not any("of the run" in line for line in found.left_out)
+  table.write_text("photo,kind\nant/9.png,ant\n")
+  for root, missing in (
+    ("", f"'{other}' or '{folder}'"),
+    (other, f"'{other}'"),
+  ):
+    with pytest.raises(ValueError, match=f"no file 'ant/9.png' in {missing};"):
+      find_labelled(
+        str(table),
+        NAMES,
+        root=str(root),
+        columns=columns,
+        run_root=str(folder),
+      )
 
 
 def test_missing_input_is_named(tmp_path):

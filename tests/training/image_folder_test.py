@@ -18,6 +18,8 @@ from sklearn.datasets import load_digits
 
 from blt_jax.config import check_config
 from blt_jax.data import sources
+from blt_jax.deploy import from_run
+from blt_jax.deploy.labelled import find_labelled
 from blt_jax.report import command
 from blt_jax.training import build, train
 from blt_jax.training.evaluate import evaluate_run
@@ -106,6 +108,18 @@ def test_run_leaves_its_splits_as_a_table_for_the_next_run(trained):
   for part, split in first.splits.items():
     assert again.splits[part].paths.tolist() == split.paths.tolist()
   assert len(again.train) == 58
+
+
+def test_splits_of_a_run_lead_to_its_images(trained):
+  workdir = trained.workdir
+  first = build.build_dataset(check_config(trained.config))
+  found = find_labelled(
+    str(workdir / "splits.csv"),
+    first.class_names,
+    run_root=from_run.images_folder(workdir),
+  )
+  assert found.paths == first.test.paths.tolist()
+  assert found.labels.tolist() == first.test.labels.tolist()
 
 
 def test_report_shows_the_class_of_one_image(trained):

@@ -50,7 +50,11 @@ class ImageTable:
 
 
 def read_table(
-  file: str, *, root: str = "", columns: Columns = USUAL_COLUMNS
+  file: str,
+  *,
+  root: str = "",
+  columns: Columns = USUAL_COLUMNS,
+  fallback: str = "",
 ) -> ImageTable:
   """Reads a table of images.
 
@@ -64,6 +68,7 @@ def read_table(
       that are not found there may be relative to the table's folder, see
       table_paths.PathFinder.
     columns: names of the columns; "none" for split and group uses no column.
+    fallback: folder to look in if files are missing; "" for none.
 
   Returns:
     An ImageTable with 1 or more images.
@@ -74,7 +79,7 @@ def read_table(
   """
   cells = read_cells(file, columns)
   rows, lines = table_rows.complete_rows(cells)
-  finder = PathFinder(root, file)
+  finder = PathFinder(root, file, fallback=fallback)
 
   def place(i: int) -> str:
     return cells.place(rows[i])
@@ -84,11 +89,10 @@ def read_table(
   names, labels = table_rows.classes(cells, rows, place)
   splits = table_rows.splits(cells, rows, place)
   groups, joined = table_rows.groups(cells, rows)
-  chosen, unused = dict(cells.chosen), cells.unused
+  chosen = dict(cells.chosen)
   if groups is not None and not any(groups):
-    empty = chosen.pop("group")
-    _check_not_asked(empty, columns, file)
-    groups, unused = None, (*unused, empty)
+    _check_not_asked(chosen.pop("group"), columns, file)
+    groups = None
   said = {
     "label": [names[c] for c in labels.tolist()],
     "split": splits,
@@ -107,7 +111,7 @@ def read_table(
     None if splits is None else path_array(splits)[kept],
     None if groups is None else path_array(groups)[kept],
     chosen,
-    (f"{file}: {describe_columns(chosen, unused)}", *lines),
+    (f"{file}: {describe_columns(chosen, cells.unused)}", *lines),
   )
 
 

@@ -24,12 +24,14 @@ class PathFinder:
   below the root, if no other file there has it.
   """
 
-  def __init__(self, root: str, table: str):
+  def __init__(self, root: str, table: str, *, fallback: str = ""):
     """Reads no folder yet.
 
     Args:
       root: a folder; "" for that of the table.
       table: a file.
+      fallback: where the images of a run are; "" for nowhere. It is looked in
+        last, and only if a file is missing elsewhere.
 
     Raises:
       ValueError: the root is not a folder.
@@ -37,9 +39,20 @@ class PathFinder:
     beside = os.path.dirname(table) or os.curdir
     if root:
       check_root(root)
-    bases = [root or beside]
-    if os.path.realpath(beside) != os.path.realpath(bases[0]):
-      bases.append(beside)
+    self._bases = [root or beside, beside]
+    # Where to look if files are missing; then where it was looked.
+    self._fallback = os.path.abspath(fallback) if fallback else ""
+    self._fell_back = False
+    self._found_in_fallback = 0
+    self._open()
+
+  def _open(self) -> None:
+    """Forgets what was found; looks in each of the folders once."""
+    once: dict[str, str] = {}
+    for base in self._bases:
+      once.setdefault(os.path.realpath(base), base)
+    bases = list(once.values())
+    if len(bases) > 1:
       # One file has one name, whichever folder leads to it.
       bases = [os.path.abspath(base) for base in bases]
     self._finders = [FileFinder(base) for base in bases]
@@ -68,8 +81,15 @@ class PathFinder:
       if found is None:
         missing.append(i)
       else:
+        if self._fell_back and found[0] == self._fallback:
+          self._found_in_fallback += 1
         files.append(os.path.join(*found))
         relative.append(found[1])
+    if missing and not self._fell_back and os.path.isdir(self._fallback):
+      self._fell_back = True
+      self._bases.append(self._fallback)
+      self._open()
+      return self.find(paths, place=place)
     if missing:
       folders = " or ".join(repr(finder.root) for finder in self._finders)
       raise ValueError(
@@ -114,6 +134,11 @@ class PathFinder:
       files: what `find` found.
     """
     lines = []
+    if self._found_in_fallback:
+      lines.append(
+        f"{counted(self._found_in_fallback, 'image')} found in"
+        f" {self._fallback!r}, the folder of the run's images"
+      )
     if self._found_anywhere:
       lines.append(
         f"{counted(self._found_anywhere, 'image')} found by name, in a folder"
