@@ -8,6 +8,7 @@ import collections
 import ctypes
 import functools
 import itertools
+import struct
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 
@@ -28,6 +29,13 @@ from blt_jax.data.reading.reader import (
 # Requests that go to TensorFlow together, and images that come back together.
 _CHUNK = 16
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+_NO_SHAPE = 0, 0, 0
+# Of a JPEG's header: marker and length of a segment; bits of a colour, height,
+# width and number of colours; markers of that segment, for pixels coded in the
+# ways that all decoders know; markers of tables, remarks and EXIF data.
+_SEGMENT, _SIZE = struct.Struct(">BH"), struct.Struct(">BHHB")
+_SIZES = frozenset((0xC0, 0xC1, 0xC2))
+_SKIPPED = frozenset((0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))
 
 
 class TfReader:
@@ -139,32 +147,17 @@ class TfReader:
     """A path or the content of a file, draws [d] -> uint8 [h, w, 3]."""
     tf = tensorflow()
     data = source if self._encoded else tf.io.read_file(source)
-    shape = tf.cond(
-      tf.io.is_jpeg(data),
-      lambda: tf.image.extract_jpeg_shape(data),
-      lambda: tf.zeros([3], tf.int32),
-    )
-    # Pillow decodes images of four components, as is usual in this field, and
-    # those that have to be turned.
-    plain = (shape[2] == 1) | (shape[2] == 3)
-    if self._decoding.exif_orientation:
-      turned = tf.numpy_function(decode.is_turned, [data], tf.bool)
-      plain = plain & ~tf.ensure_shape(turned, [])
+    area = tf.numpy_function(self._area, [data, draws], tf.int32)
+    area = tf.ensure_shape(area, [6])
     image = tf.cond(
-      plain,
-      lambda: self._jpeg(data, shape, draws),
+      area[2] > 0,
+      lambda: self._jpeg(data, area),
       lambda: self._other(data, draws),
     )
     return tf.ensure_shape(image, [None, None, 3])
 
-  def _jpeg(self, data, shape, draws):
+  def _jpeg(self, data, area):
     tf = tensorflow()
-    pixels = tf.reduce_prod(tf.cast(shape[:2], tf.int64))
-    tf.debugging.Assert(
-      pixels <= self._decoding.max_pixels, ["too many pixels"]
-    )
-    area = tf.numpy_function(self._area, [shape, draws], tf.int32)
-    area = tf.ensure_shape(area, [6])
     decoded = tf.image.decode_and_crop_jpeg(
       data, area[:4], channels=3, dct_method="INTEGER_ACCURATE"
     )
@@ -178,14 +171,21 @@ class TfReader:
     fits = tf.reduce_max(tf.shape(cut)) <= self._rule.canvas
     return tf.cond(fits, lambda: cut, finished)
 
-  def _area(self, shape: np.ndarray, draws: np.ndarray) -> np.ndarray:
+  def _area(self, data: bytes, draws: np.ndarray) -> np.ndarray:
     """The part of a JPEG to decode.
 
     Returns:
       int32 [6]: top, left, height and width to decode; of that part, the first
-      column to use and the one after the last.
+      column to use and the one after the last. All are 0 if Pillow is to decode
+      the image: it is no JPEG, too large, to be turned, or of four components,
+      which Pillow decodes as is usual in this field.
     """
-    height, full_width = shape[:2].tolist()
+    height, full_width, components = jpeg_shape(data)
+    if components not in (1, 3) or (
+      height * full_width > self._decoding.max_pixels
+      or (self._decoding.exif_orientation and decode.is_turned(data))
+    ):
+      return np.zeros(6, np.int32)
     y, x, h, w = self._rule.window(height, full_width, draws)
     # Two columns more on both sides: JPEG stores colour at half the width and
     # the outermost columns are smoothed with their neighbours.
@@ -205,6 +205,36 @@ class TfReader:
     if isinstance(image, Unreadable):
       return _NO_PIXELS  # TensorFlow would print the traceback of an exception.
     return crop(image, draws, rule=self._rule)
+
+
+def jpeg_shape(data: bytes) -> tuple[int, int, int]:
+  """Height, width and components of a JPEG that has the usual header.
+
+  TensorFlow finds them, too, but of a damaged header it prints what libjpeg
+  says, without the name of the file.
+
+  Args:
+    data: content of a file of any kind.
+
+  Returns:
+    Zeros for anything else, which Pillow may be able to read.
+  """
+  shape, place = _NO_SHAPE, 2
+  if data[:2] != b"\xff\xd8":
+    return _NO_SHAPE
+  while place + 10 <= len(data) and data[place] == 0xFF:
+    marker, length = _SEGMENT.unpack_from(data, place + 1)
+    if marker == 0xDA:  # The pixels begin.
+      return shape
+    if marker in _SIZES and shape is _NO_SHAPE:
+      bits, *found = _SIZE.unpack_from(data, place + 4)
+      if bits != 8 or not all(found):
+        break
+      shape = tuple(found)
+    elif marker not in _SKIPPED:
+      break
+    place += 2 + length
+  return _NO_SHAPE
 
 
 def keep_freed_memory() -> None:

@@ -1,5 +1,6 @@
 """Both readers decode as they are told, to the same bits."""
 
+import io
 import pathlib
 
 import numpy as np
@@ -11,7 +12,8 @@ from blt_jax.data.dataset import Split
 from blt_jax.data.reading.crops import resize_and_crop
 from blt_jax.data.reading.decode import Decoding, decode_rgb
 from blt_jax.data.reading.pillow_reader import PillowReader
-from blt_jax.data.reading.tf_reader import TfReader
+from blt_jax.data.reading.reader import CentreCrop, Request, Unreadable
+from blt_jax.data.reading.tf_reader import TfReader, jpeg_shape
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,40 @@ def test_orientation_makes_a_difference(split):
   same = [np.array_equal(*pair) for pair in zip(stored, turned, strict=True)]
   # A TIFF, and the first of eight orientations of six kinds.
   assert same == [True] + [True] * 6 + [False] * 42
+
+
+def _jpeg(*, size=(30, 20), mode="RGB", **options):
+  file = io.BytesIO()
+  Image.new(mode, size, 7).save(file, "JPEG", **options)
+  return file.getvalue()
+
+
+def _damaged_headers():
+  good = _jpeg()
+  yield b"\xff\xd8\xff" + b"this only begins like a JPEG" * 10
+  yield from (good[:end] for end in (3, 4, 21, 30, 160, 170, 400))
+  for old, new in ((b"\xff\xdb", b"\xff\x05"), (b"\xff\xc0", b"\xff\xc3")):
+    yield good.replace(old, new)
+
+
+def test_libjpeg_prints_nothing_about_damaged_headers(capfd):
+  reader = TfReader(CentreCrop(16, 16), Decoding(), encoded=True, num_threads=1)
+  requests = [Request(data) for data in _damaged_headers()]
+  read = [reader.read_one(request) for request in requests]
+  read += reader.read(requests)
+  assert len(read) == 20
+  assert all(isinstance(image, Unreadable) for image in read)
+  printed = capfd.readouterr()
+  assert "JPEG" not in printed.out + printed.err
+  assert "marker" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": True}])
+def test_the_shape_in_a_header_is_that_of_the_image(options):
+  if "exif" in options:
+    options = {"exif": Image.Exif(), "comment": b"\xff\xc0" * 9}
+    options["exif"][0x0112] = 3
+  for mode, components in (("L", 1), ("RGB", 3), ("CMYK", 4)):
+    data = _jpeg(size=(300, 20), mode=mode, **options)
+    assert jpeg_shape(data) == (20, 300, components)
+  assert jpeg_shape(b"\x89PNG") == jpeg_shape(b"") == (0, 0, 0)
