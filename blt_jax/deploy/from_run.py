@@ -17,8 +17,6 @@ from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import read_epoch
 from blt_jax.workdir.progress import EpochRow
 
-CHECKPOINTS = ("best", "last")
-
 
 def from_workdir(
   workdir: pathlib.Path,

@@ -16,22 +16,10 @@ from blt_jax.data.sources.image_files import (
   is_system_folder,
   merged,
 )
+from blt_jax.data.sources.splits import SPLIT_WORDS
 from blt_jax.data.text import as_text, counted
 
-# Words for splits, in lower case, and the splits that they mean.
-_PARTS = {
-  "train": "train",
-  "training": "train",
-  "val": "validation",
-  "valid": "validation",
-  "validation": "validation",
-  "dev": "validation",
-  "eval": "validation",
-  "evaluation": "validation",
-  "test": "test",
-  "testing": "test",
-}
-# Words that may stand beside them in a folder's name: test_set, val_images.
+# Words that may stand beside those of splits in a folder's name: test_set.
 _BESIDE = frozenset(("set", "data", "dataset", "images", "imgs", "split"))
 
 
@@ -165,7 +153,7 @@ def parts_of(names: list[str]) -> dict[str, list[str]]:
   split_names = {}
   for name in names:
     words = re.findall(r"[^\W\d_]+", name.lower())
-    parts = [_PARTS.get(w) or _PARTS.get(w.removesuffix("set")) for w in words]
+    parts = [SPLIT_WORDS.get(w.removesuffix("set")) for w in words]
     rest = tuple(
       word
       for word, part in zip(words, parts, strict=True)

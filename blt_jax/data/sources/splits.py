@@ -12,6 +12,20 @@ from blt_jax.data.dataset import Dataset, Split
 
 _log = logging.getLogger(__name__)
 
+SPLIT_WORDS = {
+  "train": "train",
+  "training": "train",
+  "val": "validation",
+  "valid": "validation",
+  "validation": "validation",
+  "dev": "validation",
+  "eval": "validation",
+  "evaluation": "validation",
+  "test": "test",
+  "testing": "test",
+}
+"""Words for splits in folders and tables, in lower case, and what they mean."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SplitOptions:

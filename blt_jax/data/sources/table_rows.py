@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from blt_jax.data.sources.splits import SPLIT_WORDS
 from blt_jax.data.sources.table_columns import IS_VALID, NUMBER, plain
 from blt_jax.data.sources.table_files import Cells
 from blt_jax.data.sources.table_labels import (
@@ -18,17 +19,6 @@ from blt_jax.data.text import counted
 # What to call the i-th row in a message.
 Place = Callable[[int], str]
 
-# Values of a column of splits, in lower case.
-_SPLITS = {
-  "train": "train",
-  "training": "train",
-  "val": "validation",
-  "valid": "validation",
-  "validation": "validation",
-  "dev": "validation",
-  "test": "test",
-  "testing": "test",
-}
 # Values of a column is_valid, in lower case.
 _IS_VALID = {
   "true": "validation",
@@ -137,7 +127,7 @@ def splits(cells: Cells, rows: Sequence[int], place: Place) -> list[str] | None:
     return None
   values = [text.strip() for text in texts(cells, "split", rows)]
   is_yes_or_no = plain(cells.chosen["split"]) == IS_VALID
-  known = _IS_VALID if is_yes_or_no else _SPLITS
+  known = _IS_VALID if is_yes_or_no else SPLIT_WORDS
   meaning = {value: known.get(value.lower(), "") for value in set(values)}
   unknown = [i for i, value in enumerate(values) if not meaning[value]]
   if unknown:
