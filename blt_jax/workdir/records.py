@@ -1,7 +1,7 @@
 """What a run records of itself, for reports and for later runs.
 
-metrics.csv, the confusion matrices and the examples of hallucinated images. The
-first process writes for all of them.
+metrics.csv, the confusion matrices, what was predicted for each image, and the
+examples of hallucinated images. The first process writes for all of them.
 """
 
 import csv
@@ -19,7 +19,7 @@ from blt_jax.workdir import files
 from blt_jax.workdir.progress import EpochRow
 
 METRICS, CONFUSION, EXAMPLES = "metrics.csv", "confusion", "perturbed.npz"
-SPLITS = "splits.csv"
+SPLITS, PREDICTIONS = "splits.csv", "predictions"
 
 _EPOCH = re.compile(r"stage(\d+)-epoch(\d+)\.npz")
 
@@ -71,6 +71,41 @@ class Confusion:
     sums = np.zeros(self.num_classes, np.int64)
     np.add.at(sums, self.true[chosen], self.count[chosen].astype(np.int64))
     return sums
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+  """What a network says about the n images of a split, in the split's order.
+
+  Attributes:
+    row: int32 [n], the place of the image in the split, whose order is that of
+      its rows in splits.csv: 0, 1, 2 ... without those that can't be read.
+    label: int32 [n], the class of the image.
+    prediction: int32 [n], the class that the network finds likeliest.
+    in_top5: bool [n], whether the label is among the five likeliest.
+    confidence: float32 [n], probability of the prediction, 0..1, as the network
+      gives it (after `model.posthoc_tau`).
+    log_likelihood: float32 [n], log of the label's probability, likewise.
+    calibrated_confidence: float32 [n], with logits divided by the temperature.
+    calibrated_log_likelihood: float32 [n], likewise.
+  """
+
+  row: np.ndarray
+  label: np.ndarray
+  prediction: np.ndarray
+  in_top5: np.ndarray
+  confidence: np.ndarray
+  log_likelihood: np.ndarray
+  calibrated_confidence: np.ndarray
+  calibrated_log_likelihood: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.label)
+
+  @property
+  def correct(self) -> np.ndarray:
+    """Whether each prediction is right: bool [n]."""
+    return self.prediction == self.label
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -183,6 +218,40 @@ def read_confusion(workdir: pathlib.Path, name: str) -> Confusion | None:
         "expected what a run writes."
       )
   return dataclasses.replace(entries, num_classes=num_classes)
+
+
+def write_predictions(
+  workdir: pathlib.Path, name: str, predictions: Predictions
+) -> None:
+  """Writes predictions/NAME.npz.
+
+  Args:
+    workdir: of the run.
+    name: "validation-best", "test-best", "validation-last" or "test-last"; the
+      latter two only where the last epoch is not the best.
+    predictions: of the images of the split.
+  """
+  _write(workdir / PREDICTIONS / f"{name}.npz", vars(predictions))
+
+
+def read_predictions(workdir: pathlib.Path, name: str) -> Predictions | None:
+  """The predictions that were written under a name, None without them.
+
+  Raises:
+    ValueError: when the file is damaged.
+  """
+  path = workdir / PREDICTIONS / f"{name}.npz"
+  found = _read(Predictions, path)
+  if found is None:
+    return None
+  for field in ("row", "label", "prediction"):
+    numbers = getattr(found, field)
+    if numbers.dtype.kind not in "iu" or np.any(numbers < 0):
+      raise ValueError(
+        f"{path} has numbers in {field} that are below 0 or not whole; "
+        "expected what a run writes."
+      )
+  return found
 
 
 def recorded_epochs(workdir: pathlib.Path, stage: int) -> list[int]:

@@ -50,6 +50,47 @@ def test_run_that_recorded_nothing_gives_nothing_to_take_over(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def _predictions(**changes):
+  arrays = {
+    "row": np.int32([0, 1, 3]),
+    "label": np.int32([2, 0, 1]),
+    "prediction": np.int32([2, 1, 1]),
+    "in_top5": np.array([True, False, True]),
+    "confidence": np.float32([0.5, 0.6, 0.7]),
+    "log_likelihood": np.float32([-0.7, -3, -0.4]),
+    "calibrated_confidence": np.float32([0.4, 0.5, 0.6]),
+    "calibrated_log_likelihood": np.float32([-0.9, -2, -0.5]),
+  }
+  return records.Predictions(**(arrays | changes))
+
+
+def test_predictions_come_back_as_they_were(tmp_path):
+  assert records.read_predictions(tmp_path, "test-best") is None
+  records.write_predictions(tmp_path, "test-best", _predictions())
+  found = records.read_predictions(tmp_path, "test-best")
+  for name, expected in vars(_predictions()).items():
+    array = getattr(found, name)
+    np.testing.assert_array_equal(array, expected)
+    assert array.dtype == expected.dtype
+  assert len(found) == 3
+  assert found.correct.tolist() == [True, False, True]
+  assert (tmp_path / "predictions" / "test-best.npz").exists()
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"label": np.int32([2, -1, 1])}, "numbers in label that are below 0"),
+    ({"prediction": np.float32([2, 1, 1])}, "numbers in prediction that"),
+    ({"row": np.int32([0, 1])}, "arrays of .2, 3. entries"),
+  ],
+)
+def test_damaged_predictions_are_named(tmp_path, changes, message):
+  records.write_predictions(tmp_path, "test-last", _predictions(**changes))
+  with pytest.raises(ValueError, match=rf"test-last\.npz has {message}"):
+    records.read_predictions(tmp_path, "test-last")
+
+
 def test_rows_come_back_as_they_were(tmp_path):
   rows = [
     make_row(1, 1, 12, val_few=float("inf"), loss=0.1 + 0.2),
