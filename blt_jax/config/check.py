@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from blt_jax.config.rules import PATH, Rule, home_expanded
 from blt_jax.config.schema import Config, ModelConfig
 from blt_jax.data.sources import USED_FIELDS
+from blt_jax.data.sources.splits import check_folds
 
 if TYPE_CHECKING:
   import ml_collections
@@ -285,6 +286,7 @@ def _check_together(config: Config) -> None:
         "order."
       )
   dataset = config.dataset
+  check_folds(dataset.folds, dataset.fold)
   if dataset.few_up_to > dataset.many_above:
     raise ValueError(
       f"config.dataset.few_up_to is {dataset.few_up_to}; expected at most "

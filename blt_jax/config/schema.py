@@ -145,6 +145,10 @@ class DatasetConfig:
     0, "Folders without test/, tables: images of each class to hold out."
   )
   split_seed: Count = field(0, "Chooses the images of profiles and splits.")
+  folds: Count = field(
+    0, "Deals all images into so many folds, each a test set; 0: none."
+  )
+  fold: Count = field(0, "Which of the folds is the test, from 1; 0: none.")
   on_error: Annotated[str, one_of(*ON_ERROR)] = field(
     "replace", "An unreadable image: take another of its class, or stop."
   )

@@ -99,13 +99,7 @@ def _deal(
   labels: np.ndarray, numbers: np.ndarray, *, splits: int, seed: int
 ) -> np.ndarray:
   """The split of each group, int64 [G]: 0 for training, 1 and 2 for others."""
-  from sklearn.model_selection import StratifiedGroupKFold
-
   count = int(numbers.max()) + 1
-  bundle_of = np.arange(count)
-  if count > _MOST_GROUPS:
-    bundle_of = np.random.default_rng(seed).permutation(count) % _MOST_GROUPS
-  bundles = bundle_of[numbers]
   # No class may have fewer images than there are parts.
   largest = int(np.bincount(labels).max())
   folds = min(_FOLDS, count, largest)
@@ -114,11 +108,7 @@ def _deal(
       "each class has 1 image; expected a class with 2 or more, to hold images"
       " out."
     )
-  dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-  with warnings.catch_warnings():
-    # It warns of classes with fewer images than parts: a long tail has them.
-    warnings.simplefilter("ignore", UserWarning)
-    parts = [held for _, held in dealer.split(labels, labels, bundles)]
+  parts = deal_groups(labels, numbers, folds=folds, seed=seed)
   # The parts that come closest to their share of each class are held out; one
   # that a large group fills stays in training.
   total = np.bincount(labels)
@@ -132,6 +122,35 @@ def _deal(
   for k, rows in enumerate(parts[: min(splits, folds - 1)], 1):
     split_of[numbers[rows]] = k
   return split_of
+
+
+def deal_groups(
+  labels: np.ndarray, numbers: np.ndarray, *, folds: int, seed: int
+) -> list[np.ndarray]:
+  """Deals groups into parts that have about the same share of each class.
+
+  Args:
+    labels: int [n], 0 <= label < C.
+    numbers: int [n], the group of each image, 0..G-1.
+    folds: parts, at most as many as groups and as images of the largest class.
+    seed: each seed deals in another way.
+
+  Returns:
+    Rows of each part: int64, ascending, disjoint, together all.
+  """
+  from sklearn.model_selection import StratifiedGroupKFold
+
+  count = int(numbers.max()) + 1
+  bundle_of = np.arange(count)
+  if count > _MOST_GROUPS:
+    bundle_of = np.random.default_rng(seed).permutation(count) % _MOST_GROUPS
+  dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+  with warnings.catch_warnings():
+    # It warns of classes with fewer images than parts: a long tail has them.
+    warnings.simplefilter("ignore", UserWarning)
+    return [
+      held for _, held in dealer.split(labels, labels, bundle_of[numbers])
+    ]
 
 
 def _give_back(

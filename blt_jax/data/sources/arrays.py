@@ -29,6 +29,8 @@ def load_digits_lt(options: SplitOptions = DIGITS_LT) -> Dataset:
     options: see SplitOptions; max_per_class and validation_per_class are 1 or
       more, and 173 together at most.
 
+  With folds there is no such test split: all images are dealt.
+
   Returns:
     The Dataset; images are uint8 [n, 8, 8, 3].
 
@@ -40,6 +42,16 @@ def load_digits_lt(options: SplitOptions = DIGITS_LT) -> Dataset:
   digits = load_digits()
   grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
   pool = Split(digits.target, np.repeat(grey[..., None], 3, axis=-1))
+  names = [str(name) for name in digits.target_names]
+  if options.folds:
+    return assemble(
+      "digits_lt",
+      names,
+      train=pool,
+      validation=None,
+      test=None,
+      options=options,
+    )
   smallest = int(np.min(np.bincount(pool.labels)))
   largest, held_out = options.max_per_class, options.validation_per_class
   test_per_class = smallest - largest - held_out
@@ -53,7 +65,7 @@ def load_digits_lt(options: SplitOptions = DIGITS_LT) -> Dataset:
   )
   return assemble(
     "digits_lt",
-    [str(name) for name in digits.target_names],
+    names,
     train=pool.take(rest),
     validation=None,
     test=pool.take(test),

@@ -70,7 +70,7 @@ def load_image_folder(
   wanted = {
     part: n for part, n in per_class.items() if n and part not in splits
   }
-  if wanted:
+  if wanted and not options.folds:
     pool = splits["train"]
     rows = hold_out(
       pool,

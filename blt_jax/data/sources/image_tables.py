@@ -219,7 +219,9 @@ def _given(found: ImageTable) -> _Rows:
 
 def _wanted(rows: _Rows, options: SplitOptions) -> dict[str, int]:
   """{split to hold out of training: most images of a class}."""
-  wanted = {}
+  wanted: dict[str, int] = {}
+  if options.folds:  # `assemble` deals them.
+    return wanted
   if "validation" not in rows and options.validation_per_class:
     wanted["validation"] = options.validation_per_class
     if "test" not in rows and options.test_per_class:

@@ -27,6 +27,18 @@ SPLIT_WORDS = {
 """Words for splits in folders and tables, in lower case, and what they mean."""
 
 
+def check_folds(folds: int, fold: int) -> None:
+  """Raises ValueError for a fold that does not exist."""
+  if folds == 1:
+    raise ValueError("config.dataset.folds is 1; expected 2 or more, or 0.")
+  if (folds and not 1 <= fold <= folds) or (fold and not folds):
+    allowed = f"1 to {folds}" if folds else "0"
+    raise ValueError(
+      f"config.dataset.fold is {fold}; expected {allowed} with"
+      f" config.dataset.folds {folds}."
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class SplitOptions:
   """How a source cuts its images into splits.
@@ -45,6 +57,9 @@ class SplitOptions:
     drop_below: drops classes that keep fewer training images than this after
       the hold-out, from every split, and numbers the others anew; 0 drops none.
     split_seed: seed of the choice of images.
+    folds: number of folds that the images are dealt into; 0 for none.
+    fold: the one that is the test, 1..folds; validation is held out of the
+      others. A data set with validation or test images of its own has none.
 
   Raises:
     ValueError: a field is out of its range.
@@ -57,6 +72,8 @@ class SplitOptions:
   test_per_class: int = 0
   drop_below: int = 0
   split_seed: int = 0
+  folds: int = 0
+  fold: int = 0
 
   def __post_init__(self):
     if self.profile not in longtail.PROFILES:
@@ -72,6 +89,7 @@ class SplitOptions:
       value = getattr(self, field.name)
       if field.type is int and value < 0:
         raise ValueError(f"{field.name} is {value}; expected 0 or more.")
+    check_folds(self.folds, self.fold)
 
 
 NATURAL = SplitOptions()
@@ -106,6 +124,18 @@ def assemble(
   Raises:
     ValueError: a class lacks images, or there is no validation.
   """
+  if options.folds:
+    from blt_jax.data.folds import cut_fold  # Few runs need it.
+
+    _check_without(validation, test, options)
+    train, validation, test, lines = cut_fold(
+      train,
+      folds=options.folds,
+      fold=options.fold,
+      seed=options.split_seed,
+      validation=bool(options.validation_per_class),
+    )
+    left_out = (*left_out, *lines)
   held_out = 0 if validation is not None else options.validation_per_class
   if validation is None and not held_out:
     raise ValueError(
@@ -132,6 +162,25 @@ def assemble(
   return Dataset(
     name, tuple(class_names), train, validation, test, tuple(left_out)
   )
+
+
+def _check_without(
+  validation: Split | None, test: Split | None, options: SplitOptions
+) -> None:
+  """Raises ValueError if folds can't hold every image of the data set."""
+  given = {"validation": validation, "test": test}
+  for part, split in given.items():
+    if split is not None:
+      raise ValueError(
+        f"config.dataset.folds is {options.folds}; expected 0 with a data set"
+        f" that has {part} images of its own: in folds every image is tested"
+        " once, and validation is held out of the rest."
+      )
+  if options.drop_below:
+    raise ValueError(
+      f"config.dataset.drop_below is {options.drop_below}; expected 0 with"
+      " config.dataset.folds: the folds would drop different classes."
+    )
 
 
 def _cut(
