@@ -110,12 +110,14 @@ _DRY_RUN = flags.DEFINE_bool(
 def _train() -> int:
   """Trains, tests and reports; resumes a run that has begun."""
   _check_needed("config", "configs/NAME.py")
-  from blt_jax.system import compile_cache, processes
+  from blt_jax.system import compile_cache, console, processes
   from blt_jax.system.interrupt import Interrupted
   from blt_jax.training.train import train
 
   processes.start()
   compile_cache.enable()
+  for line in command_line.without_effect():
+    console.say(line)
   workdir = pathlib.Path(_WORKDIR.value or _default_workdir())
   try:
     train(_CONFIG.value, workdir)

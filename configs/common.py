@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_collections
 
-from blt_jax.config import SCHEMA
+from blt_jax.config import SCHEMA, SHORT_NAMES
 
 # The methods that the paper compares, and the fields that each sets.
 METHODS: dict[str, dict[str, Any]] = {
@@ -49,20 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   },
 }
 
-# Short names of fields.
-_FIELDS: dict[str, tuple[str, ...]] = {
-  "backbone": ("model.backbone",),
-  "batch": ("stage1.batch_size", "stage2.batch_size"),
-  "p": ("perturb.p",),
-  "gamma": ("stage2.gamma",),
-  "alpha": ("model.alpha",),
-  "beta": ("model.beta",),
-  "momentum": ("perturb.momentum",),
-  "loss": ("model.loss",),
-  "reweight": ("model.reweight_epoch",),
-  "seed": ("seed",),
-}
-VARIANT_KEYS = ("method", "preset", "lr", "confidence", *_FIELDS)
+VARIANT_KEYS = ("method", "preset", "lr", "confidence", *SHORT_NAMES)
 
 
 def variant(
@@ -93,7 +80,7 @@ def variant(
     elif key == "confidence":
       _set_confidence(config, value)
     else:
-      for field in _FIELDS[key]:
+      for field in SHORT_NAMES[key]:
         _set(config, {field: _parsed(key, value, SCHEMA[field].kind)})
       if (key, value) == ("loss", "ldam"):  # LDAM's scale is for cosines.
         config.model.classifier = "squashing_cosine"

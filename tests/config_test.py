@@ -16,6 +16,7 @@ from blt_jax.config import (
   check_used,
   config_dict,
   flatten,
+  unused,
   with_values,
 )
 from blt_jax.config.rules import PATH
@@ -51,6 +52,38 @@ def test_source_has_a_row_of_the_fields_that_it_uses():
 @pytest.mark.parametrize("name", NAMES)
 def test_configuration_sets_no_field_that_its_source_ignores(name):
   check_used(check_config(_config(name)), SCHEMA)
+
+
+@pytest.mark.parametrize(
+  ("arg", "values", "reason"),
+  [
+    ("method=neither", {"perturb.p": 0.5}, "no stage hallucinates"),
+    ("method=blt", {"perturb.p": 0.5}, None),
+    ("method=blt", {"perturb.p": 0.5, "stage2.epochs": 0}, "no stage halluc"),
+    ("method=augmentations", {"perturb.step_size": 1}, "max_steps is 0"),
+    ("method=augmentations", {"perturb.crop_scale": (0.5, 1)}, None),
+    ("method=sampling", {"model.alpha": 10}, "the classifier is linear"),
+    ("method=blt", {"model.beta": 1}, None),
+    ("method=blt", {"model.focal_gamma": 1}, "the loss is not focal"),
+    ("method=blt,loss=focal", {"model.focal_gamma": 1}, None),
+    ("method=blt", {"model.ldam_scale": 10}, "the loss is not ldam"),
+    ("method=blt", {"model.class_balanced_beta": 0.9}, "no class has a"),
+    ("method=blt,reweight=2", {"model.class_balanced_beta": 0.9}, None),
+    ("method=blt", {"model.logit_adjustment_tau": 2}, "not logit_adjustm"),
+    ("method=plain", {"stage2.gamma": 0.5}, "stage2.balanced is False"),
+    ("method=blt", {"stage1.gamma": 0.5}, "stage1.balanced is False"),
+    ("method=blt", {"stage1.epochs": 0, "stage1.batch_size": 8}, "s is 0"),
+    ("method=neither", {"perturb.p": SCHEMA["perturb.p"].default}, None),
+  ],
+)
+def test_field_without_effect_is_announced(arg, values, reason):
+  config = with_values(check_config(_config(arg=arg)), values)
+  lines = unused(config, values)
+  assert len(lines) == (reason is not None)
+  if reason:
+    assert reason in lines[0]
+    (field,) = (name for name in values if f"config.{name} is" in lines[0])
+    assert repr(flatten(config)[field]) in lines[0]
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -23,11 +23,14 @@ from blt_jax.config.schema import (
   Config,
   StageConfig,
 )
+from blt_jax.config.short_names import SHORT_NAMES
+from blt_jax.config.unused import unused
 
 __all__ = [
   "PIXEL_SOURCES",
   "PLACES",
   "SCHEMA",
+  "SHORT_NAMES",
   "Config",
   "Field",
   "StageConfig",
@@ -38,5 +41,6 @@ __all__ = [
   "flatten",
   "left_open",
   "unknown_field",
+  "unused",
   "with_values",
 ]

@@ -13,7 +13,7 @@ def load(directory: str | os.PathLike) -> TrainedModel:
     directory: what --mode=export wrote with safetensors among its formats
       (needs the package safetensors), its model.safetensors alone, or a
       --workdir (needs `pip install "blt_jax[train]"`), whose best epoch by
-      validation is taken.
+      validation is taken. ~ is the home folder.
 
   Returns:
     The network; see its `predict`, `logits`, `class_names`, `preprocessing`.
@@ -23,7 +23,7 @@ def load(directory: str | os.PathLike) -> TrainedModel:
     FileNotFoundError: a run has no checkpoint that can be read.
     ImportError: a package is missing.
   """
-  path = pathlib.Path(directory)
+  path = pathlib.Path(os.path.expanduser(directory))
   if (path / "config.json").is_file():
     from blt_jax.deploy.from_run import from_workdir
 

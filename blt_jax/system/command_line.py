@@ -18,10 +18,12 @@ from ml_collections.config_flags import tuple_parser
 from blt_jax.config import (
   PLACES,
   SCHEMA,
+  SHORT_NAMES,
   check_config,
   check_used,
   describe,
   unknown_field,
+  unused,
 )
 from blt_jax.config.rules import home_expanded
 from blt_jax.system import installed, path_flags
@@ -89,6 +91,17 @@ def check_flags(mode: str) -> None:
         "with config.dataset.profile natural, which does not use it: it is for "
         "exponential and step."
       )
+
+
+def without_effect() -> list[str]:
+  """A line about each field of --config that is given and has no effect."""
+  holder = flags.FLAGS["config"]
+  _, _, variant = config_flags.get_config_filename(holder).partition(":")
+  given = list(config_flags.get_override_values(holder))
+  short = {**SHORT_NAMES, "confidence": ("perturb.confidence",)}
+  for pair in variant.split(","):
+    given += short.get(pair.partition("=")[0], ())
+  return unused(check_config(holder.value), given)
 
 
 _HINTS = {

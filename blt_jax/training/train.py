@@ -67,7 +67,8 @@ def train(
 
   Args:
     config: a configuration, as get_config of configs/*.py gives it.
-    workdir: directory of the run, made when it does not exist.
+    workdir: directory of the run, made when it does not exist; ~ is the home
+      folder.
 
   Returns:
     What results.json holds.
@@ -79,6 +80,7 @@ def train(
     OSError: when the work directory can't be written any more.
     Interrupted: a KeyboardInterrupt, after a signal.
   """
+  workdir = workdir.expanduser()
   chosen = choose.complete(check_config(config), workdir=workdir)
   results = directory.finished_results(workdir, chosen.config)
   if results:

@@ -1,0 +1,86 @@
+"""Fields that have no effect beside the others of a configuration."""
+
+from collections.abc import Callable, Iterable
+
+from blt_jax.config.check import flatten
+from blt_jax.config.schema import Config
+
+# Fields of the ascent itself, which images that are only augmented don't need.
+_ASCENT = (
+  "perturb.targets",
+  "perturb.confidence",
+  "perturb.confidence_choices",
+  "perturb.step_size",
+  "perturb.momentum",
+)
+
+
+def _is_perturbed(config: Config) -> bool:
+  """Whether a stage that is trained hallucinates."""
+  return any(s.epochs and s.perturb for s in (config.stage1, config.stage2))
+
+
+# (beginnings of field names, whether they have an effect, why they have none).
+_USES: tuple[tuple[tuple[str, ...], Callable[[Config], bool], str], ...] = (
+  (("perturb.",), _is_perturbed, "no stage hallucinates"),
+  (_ASCENT, lambda c: c.perturb.max_steps > 0, "perturb.max_steps is 0"),
+  (
+    ("model.alpha", "model.beta"),
+    lambda c: c.model.classifier == "squashing_cosine",
+    "the classifier is linear",
+  ),
+  (
+    ("model.focal_gamma",),
+    lambda c: c.model.loss == "focal",
+    "the loss is not focal",
+  ),
+  (
+    ("model.class_balanced_beta",),
+    lambda c: c.model.loss == "class_balanced" or c.model.reweight_epoch > 0,
+    "no class has a weight",
+  ),
+  (
+    ("model.logit_adjustment_tau",),
+    lambda c: c.model.loss == "logit_adjustment",
+    "the loss is not logit_adjustment",
+  ),
+  (
+    ("model.ldam_",),
+    lambda c: c.model.loss == "ldam",
+    "the loss is not ldam",
+  ),
+  (
+    ("stage1.gamma",),
+    lambda c: c.stage1.balanced,
+    "stage1.balanced is False",
+  ),
+  (
+    ("stage2.gamma",),
+    lambda c: c.stage2.balanced,
+    "stage2.balanced is False",
+  ),
+  (("stage1.",), lambda c: c.stage1.epochs > 0, "stage1.epochs is 0"),
+  (("stage2.",), lambda c: c.stage2.epochs > 0, "stage2.epochs is 0"),
+)
+
+
+def unused(config: Config, given: Iterable[str]) -> list[str]:
+  """A line about each field that was given and has no effect.
+
+  Args:
+    config: the configuration.
+    given: dotted names of the fields that the user has set. One that has its
+      default value passes, and so does a number of epochs: 0 is a choice.
+  """
+  values, defaults = flatten(config), flatten(Config())
+  lines = []
+  for name in sorted(set(given)):
+    if values[name] == defaults[name] or name.endswith(".epochs"):
+      continue
+    for beginnings, has_effect, reason in _USES:
+      if name.startswith(beginnings) and not has_effect(config):
+        lines.append(
+          f"note: config.{name} is {values[name]!r} and has no effect: {reason}"
+        )
+        break
+  return lines
