@@ -502,7 +502,7 @@ PATHS = [name for name, field in SCHEMA.items() if field.rule is PATH]
 
 
 def test_tilde_in_a_path_is_the_home_folder(monkeypatch):
-  assert len(PATHS) == 9
+  assert len(PATHS) == 10
   monkeypatch.setenv("HOME", "/people")
   config = with_values(check_config(_config()), dict.fromkeys(PATHS, "~/a"))
   flat = flatten(config)

@@ -61,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "training.build",
     "training.lines",
     "training.objective",
+    "training.prior",
     "training.stages",
     "workdir",
   },

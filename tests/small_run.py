@@ -50,11 +50,12 @@ def steps_traced_once() -> Iterator[None]:
   made: dict[Any, Callable] = {}
   build_train, build_eval = build.build_train_step, build.build_eval_step
 
-  def train_step(config, stage, class_counts, *, reweighted=False):
+  def train_step(config, stage, class_counts, *, target, reweighted=False):
+    assert target is None
     key = (config, stage.number, class_counts.tobytes(), reweighted)
     if key not in made:
       made[key] = build_train(
-        config, stage, class_counts, reweighted=reweighted
+        config, stage, class_counts, target=None, reweighted=reweighted
       )
     return made[key]
 

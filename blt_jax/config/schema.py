@@ -181,6 +181,13 @@ class DatasetConfig:
   few_up_to: Count = field(
     20, "A class with at most this many is few-shot: the tail."
   )
+  prior: Path = field(
+    "",
+    "How frequent classes are where the network is used, for the measures and "
+    "the losses' correction: natural (as in training), balanced, or a CSV file "
+    "of class,share or class,count. Empty: the test images as they are, and a "
+    "correction to equal classes.",
+  )
   image_size: Annotated[int, whole(8)] = field(
     224, "Side of the square that the network sees, pixels.", left_open=0
   )

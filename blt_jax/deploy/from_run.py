@@ -12,7 +12,7 @@ import numpy as np
 from blt_jax.config import Config, with_values
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.model import TrainedModel
-from blt_jax.training import build, objective, stages
+from blt_jax.training import build, objective, prior, stages
 from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import read_epoch
 from blt_jax.workdir.progress import EpochRow
@@ -54,7 +54,7 @@ def from_workdir(
     config,
     class_names=names,
     class_counts=counts,
-    logit_offset=_logit_offset(config, counts, step=row.step),
+    logit_offset=_logit_offset(config, names, counts, step=row.step),
     checkpoint=checkpoint,
     stage=row.stage,
     epoch=row.epoch,
@@ -97,12 +97,23 @@ def _describe(config: Config, **others: Any) -> Description:
 
 
 def _logit_offset(
-  config: Config, class_counts: tuple[int, ...], *, step: int
+  config: Config,
+  class_names: tuple[str, ...],
+  class_counts: tuple[int, ...],
+  *,
+  step: int,
 ) -> tuple[float, ...] | None:
   """What `model.posthoc_tau` adds to the logits after a step: [C], or None."""
+  if not config.model.posthoc_tau:
+    return None
   counts = np.asarray(class_counts)
   adjust_fn = objective.build_adjustment(
-    config, counts, gamma=stages.gamma_at(config, counts, step=step)
+    config,
+    counts,
+    target=prior.target_shares(
+      config.dataset.prior, class_names=class_names, class_counts=counts
+    ),
+    gamma=stages.gamma_at(config, counts, step=step),
   )
   if adjust_fn is None:
     return None

@@ -102,14 +102,19 @@ def class_balanced(
 
 
 def balanced_softmax(
-  logits: jax.Array, labels: jax.Array, *, class_probabilities: npt.ArrayLike
+  logits: jax.Array,
+  labels: jax.Array,
+  *,
+  class_probabilities: npt.ArrayLike,
+  target_probabilities: npt.ArrayLike | None = None,
 ) -> jax.Array:
   """Cross entropy of a softmax that knows how frequent the classes are.
 
       loss_i = -log(pi_{y_i} exp(z_i[y_i]) / sum_c pi_c exp(z_i[c]))
 
   Evaluation uses the logits unchanged: they then predict as if all classes were
-  equally frequent.
+  equally frequent, or as frequent as `target_probabilities`, q, say: pi is then
+  pi / q (`adjust_logits` derives it).
 
   Args:
     logits: float [n, C].
@@ -117,6 +122,8 @@ def balanced_softmax(
     class_probabilities: [C], probability that a training draw is of each class;
       above 0, not traced. They need not sum to 1, so class counts will do for
       natural sampling.
+    target_probabilities: [C], how frequent the classes are where the network is
+      used; likewise. None for equally frequent ones.
 
   Returns:
     float32 [n], 0 or more.
@@ -129,7 +136,11 @@ def balanced_softmax(
     NeurIPS 2020.
   """
   return logit_adjustment(
-    logits, labels, class_probabilities=class_probabilities, tau=1.0
+    logits,
+    labels,
+    class_probabilities=class_probabilities,
+    target_probabilities=target_probabilities,
+    tau=1.0,
   )
 
 
@@ -138,18 +149,22 @@ def logit_adjustment(
   labels: jax.Array,
   *,
   class_probabilities: npt.ArrayLike,
+  target_probabilities: npt.ArrayLike | None = None,
   tau: float = 1.0,
 ) -> jax.Array:
   """Cross entropy of logits that are shifted by the classes' frequencies.
 
-      loss_i = CE(z_i + tau log pi, y_i)
+      loss_i = CE(z_i + tau (log pi - log q), y_i)
 
-  tau = 0 is cross entropy, tau = 1 `balanced_softmax`.
+  where q are the frequencies to correct to; equal ones, log q = 0, as in the
+  paper, if none are given. tau = 0 is cross entropy, tau = 1
+  `balanced_softmax`, and so is q = pi cross entropy.
 
   Args:
     logits: float [n, C].
     labels: int [n], 0..C-1.
     class_probabilities: as in `balanced_softmax`.
+    target_probabilities: q, as in `balanced_softmax`.
     tau: strength, 0 or more.
 
   Returns:
@@ -162,24 +177,46 @@ def logit_adjustment(
     Menon et al., "Long-tail learning via logit adjustment", ICLR 2021.
   """
   shifted = adjust_logits(
-    logits, class_probabilities=class_probabilities, tau=-tau
+    logits,
+    class_probabilities=class_probabilities,
+    target_probabilities=target_probabilities,
+    tau=-tau,
   )
   return cross_entropy(shifted, labels)
 
 
 def adjust_logits(
-  logits: jax.Array, *, class_probabilities: npt.ArrayLike, tau: float
+  logits: jax.Array,
+  *,
+  class_probabilities: npt.ArrayLike,
+  target_probabilities: npt.ArrayLike | None = None,
+  tau: float,
 ) -> jax.Array:
-  """Removes the training draws' preference for frequent classes from logits.
+  """Corrects logits from the training draws' frequencies to other ones.
 
-      z_i - tau log pi
+      z_i - tau (log pi - log q)
 
-  This adjusts a network after its training with cross entropy (post hoc).
+  This adjusts a network after its training with cross entropy (post hoc). Such
+  a network knows an image x of class c by Bayes' rule under the frequencies pi
+  that it was trained with; where the frequencies are q and p(x | c) is the
+  same, tau = 1 gives Bayes' rule for q:
+
+      z_c = log p(x | c) + log pi_c + const(x)
+      z_c - log pi_c + log q_c = log p(x | c) + log q_c + const(x)
+
+  The losses above do the opposite in training, so that it is done already in
+  the z that they learn: if z + log pi - log q is what cross entropy fits,
+
+      z_c + log pi_c - log q_c = log p(x | c) + log pi_c + const(x)
+
+  and z is Bayes' rule for q. Without q the frequencies are equal: log q is the
+  same for all classes, and no softmax sees it.
 
   Args:
     logits: float [n, C].
-    class_probabilities: as in `balanced_softmax`.
-    tau: strength; 1 is what Bayes' rule gives for classes of equal frequency.
+    class_probabilities: pi, as in `balanced_softmax`.
+    target_probabilities: q, as in `balanced_softmax`.
+    tau: strength; 1 is what Bayes' rule gives.
 
   Returns:
     float32 [n, C].
@@ -193,7 +230,13 @@ def adjust_logits(
   probabilities = per_class(
     "class_probabilities", class_probabilities, num_classes=logits.shape[1]
   )
-  shift = jnp.asarray(tau * np.log(probabilities), jnp.float32)
+  logs = np.log(probabilities)
+  if target_probabilities is not None:
+    targets = per_class(
+      "target_probabilities", target_probabilities, num_classes=len(logs)
+    )
+    logs = logs - np.log(targets)
+  shift = jnp.asarray(tau * logs, jnp.float32)
   return logits.astype(jnp.float32) - shift[None, :]
 
 

@@ -158,9 +158,17 @@ def build_train_step(
   stage: Stage,
   class_counts: np.ndarray,
   *,
+  target: np.ndarray | None,
   reweighted: bool = False,
 ) -> Callable:
   """`train_step` of a stage, mapped over the devices.
+
+  Args:
+    config: the configuration.
+    stage: the stage.
+    class_counts: int [C], training images of each class.
+    target: float64 [C] or None, `prior.target_shares` of `dataset.prior`.
+    reweighted: whether the mean over a batch has the deferred weights.
 
   Returns:
     (state, batch) -> (state, metrics); the state is donated.
@@ -169,7 +177,11 @@ def build_train_step(
     ValueError: when the loss needs images of a class that has none.
   """
   objective = build_objective(
-    config, class_counts, gamma=stage.gamma, reweighted=reweighted
+    config,
+    class_counts,
+    target=target,
+    gamma=stage.gamma,
+    reweighted=reweighted,
   )
   step = functools.partial(
     train_step.train_step,

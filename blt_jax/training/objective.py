@@ -31,6 +31,7 @@ def build_objective(
   config: Config,
   class_counts: np.ndarray,
   *,
+  target: np.ndarray | None,
   gamma: float | None = None,
   reweighted: bool = False,
 ) -> Objective:
@@ -38,8 +39,15 @@ def build_objective(
 
   Balanced softmax and logit adjustment take the class distribution of the
   stage's sampler: they are to undo what the network sees, and it sees natural
-  frequencies only under natural sampling. The other losses take the training
-  counts, as in their papers.
+  frequencies only under natural sampling. They correct to the frequencies of
+  `target`. The other losses take the training counts, as in their papers.
+
+  Args:
+    config: the configuration.
+    class_counts: int [C], training images of each class.
+    target: float64 [C] or None, `prior.target_shares` of `dataset.prior`.
+    gamma: of the stage's sampler, None for natural sampling.
+    reweighted: whether the mean over a batch has the deferred weights.
 
   Raises:
     ValueError: when the loss depends on the counts and a class has no image.
@@ -48,11 +56,15 @@ def build_objective(
   if reweighted:
     counts = _above_0(config, class_counts)
     weights = class_balanced_weights(counts, config.model.class_balanced_beta)
-  return Objective(_loss_fn(config, class_counts, gamma), weights)
+  loss_fn = _loss_fn(config, class_counts, gamma, target)
+  return Objective(loss_fn, weights)
 
 
 def _loss_fn(
-  config: Config, class_counts: np.ndarray, gamma: float | None
+  config: Config,
+  class_counts: np.ndarray,
+  gamma: float | None,
+  target: np.ndarray | None,
 ) -> Callable:
   """The `Objective.loss_fn` of a configuration."""
   model = config.model
@@ -69,14 +81,20 @@ def _loss_fn(
     )
   if model.loss == "ldam":
     return _ldam_fn(config, counts)
-  drawn = sampling.class_probabilities(counts, gamma or 0.0)
-  if model.loss == "balanced_softmax":
-    return functools.partial(losses.balanced_softmax, class_probabilities=drawn)
+  is_balanced = model.loss == "balanced_softmax"
   return functools.partial(
     losses.logit_adjustment,
-    class_probabilities=drawn,
-    tau=model.logit_adjustment_tau,
+    class_probabilities=sampling.class_probabilities(counts, gamma or 0.0),
+    target_probabilities=_to_correct_to(config, target),
+    tau=1.0 if is_balanced else model.logit_adjustment_tau,
   )
+
+
+def _to_correct_to(
+  config: Config, target: np.ndarray | None
+) -> np.ndarray | None:
+  """The shares that logits are corrected to; None for equal ones."""
+  return None if config.dataset.prior == "balanced" else target
 
 
 def _ldam_fn(config: Config, class_counts: np.ndarray) -> Callable:
@@ -113,12 +131,14 @@ def build_adjustment(
   config: Config,
   class_counts: np.ndarray,
   *,
+  target: np.ndarray | None,
   gamma: float | None,
 ) -> Callable[[jax.Array], jax.Array] | None:
   """The post-hoc adjustment of logits, float [n, C]; None if it is off.
 
-  It undoes the class frequencies that the network was trained with, which are
-  those of its stage's sampler.
+  It corrects from the class frequencies that the network was trained with,
+  which are those of its stage's sampler, to those of `target`, as
+  `build_objective` takes it.
 
   Raises:
     ValueError: when a class has no training image.
@@ -133,5 +153,6 @@ def build_adjustment(
   return functools.partial(
     losses.adjust_logits,
     class_probabilities=sampling.class_probabilities(counts, gamma or 0.0),
+    target_probabilities=_to_correct_to(config, target),
     tau=tau,
   )

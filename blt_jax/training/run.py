@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from blt_jax.config import Config, with_values
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
@@ -35,6 +37,8 @@ class Run:
     devices: those that it trains on.
     dataset: its images.
     class_counts: int [C], training images of each class.
+    target_shares: float64 [C] that sums to 1, how frequent the classes are
+      where the network is used, or None; see `prior.target_shares`.
     model: the network.
     feeder: reads the images and deals them to the devices.
   """
@@ -50,11 +54,24 @@ class Run:
     self.devices = devices.devices_of(config)
     self.dataset = dataset or build.build_dataset(config)
     self.class_counts = self.dataset.class_counts
+    self.target_shares = self._target_shares()
     self.model = build.build_model(config, self.dataset.num_classes)
     self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
     # Steps by what they depend on, so that each is compiled once.
     self._train_fns: dict[tuple[int, bool], Callable] = {}
     self._eval_fns: dict[tuple, Callable] = {}
+
+  def _target_shares(self) -> np.ndarray | None:
+    """The shares of `dataset.prior`; raises ValueError for a bad file."""
+    if not self.config.dataset.prior:
+      return None
+    from blt_jax.training import prior  # Few runs have one.
+
+    return prior.target_shares(
+      self.config.dataset.prior,
+      class_names=self.dataset.class_names,
+      class_counts=self.class_counts,
+    )
 
   @functools.cached_property
   def stages(self) -> list[Stage]:
@@ -75,7 +92,11 @@ class Run:
     key = (stage.number, reweighted)
     if key not in self._train_fns:
       self._train_fns[key] = build.build_train_step(
-        self.config, stage, self.class_counts, reweighted=reweighted
+        self.config,
+        stage,
+        self.class_counts,
+        target=self.target_shares,
+        reweighted=reweighted,
       )
     return self._train_fns[key]
 
@@ -90,6 +111,7 @@ class Run:
         objective.build_adjustment(
           with_values(self.config, {"model.posthoc_tau": tau}),
           self.class_counts,
+          target=self.target_shares,
           gamma=gamma,
         )
         for tau in taus
@@ -127,6 +149,10 @@ class Run:
           f"learning rates times {scale:g} for batches of {size}: they are "
           f"given for {self.config.optimizer.rate_batch_size}"
         )
+    if self.config.dataset.prior:
+      from blt_jax.training import prior  # As above.
+
+      console.say(prior.line(self.config))
     for note in self.notes():
       console.say(f"note: {note}")
     epochs = " + ".join(str(stage.epochs) for stage in self.stages)

@@ -342,6 +342,73 @@ def test_adjustment_undoes_the_shift_of_the_loss(examples):
   )
 
 
+TARGET = np.array([0.2, 0.5, 0.3])
+
+
+def test_correction_to_target_frequencies_agrees_with_float64(examples):
+  logits, labels = examples
+  factors = (COUNTS / COUNTS.sum() / TARGET) ** 0.7
+  shift = 0.7 * np.log(COUNTS / TARGET)
+  frequencies = {
+    "class_probabilities": COUNTS / COUNTS.sum(),
+    "target_probabilities": TARGET,
+    "tau": 0.7,
+  }
+  weighted = factors * np.exp(logits.astype(np.float64))
+  true = weighted[np.arange(len(labels)), labels]
+  np.testing.assert_allclose(
+    losses.logit_adjustment(logits, labels, **frequencies),
+    -np.log(true / weighted.sum(axis=1)),
+    rtol=1e-5,
+    atol=1e-6,
+  )
+  adjusted = losses.adjust_logits(logits, **frequencies)
+  np.testing.assert_allclose(
+    special.softmax(adjusted, axis=1),
+    special.softmax(logits.astype(np.float64) - shift, axis=1),
+    rtol=1e-5,
+  )
+
+
+def test_target_of_the_training_frequencies_is_cross_entropy(examples):
+  loss = losses.balanced_softmax(
+    *examples, class_probabilities=COUNTS, target_probabilities=COUNTS
+  )
+  np.testing.assert_array_equal(loss, losses.cross_entropy(*examples))
+
+
+def test_training_with_a_target_learns_bayes_rule_for_it():
+  # A network that sees nothing of an image gives one z for all. Its mean loss
+  # over the training images is least where softmax(z) is the target.
+  share = COUNTS / COUNTS.sum()
+
+  def mean_loss(z):
+    each = losses.balanced_softmax(
+      jnp.tile(z, (3, 1)),
+      jnp.arange(3),
+      class_probabilities=COUNTS,
+      target_probabilities=TARGET,
+    )
+    return jnp.sum(jnp.asarray(share, jnp.float32) * each)
+
+  slope = jax.jit(jax.grad(mean_loss))
+  np.testing.assert_allclose(slope(jnp.log(TARGET)), np.zeros(3), atol=1e-6)
+  assert np.abs(slope(jnp.zeros(3))).max() > 0.05
+
+
+def test_adjustment_to_a_target_is_bayes_rule_for_it():
+  # Densities of the three classes at two images.
+  density = np.array([[0.9, 0.4, 0.1], [0.2, 0.2, 0.7]])
+  logits = np.log(density * COUNTS / COUNTS.sum()).astype(np.float32)
+  adjusted = losses.adjust_logits(
+    logits, class_probabilities=COUNTS, target_probabilities=TARGET, tau=1.0
+  )
+  expected = density * TARGET / (density * TARGET).sum(axis=1, keepdims=True)
+  np.testing.assert_allclose(
+    special.softmax(adjusted, axis=1), expected, rtol=1e-5
+  )
+
+
 @pytest.mark.parametrize(
   "loss_fn, message",
   [

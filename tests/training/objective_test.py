@@ -5,7 +5,7 @@ import pytest
 from blt_jax.config import check_config
 from blt_jax.method import losses
 from blt_jax.method.losses import class_balanced_weights
-from blt_jax.training import build, objective, train
+from blt_jax.training import build, objective, prior, train
 from blt_jax.training.run import Run
 from blt_jax.training.stages import build_stages, gamma_at
 from blt_jax.workdir.records import METRICS
@@ -18,11 +18,23 @@ LOGITS = RNG.normal(0, 3, (12, 3)).astype(np.float32)
 LABELS = RNG.integers(0, 3, 12)
 
 
-def _built(loss, variant="", *, gamma=None, reweighted=False, **fields):
-  config = make_config(variant)
+SHARES = np.array([0.2, 0.3, 0.5])
+
+
+def _built(
+  loss,
+  variant="",
+  *,
+  prior="",
+  target=None,
+  gamma=None,
+  reweighted=False,
+  **fields,
+):
+  config = make_config(variant, dataset__prior=prior)
   config.model.update(loss=loss, **fields)
   return objective.build_objective(
-    config, COUNTS, gamma=gamma, reweighted=reweighted
+    config, COUNTS, target=target, gamma=gamma, reweighted=reweighted
   )
 
 
@@ -34,7 +46,7 @@ def _check(built, expected):
 
 
 def test_default_is_plain_cross_entropy():
-  built = objective.build_objective(make_config(), COUNTS)
+  built = objective.build_objective(make_config(), COUNTS, target=None)
   np.testing.assert_array_equal(
     built.loss_fn(LOGITS, LABELS), losses.cross_entropy(LOGITS, LABELS)
   )
@@ -130,16 +142,21 @@ def test_class_without_images_is_named():
   config = make_config(model__loss="ldam")
   message = "loss is 'ldam', but the number of .* of class 1 is 0; expected"
   with pytest.raises(ValueError, match=message):
-    objective.build_objective(config, np.array([3, 0]))
+    objective.build_objective(config, np.array([3, 0]), target=None)
 
 
 def test_adjustment_is_off_by_default():
-  assert objective.build_adjustment(make_config(), COUNTS, gamma=None) is None
+  built = objective.build_adjustment(
+    make_config(), COUNTS, target=None, gamma=None
+  )
+  assert built is None
 
 
 def test_adjustment_undoes_the_sampler():
   config = make_config(model__posthoc_tau=0.5)
-  adjust_fn = objective.build_adjustment(config, COUNTS, gamma=0.75)
+  adjust_fn = objective.build_adjustment(
+    config, COUNTS, target=None, gamma=0.75
+  )
   shift = 0.5 * np.log(COUNTS**0.25 / np.sum(COUNTS**0.25))
   np.testing.assert_allclose(adjust_fn(LOGITS), LOGITS - shift, rtol=1e-5)
 
@@ -151,6 +168,62 @@ def test_gamma_is_that_of_the_stage_that_a_network_comes_from():
   assert gammas == [None, None, 0.9, 0.9]
   config.stage1.epochs = 0
   assert gamma_at(config, counts, step=1) == 0.9
+
+
+def test_losses_correct_to_the_prior():
+  expected = losses.logit_adjustment(
+    LOGITS, LABELS, class_probabilities=COUNTS**0.25 / SHARES, tau=1.5
+  )
+  built = _built(
+    "logit_adjustment",
+    prior="prior.csv",
+    target=SHARES,
+    gamma=0.75,
+    logit_adjustment_tau=1.5,
+  )
+  _check(built, expected)
+
+
+def test_natural_prior_leaves_cross_entropy_under_natural_sampling():
+  target = prior.target_shares(
+    "natural", class_names=("a", "b", "c"), class_counts=COUNTS
+  )
+  built = _built("balanced_softmax", prior="natural", target=target)
+  np.testing.assert_array_equal(
+    built.loss_fn(LOGITS, LABELS), losses.cross_entropy(LOGITS, LABELS)
+  )
+
+
+def test_balanced_prior_changes_no_bit_of_a_loss_or_an_adjustment():
+  uniform = {"prior": "balanced", "target": np.full(3, 1 / 3)}
+  built = [_built("balanced_softmax", gamma=0.3, **u) for u in ({}, uniform)]
+  np.testing.assert_array_equal(
+    *(each.loss_fn(LOGITS, LABELS) for each in built)
+  )
+  adjusted = []
+  for name, target in (("", None), ("balanced", np.full(3, 1 / 3))):
+    config = make_config(model__posthoc_tau=0.5, dataset__prior=name)
+    adjust_fn = objective.build_adjustment(
+      config, COUNTS, target=target, gamma=0.3
+    )
+    adjusted.append(adjust_fn(LOGITS))
+  np.testing.assert_array_equal(*adjusted)
+
+
+def test_adjustment_corrects_to_the_prior():
+  config = make_config(model__posthoc_tau=0.5, dataset__prior="prior.csv")
+  adjust_fn = objective.build_adjustment(
+    config, COUNTS, target=SHARES, gamma=None
+  )
+  shift = 0.5 * np.log(COUNTS / np.sum(COUNTS) / SHARES)
+  np.testing.assert_allclose(adjust_fn(LOGITS), LOGITS - shift, rtol=1e-5)
+
+
+def test_run_has_the_shares_of_its_prior():
+  run = Run(check_config(make_config(dataset__prior="natural")))
+  counts = run.class_counts
+  np.testing.assert_allclose(run.target_shares, counts / counts.sum())
+  assert Run(check_config(make_config())).target_shares is None
 
 
 @pytest.mark.parametrize("stage", [1, 2])

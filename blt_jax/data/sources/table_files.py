@@ -61,7 +61,7 @@ def read_cells(file: str, columns: Columns) -> Cells:
   Raises:
     ValueError: names the file and the line or column that is wrong.
   """
-  text = _read_text(file)
+  text = read_text(file)
   begin = text[:1000].lstrip()[:1]
   if begin == "{":
     if _is_coco(text):
@@ -73,7 +73,7 @@ def read_cells(file: str, columns: Columns) -> Cells:
   return _read_csv(file, text, columns)
 
 
-def _read_text(file: str) -> str:
+def read_text(file: str) -> str:
   """The text of a file; a byte that is not UTF-8 becomes a surrogate.
 
   File names are read in the same way, so the names of splits.csv come back.
@@ -175,7 +175,7 @@ def _read_csv(file: str, text: str, columns: Columns) -> Cells:
     first, text = 1, text.partition("\n")[2]
   begin = len(text) - len(text.lstrip("\r\n"))
   first, text = first + text[:begin].count("\n"), text[begin:]
-  delimiter = _delimiter(text)
+  delimiter = find_delimiter(text)
   reader = csv.reader(
     io.StringIO(text, newline=""), delimiter=delimiter, strict=True
   )
@@ -214,7 +214,7 @@ def _first_row(text: str, delimiter: str) -> list[str]:
     return []
 
 
-def _delimiter(text: str) -> str:
+def find_delimiter(text: str) -> str:
   """The sign between cells: the one that gives the first line most of them."""
 
   def cells(delimiter: str) -> int:
