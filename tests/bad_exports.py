@@ -38,6 +38,7 @@ _ABOUT: dict[str, Any] = {
   "exif_orientation": False,
   "grey_range": [],
   "logit_offset": None,
+  "temperature": 1.0,
   "class_names": ["cat", "dog"],
   "class_counts": [9, 3],
   "dataset": "pets",

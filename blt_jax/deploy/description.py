@@ -6,7 +6,15 @@ from typing import Any, Self
 
 from blt_jax import __version__
 from blt_jax.config import SCHEMA
-from blt_jax.config.rules import NUMBER, TEXT, Rule, one_of, several, whole
+from blt_jax.config.rules import (
+  NUMBER,
+  TEXT,
+  Rule,
+  number,
+  one_of,
+  several,
+  whole,
+)
 from blt_jax.data.reading.decode import Decoding, grey_range
 from blt_jax.method.metrics import GROUPS
 
@@ -35,6 +43,8 @@ class Description:
     grey_range: (low, high), the values that become black and white in grey
       images of more than 8 bits; () where such images are refused.
     logit_offset: [C], added to the network's logits, or None.
+    temperature: what the logits are then divided by, so that their softmax is
+      calibrated; 1 where it is not.
     class_names: [C].
     class_counts: [C], training images of each class.
     dataset: name of what it was trained on.
@@ -45,7 +55,8 @@ class Description:
     stage: of the checkpoint.
     epoch: of the checkpoint.
     accuracy: {"validation" and, once it is known, "test": percent by shot group
-      and by "top5"}; empty where nothing was measured.
+      and by "top5", and the other measures of results.json}; empty where
+      nothing was measured.
     config: of the run.
     blt_jax: version that trained it.
     weights: SHA-256 of the variables, in an export.
@@ -65,6 +76,7 @@ class Description:
   exif_orientation: bool
   grey_range: tuple[float, ...]
   logit_offset: tuple[float, ...] | None
+  temperature: float
   class_names: tuple[str, ...]
   class_counts: tuple[int, ...]
   dataset: str
@@ -89,10 +101,15 @@ class Description:
       grey_range=grey_range(self.grey_range),
     )
 
-  def computes_as(self, other: "Description") -> bool:
-    """Whether both are of one network; accuracies, for example, may differ."""
-    return all(
-      getattr(self, name) == getattr(other, name) for name in _FUNCTION
+  def differing(self, other: "Description") -> tuple[str, ...]:
+    """The fields by which another network computes something else.
+
+    Returns:
+      Names of fields; none if both are of one network, whose accuracies, for
+      example, may differ.
+    """
+    return tuple(
+      name for name in _FUNCTION if getattr(self, name) != getattr(other, name)
     )
 
   def to_json(self) -> dict[str, Any]:
@@ -137,6 +154,8 @@ class Description:
     return cls(**values)
 
 
+TEMPERATURE = number(0, above=True)
+
 # What a network computes depends on these.
 _FUNCTION = (
   "weights",
@@ -153,6 +172,7 @@ _FUNCTION = (
   "exif_orientation",
   "grey_range",
   "logit_offset",
+  "temperature",
   "class_names",
 )
 
@@ -202,6 +222,7 @@ _RULES: dict[str, Rule] = {
     f"null or {_a_class(NUMBER).allowed}",
     lambda value: value is None or _a_class(NUMBER).accepts(value),
   ),
+  "temperature": TEMPERATURE,
   "class_names": _a_class(TEXT),
   "class_counts": _a_class(whole(0)),
   "dataset": TEXT,

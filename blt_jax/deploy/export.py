@@ -168,10 +168,12 @@ def check_folder(folder: pathlib.Path, model: TrainedModel) -> None:
       "that --mode=export wrote."
     )
   exported = Description.from_json(there, source=str(folder / FILE))
-  if not exported.computes_as(model.description):
+  different = exported.differing(model.description)
+  if different:
     raise ValueError(
-      f"--output={folder} holds the export of another network; expected a new "
-      "folder, or one with an export of this network."
+      f"--output={folder} holds the export of another network (not the same: "
+      f"{', '.join(different)}); expected a new folder, or one with an export "
+      "of this network."
     )
 
 

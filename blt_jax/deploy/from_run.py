@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from blt_jax.config import Config, with_values
-from blt_jax.deploy.description import Description
+from blt_jax.deploy.description import TEMPERATURE, Description
 from blt_jax.deploy.model import TrainedModel
+from blt_jax.system import console
 from blt_jax.training import build, objective, prior, stages
 from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import read_epoch
@@ -33,9 +34,13 @@ def from_workdir(
       another value the description has no accuracies, because the run measured
       with its own.
 
+  Returns:
+    The network, calibrated where the run has a temperature for this epoch and
+    this tau; the console says why where it has none.
+
   Raises:
-    ValueError: when the directory holds no run or no checkpoint, or the tau
-      does not go with the run's loss.
+    ValueError: when the directory holds no run or no checkpoint, the tau does
+      not go with the run's loss, or results.json has a wrong temperature.
     FileNotFoundError: when no checkpoint can be read.
   """
   config = directory.read_config(workdir)
@@ -46,10 +51,8 @@ def from_workdir(
   model = build.build_model(config, len(names))
   template = build.state_shapes(config, model, len(names))
   arrays, row = read_epoch(workdir, template.arrays(), checkpoint=checkpoint)
-  accuracy = {}
-  if config.model.posthoc_tau == own_tau:
-    results = directory.read_results(workdir) or {}
-    accuracy = _accuracy(row, results.get(checkpoint))
+  is_own_tau = config.model.posthoc_tau == own_tau
+  measured = _measured(workdir, checkpoint, row)
   description = _describe(
     config,
     class_names=names,
@@ -58,7 +61,13 @@ def from_workdir(
     checkpoint=checkpoint,
     stage=row.stage,
     epoch=row.epoch,
-    accuracy=accuracy,
+    accuracy=_accuracy(row, measured) if is_own_tau else {},
+    temperature=_temperature(
+      measured,
+      workdir / directory.RESULTS,
+      checkpoint=checkpoint,
+      is_own_tau=is_own_tau,
+    ),
   )
   variables = {name: arrays[name] for name in ("params", "batch_stats")}
   return TrainedModel(description, variables)
@@ -120,14 +129,56 @@ def _logit_offset(
   return tuple(np.asarray(adjust_fn(jnp.zeros((1, len(counts)))))[0].tolist())
 
 
+def _measured(
+  workdir: pathlib.Path, checkpoint: str, row: EpochRow
+) -> Mapping[str, Any] | None:
+  """What results.json says about an epoch, None where it is of another."""
+  found = (directory.read_results(workdir) or {}).get(checkpoint)
+  if found and (found["stage"], found["epoch"]) == (row.stage, row.epoch):
+    return found
+  return None
+
+
 def _accuracy(
-  row: EpochRow, tested: Mapping[str, Any] | None
+  row: EpochRow, measured: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-  """{"validation", "test"} in percent by shot group; test once it is known."""
+  """{"validation", "test"}: the measures; test once the run has ended."""
   accuracy = {"validation": row.validation}
-  if tested and (tested["stage"], tested["epoch"]) == (row.stage, row.epoch):
-    accuracy["test"] = tested["test"]
+  if measured:
+    accuracy = {split: measured[split] for split in ("validation", "test")}
   return files.finite(accuracy)
+
+
+def _temperature(
+  measured: Mapping[str, Any] | None,
+  results: pathlib.Path,
+  *,
+  checkpoint: str,
+  is_own_tau: bool,
+) -> float:
+  """The temperature of an epoch; without one 1, and a line that says why.
+
+  Raises:
+    ValueError: it is no number above 0.
+  """
+  temperature = (measured or {}).get("temperature")
+  if not is_own_tau:
+    reason = "the run's temperature holds for its own posthoc_tau alone"
+  elif not results.exists():
+    reason = f"{results} is not there, which the end of the run writes"
+  elif measured is None:
+    reason = f"{results} is of another {checkpoint} epoch"
+  elif temperature is None:
+    reason = f"{results} has no {checkpoint}.temperature"
+  elif TEMPERATURE.accepts(temperature):
+    return float(temperature)
+  else:
+    raise ValueError(
+      f"{results}: {checkpoint}.temperature is {temperature!r}; expected "
+      f"{TEMPERATURE.allowed}."
+    )
+  console.say(f"note: probabilities are not calibrated: {reason}")
+  return 1.0
 
 
 def _classes(workdir: pathlib.Path) -> tuple[tuple[str, ...], tuple[int, ...]]:

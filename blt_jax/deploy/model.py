@@ -42,7 +42,8 @@ class TrainedModel:
   """A network, its variables, and what it was trained for.
 
   `predict` and `logits` take images as they are. `logits_fn` is for programs
-  that prepare images themselves, for `perturb_images` for example.
+  that prepare images themselves, for `perturb_images` for example. Logits are
+  calibrated by the description's temperature, but for those of `logits_fn`.
 
   Attributes:
     description: what the network is and was trained for.
@@ -83,7 +84,9 @@ class TrainedModel:
     return self.logits(images).argmax(axis=1)
 
   def logits(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """The network's logits of images, prepared as in an evaluation.
+    """The calibrated logits of images, prepared as in an evaluation.
+
+    Their softmax says how often the network is right: see `calibrated_fn`.
 
     Args:
       images: uint8 [n, h, w, 3], or n arrays uint8 [h, w, 3] of any sizes.
@@ -158,6 +161,9 @@ class TrainedModel:
   def logits_fn(self, images: jax.Array) -> jax.Array:
     """The network in inference mode, adjusted as the run's evaluations are.
 
+    The temperature is no part of it: `perturb_images` wants the confidences
+    that the training saw.
+
     Args:
       images: float32 [n, s, s, 3], normalised, s = image_size.
 
@@ -168,9 +174,21 @@ class TrainedModel:
     offset = self.description.logit_offset
     return logits if offset is None else logits + jnp.array([offset])
 
+  def calibrated_fn(self, images: jax.Array) -> jax.Array:
+    """`logits_fn` divided by the temperature: what predictions and exports use.
+
+    With z the network's logits, (z + logit_offset) / temperature.
+    """
+    return self.logits_fn(images) / self.description.temperature
+
   def logits_of_pixels(self, pixels: jax.Array) -> jax.Array:
-    """`logits_fn` of images that are not normalised: uint8 [n, s, s, 3]."""
-    return self.logits_fn(self.normalize(pixels))
+    """`calibrated_fn` of images that are not normalised: uint8 [n, s, s, 3]."""
+    return self.calibrated_fn(self.normalize(pixels))
+
+  def uncalibrated(self) -> "TrainedModel":
+    """The same network without its temperature."""
+    about = dataclasses.replace(self.description, temperature=1.0)
+    return dataclasses.replace(self, description=about)
 
   def module(self) -> nn.Module:
     """The network, for one device."""

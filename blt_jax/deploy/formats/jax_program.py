@@ -23,7 +23,7 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
   (batch,) = jax.export.symbolic_shape("batch")
   shape = (batch, model.image_size, model.image_size, 3)
   for name, function, dtype in (
-    (NORMALIZED, model.logits_fn, jnp.float32),
+    (NORMALIZED, model.calibrated_fn, jnp.float32),
     (PIXELS, model.logits_of_pixels, jnp.uint8),
   ):
     exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(
