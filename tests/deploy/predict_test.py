@@ -250,6 +250,7 @@ def test_evaluate_tries_posthoc_taus_without_training(
 ):
   taus = (0.0, 1.0)
   found = evaluate_run(run, checkpoint=checkpoint, posthoc_taus=taus)
+  lines = capsys.readouterr().out.splitlines()
   own = from_workdir(run, checkpoint=checkpoint)
   dataset, counts = load_digits_lt(), np.array(own.description.class_counts)
   for tau, tested in zip(taus, found, strict=True):
@@ -265,7 +266,6 @@ def test_evaluate_tries_posthoc_taus_without_training(
     ours = np.argmax(model.logits_of_pixels(images), axis=1)
     np.testing.assert_array_equal(ours, predicted)
   assert found[0] != found[1]
-  lines = capsys.readouterr().out.splitlines()
   assert f"the {checkpoint} so far" in lines[0]
   assert lines[1].startswith("tau 0    validation  overall ")
   assert lines[4].startswith("         test        overall ")
