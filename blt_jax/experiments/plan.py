@@ -1,4 +1,4 @@
-"""Which runs the experiments need, each once, and in which order."""
+"""Which runs experiments and comparisons need, each once, in which order."""
 
 import dataclasses
 import json
@@ -6,15 +6,43 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blt_jax.config import Config, flatten
+from blt_jax.config import Config, flatten, left_open
 from blt_jax.experiments import variants
 from blt_jax.experiments.catalog import Experiment
 from blt_jax.experiments.protocols import Protocol, settings_on
 from blt_jax.experiments.settings import Setting
+from blt_jax.experiments.variants import Basis
 from blt_jax.system import installed
 from blt_jax.workdir import directory
 
 REUSE = "stage1.reuse"
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeat:
+  """What tells the runs of a setting apart.
+
+  Attributes:
+    seed: of the run.
+    folds: number of folds that the images are dealt into, 0 for none.
+    fold: the one that the run tests, 1..folds.
+  """
+
+  seed: int = 0
+  folds: int = 0
+  fold: int = 0
+
+  @property
+  def fields(self) -> dict[str, Any]:
+    """The overrides that it makes, beside the seed."""
+    if not self.folds:
+      return {}
+    return {"dataset.folds": self.folds, "dataset.fold": self.fold}
+
+  @property
+  def title(self) -> str:
+    """Its name in tables: "seed 0", or "fold 1"."""
+    return f"fold {self.fold}" if self.folds else f"seed {self.seed}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,7 +52,8 @@ class PlannedRun:
   Attributes:
     name: unique in its folder: "blt,p=0.5,seed=0".
     workdir: its work directory.
-    config: its configuration, without `stage1.reuse`.
+    config: its configuration, without `stage1.reuse`; what it leaves open is
+      chosen when it begins.
     flags: main.py's flags, without --workdir and `stage1.reuse`.
   """
 
@@ -45,7 +74,7 @@ class PlannedRun:
 
   def stage1_key(self) -> str | None:
     """Equal for runs with the same stage 1, None if it can't be shared."""
-    return stage1_key(self.config)
+    return stage1_key(self.config, without=left_open(self.config))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,29 +122,21 @@ def make_plan(
     ValueError: for seeds that are none, negative or repeated, an override of
       what an experiment sets, or `only` that leaves nothing.
   """
-  _check_seeds(seeds)
-  overrides = overrides or {}
+  check_seeds(seeds)
   folder = output / "runs" / protocol.dataset
   runs: dict[str, PlannedRun] = {}
   planned = []
   for experiment in experiments:
     settings = _chosen(settings_on(experiment, protocol), only)
-    variants.check_overrides(
-      protocol, [s.variant for s in settings], overrides=overrides
+    names = plan_settings(
+      settings,
+      protocol,
+      repeats=[Repeat(seed) for seed in seeds],
+      folder=folder,
+      overrides=overrides or {},
+      runs=runs,
     )
-    names: dict[str, list[str]] = {setting.label: [] for setting in settings}
-    pairs = {
-      s.label: variants.needed_pairs(protocol, s.variant, overrides=overrides)
-      for s in settings
-    }
-    for seed in seeds:
-      for label, variant in pairs.items():
-        name = variants.variant_text(variant, seed).removeprefix("method=")
-        if name not in runs:
-          runs[name] = _run(protocol, name, variant, seed, overrides, folder)
-        names[label].append(name)
-    shared = {label: tuple(each) for label, each in names.items()}
-    planned.append(PlannedExperiment(experiment, settings, shared))
+    planned.append(PlannedExperiment(experiment, settings, names))
   if not runs:
     raise ValueError(
       f"--settings={','.join(only)}: no setting of these experiments on "
@@ -127,26 +148,82 @@ def make_plan(
   )
 
 
-def stage1_key(config: Config) -> str | None:
+def plan_settings(
+  settings: Sequence[Setting],
+  basis: Basis,
+  *,
+  repeats: Sequence[Repeat],
+  folder: pathlib.Path,
+  overrides: Mapping[str, Any],
+  runs: dict[str, PlannedRun],
+) -> dict[str, tuple[str, ...]]:
+  """Plans the runs of some settings.
+
+  Args:
+    settings: with different labels.
+    basis: what all runs share.
+    repeats: of every setting, the first one's runs first.
+    folder: of the work directories.
+    overrides: {"section.field": value} for every run.
+    runs: by name; gets those that it lacks.
+
+  Returns:
+    {label: names of its runs, one a repeat}; settings of equal configurations
+    share their runs.
+
+  Raises:
+    ValueError: for an override of what the settings set, or of a value that the
+      configuration refuses.
+  """
+  each = [setting.variant for setting in settings]
+  variants.check_overrides(basis, each, overrides=overrides)
+  pairs = {
+    s.label: variants.needed_pairs(basis, s.variant, overrides=overrides)
+    for s in settings
+  }
+  names: dict[str, list[str]] = {setting.label: [] for setting in settings}
+  for repeat in repeats:
+    for label, variant in pairs.items():
+      name = _name(variant, repeat)
+      if name not in runs:
+        fields = {**overrides, **repeat.fields}
+        runs[name] = _run(basis, variant, repeat.seed, fields, folder / name)
+      names[label].append(name)
+  return {label: tuple(each) for label, each in names.items()}
+
+
+def stage1_fields(config: Config) -> dict[str, Any] | None:
   """Everything that stage 1 depends on, None for one that can't be shared."""
   if not config.stage1.epochs or config.stage1.perturb:
     return None
   shared = directory.STAGE1_FIELDS
-  fields = {
+  return {
     name: value
     for name, value in flatten(config).items()
     if name.startswith(shared) and name != REUSE
   }
-  return json.dumps(fields)
 
 
-def _run(protocol, name, variant, seed, overrides, folder) -> PlannedRun:
+def stage1_key(config: Config, *, without: Sequence[str] = ()) -> str | None:
+  """`stage1_fields` as a text, but for some fields."""
+  fields = stage1_fields(config)
+  if fields is None:
+    return None
+  return json.dumps({n: v for n, v in fields.items() if n not in without})
+
+
+def _name(variant: Mapping[str, str], repeat: Repeat) -> str:
+  name = variants.variant_text(variant, repeat.seed).removeprefix("method=")
+  return f"{name},fold={repeat.fold}of{repeat.folds}" if repeat.folds else name
+
+
+def _run(basis, variant, seed, overrides, workdir) -> PlannedRun:
   options = {"overrides": overrides, "seed": seed}
   return PlannedRun(
-    name=name,
-    workdir=folder / name,
-    config=variants.configure(protocol, variant, **options),
-    flags=tuple(variants.flags_of(protocol, variant, **options)),
+    name=workdir.name,
+    workdir=workdir,
+    config=variants.configure(basis, variant, **options),
+    flags=tuple(variants.flags_of(basis, variant, **options)),
   )
 
 
@@ -169,7 +246,8 @@ def _labels(experiments: Sequence[Experiment], protocol: Protocol) -> list[str]:
   ]
 
 
-def _check_seeds(seeds: Sequence[int]) -> None:
+def check_seeds(seeds: Sequence[int]) -> None:
+  """Raises ValueError for seeds that are none, negative or repeated."""
   if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
     raise ValueError(
       f"--seeds={','.join(map(str, seeds))}: expected one or more different "

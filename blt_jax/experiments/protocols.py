@@ -2,20 +2,18 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from blt_jax.experiments.catalog import Experiment
 from blt_jax.experiments.settings import BACKBONES, Setting
+from blt_jax.experiments.variants import Basis
 
 
-@dataclasses.dataclass(frozen=True)
-class Protocol:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol(Basis):
   """How the paper's experiments are made on a data set.
 
   Attributes:
     dataset: name of the command line.
-    config: the configuration's file, relative to main.py.
-    fields: overrides of configuration fields of every run.
     batches: the paper's batch size -> ours.
     backbones: the paper's backbone -> ours, none to leave it out.
     reweight_epoch: of deferred reweighting: the one after the first drop of
@@ -24,8 +22,6 @@ class Protocol:
   """
 
   dataset: str
-  config: str
-  fields: Mapping[str, Any]
   batches: Mapping[str, str]
   backbones: Mapping[str, tuple[str, ...]]
   reweight_epoch: int = 24

@@ -3,13 +3,17 @@
 import contextlib
 import fcntl
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from blt_jax.config import differing
-from blt_jax.experiments.plan import REUSE, PlannedRun, stage1_key
+from blt_jax.config import differing, left_open
+from blt_jax.experiments.plan import REUSE, PlannedRun, stage1_fields
 from blt_jax.workdir import directory
 
 LOCK, LOG = "experiment.lock", "log.txt"
+
+Sources = Sequence[tuple[dict[str, Any], pathlib.Path]]
+"""(what stage 1 depends on, the work directory that has it)"""
 
 
 def is_finished(run: PlannedRun) -> bool:
@@ -21,10 +25,12 @@ def is_finished(run: PlannedRun) -> bool:
   if not (run.workdir / directory.CONFIG).exists():
     return False
   begun = directory.read_config(run.workdir)
+  # What a run leaves open, config.json has as it was chosen.
+  ignored = {REUSE, *left_open(run.config)}
   different = [
     f"{field} ({theirs!r} there, {ours!r} here)"
     for field, (theirs, ours) in differing(begun, run.config).items()
-    if field != REUSE
+    if field not in ignored
   ]
   if different:
     raise ValueError(
@@ -34,20 +40,20 @@ def is_finished(run: PlannedRun) -> bool:
   return directory.read_results(run.workdir) is not None
 
 
-def stage1_sources(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-  """Finished runs in a folder that trained stage 1 themselves, by its key."""
-  found: dict[str, pathlib.Path] = {}
+def stage1_sources(
+  folder: pathlib.Path,
+) -> list[tuple[dict[str, Any], pathlib.Path]]:
+  """Finished runs in a folder that trained stage 1 themselves."""
+  found = []
   for path in sorted(folder.glob(f"*/{directory.RESULTS}")):
     config = directory.read_config(path.parent)
-    key = stage1_key(config)
-    if key is not None and not config.stage1.reuse:
-      found.setdefault(key, path.parent)
+    fields = stage1_fields(config)
+    if fields is not None and not config.stage1.reuse:
+      found.append((fields, path.parent))
   return found
 
 
-def stage1_of(
-  run: PlannedRun, trained: Mapping[str, pathlib.Path]
-) -> pathlib.Path | None:
+def stage1_of(run: PlannedRun, trained: Sources) -> pathlib.Path | None:
   """The work directory that a run takes stage 1 from; None if it trains it.
 
   Args:
@@ -57,22 +63,31 @@ def stage1_of(
   if (run.workdir / directory.CONFIG).exists():
     reuse = directory.read_config(run.workdir).stage1.reuse
     return pathlib.Path(reuse) if reuse else None
-  key = run.stage1_key()
-  return trained.get(key) if key is not None else None
+  fields = stage1_fields(run.config)
+  if fields is None:
+    return None
+  for name in left_open(run.config):
+    fields.pop(name, None)
+  for theirs, workdir in trained:
+    if all(theirs[name] == value for name, value in fields.items()):
+      return workdir
+  return None
 
 
 def in_order(
   runs: Sequence[PlannedRun],
 ) -> Iterator[tuple[PlannedRun, bool, pathlib.Path | None]]:
   """Yields (run, whether it is finished, where its stage 1 comes from)."""
-  trained: dict[str, pathlib.Path] = {}
-  for folder in {run.workdir.parent for run in runs}:
-    trained.update(stage1_sources(folder))
+  trained = [
+    source
+    for folder in {run.workdir.parent for run in runs}
+    for source in stage1_sources(folder)
+  ]
   for run in runs:
     stage1 = stage1_of(run, trained)
-    key = run.stage1_key()
-    if stage1 is None and key is not None:
-      trained.setdefault(key, run.workdir)
+    fields = stage1_fields(run.config)
+    if stage1 is None and fields is not None:
+      trained.append((fields, run.workdir))
     yield run, is_finished(run), stage1
 
 

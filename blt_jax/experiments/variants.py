@@ -1,5 +1,6 @@
 """From a variant (method=blt,p=0.5) to a run's configuration and its flags."""
 
+import dataclasses
 import functools
 import importlib.util
 import types
@@ -7,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from blt_jax.config import Config, check_config, flatten, with_values
-from blt_jax.experiments.protocols import Protocol
 from blt_jax.system import installed
 
 # These pairs come first in a run's name and command, in this order.
@@ -17,8 +17,23 @@ _ORDER = ("method", "backbone", "batch", "lr")
 _OURS = ("seed", "method", "stage1.reuse")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Basis:
+  """What all runs of a plan have in common.
+
+  Attributes:
+    config: the configuration's file, relative to main.py.
+    pairs: behind its colon in every run; a variant's pairs win over them.
+    fields: overrides of configuration fields of every run.
+  """
+
+  config: str
+  pairs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
 def configure(
-  protocol: Protocol,
+  basis: Basis,
   variant: Mapping[str, str],
   *,
   overrides: Mapping[str, Any],
@@ -29,12 +44,13 @@ def configure(
   Raises:
     ValueError: for a pair or an override that the configuration refuses.
   """
-  config = _module(protocol.config).get_config(variant_text(variant, seed))
-  return with_values(check_config(config), {**protocol.fields, **overrides})
+  text = variant_text({**basis.pairs, **variant}, seed)
+  config = _module(basis.config).get_config(text)
+  return with_values(check_config(config), {**basis.fields, **overrides})
 
 
 def needed_pairs(
-  protocol: Protocol,
+  basis: Basis,
   variant: Mapping[str, str],
   *,
   overrides: Mapping[str, Any],
@@ -46,26 +62,27 @@ def needed_pairs(
   """
   known = [key for key in _ORDER if key in variant]
   needed = {key: variant[key] for key in [*known, *sorted(variant)]}
-  wanted = flatten(configure(protocol, needed, overrides=overrides))
+  wanted = flatten(configure(basis, needed, overrides=overrides))
   for key in variant.keys() - {"method"}:
     fewer = {other: v for other, v in needed.items() if other != key}
-    config = configure(protocol, fewer, overrides=overrides)
+    config = configure(basis, fewer, overrides=overrides)
     if flatten(config) == wanted:
       needed = fewer
   return needed
 
 
 def flags_of(
-  protocol: Protocol,
+  basis: Basis,
   variant: Mapping[str, str],
   *,
   overrides: Mapping[str, Any],
   seed: int,
 ) -> list[str]:
   """The flags of main.py that make `configure`'s configuration."""
-  fields = {**protocol.fields, **overrides}
+  fields = {**basis.fields, **overrides}
+  text = variant_text({**basis.pairs, **variant}, seed)
   return [
-    f"--config={protocol.config}:{variant_text(variant, seed)}",
+    f"--config={basis.config}:{text}",
     *(f"--config.{name}={value}" for name, value in fields.items()),
   ]
 
@@ -76,7 +93,7 @@ def variant_text(variant: Mapping[str, str], seed: int) -> str:
 
 
 def check_overrides(
-  protocol: Protocol,
+  basis: Basis,
   variants: Iterable[Mapping[str, str]],
   *,
   overrides: Mapping[str, Any],
@@ -86,9 +103,9 @@ def check_overrides(
   Raises:
     ValueError: naming the field.
   """
-  plain = flatten(configure(protocol, {}, overrides={}))
+  plain = flatten(configure(basis, {}, overrides={}))
   for variant in variants:
-    varied = flatten(configure(protocol, variant, overrides={}))
+    varied = flatten(configure(basis, variant, overrides={}))
     for field in overrides:
       if field in _OURS or varied.get(field) != plain.get(field):
         raise ValueError(

@@ -163,13 +163,13 @@ def paired_differences(
 
   The difference of the means of `group_means`, first minus second, with a 95 %
   interval by bootstrap over images within a class. A sample takes an image with
-  the answers of both, so one that is hard for both does not widen the interval:
-  numbers of images that only the first has right, only the second, or neither
-  or both, come from a multinomial distribution.
+  the answers of both (numbers of images come from a multinomial distribution),
+  so one that is hard for both does not widen the interval. Of k pairs of
+  networks it is the mean difference, with the same sample for all of them.
 
   Args:
-    first: bool [n], whether one network has each image right.
-    second: bool [n], whether the other has the same image right.
+    first: bool [n] or [k, n], whether one network has each image right.
+    second: likewise, whether the other has the same image right.
     labels: int [n], classes of the images.
     class_counts: int [C], training images of each class.
     many_above: a class with more images than this is many-shot.
@@ -184,32 +184,31 @@ def paired_differences(
   Raises:
     ValueError: the arrays have different lengths.
   """
-  if not len(first) == len(second) == len(labels):
+  first = np.atleast_2d(np.asarray(first, bool))
+  second = np.atleast_2d(np.asarray(second, bool))
+  if first.shape != second.shape or first.shape[1] != len(labels):
     raise ValueError(
-      f"first, second and labels have {len(first)}, {len(second)} and "
+      f"first, second and labels have {first.shape[1]}, {second.shape[1]} and "
       f"{len(labels)} images; expected the same images in all three."
     )
-  first, second = np.asarray(first, bool), np.asarray(second, bool)
-
-  def count(chosen: np.ndarray) -> np.ndarray:
-    return np.bincount(np.asarray(labels)[chosen], minlength=len(class_counts))
-
-  totals = count(np.ones(len(labels), bool))
-  only_first, only_second = count(first & ~second), count(second & ~first)
-  outcomes = [only_first, only_second, totals - only_first - only_second]
-  shares = np.stack(outcomes, axis=1) / np.maximum(totals, 1)[:, None]
-  shares[totals == 0] = (0, 0, 1)
+  pairs = len(first)  # The first is right in -pairs to pairs more of them.
+  values = first.sum(axis=0) - second.sum(axis=0)
+  outcomes = np.zeros((len(class_counts), 2 * pairs + 1), np.int64)
+  np.add.at(outcomes, (np.asarray(labels), pairs - values), 1)
+  totals = outcomes.sum(axis=1)
+  shares = outcomes / np.maximum(totals, 1)[:, None]
+  shares[totals == 0, pairs] = 1
+  weights = np.arange(pairs, -pairs - 1, -1) / pairs
   members = _evaluated(
     class_counts, totals, many_above=many_above, few_up_to=few_up_to
   )
   rng = np.random.default_rng(seed)
 
   def draw(number: int) -> np.ndarray:
-    drawn = rng.multinomial(totals, shares, (number, len(totals)))
-    return drawn[..., 0] - drawn[..., 1]
+    return rng.multinomial(totals, shares, (number, len(totals))) @ weights
 
   bounds = _intervals(draw, totals, members, samples=samples)
-  (found,) = _means((only_first - only_second)[None], totals, members)
+  (found,) = _means((outcomes @ weights)[None], totals, members)
   return {
     group: (difference, *bounds[group])
     for group, difference in zip(GROUPS, found.tolist(), strict=True)
@@ -231,7 +230,7 @@ def _means(
   """Means over the classes of each group of their shares, in percent.
 
   Args:
-    numbers: int [k, C], numbers of images of each class.
+    numbers: int or float [k, C], numbers of images of each class.
     totals: int [C], images of each class.
     members: float [C, groups], see `_evaluated`.
 
@@ -253,7 +252,7 @@ def _intervals(
   """95 % intervals of what `_means` gives for samples.
 
   Args:
-    draw: k -> int [k, C], numbers of images in k samples.
+    draw: k -> int or float [k, C], numbers of images in k samples.
     totals: int [C], images of each class.
     members: see `_evaluated`.
     samples: number of samples.

@@ -199,6 +199,24 @@ def test_paired_difference_of_an_empty_group_is_nan():
   assert np.isnan(found["few"]).all()
 
 
+def test_differences_of_several_pairs_share_the_sample_of_images():
+  pairs = [_pair(seed) for seed in range(3)]
+  labels = pairs[0][2]
+  first, second = (np.stack([pair[i] for pair in pairs]) for i in (0, 1))
+  found = metrics.paired_differences(
+    first, second, labels, COUNTS, samples=20000
+  )
+  each = np.mean(first.astype(float) - second, axis=0)
+  expected = _copied(labels, each, COUNTS)
+  alone = [
+    metrics.paired_differences(*pair, COUNTS, samples=10) for pair in pairs
+  ]
+  for group in metrics.GROUPS:
+    np.testing.assert_allclose(found[group][1:], expected[group], atol=0.8)
+    mean = np.mean([differences[group][0] for differences in alone])
+    assert found[group][0] == pytest.approx(mean)
+
+
 def test_paired_differences_of_other_images_are_refused():
   first, second, labels = _pair()
   with pytest.raises(ValueError, match="have 185, 184 and 185 images; expect"):
