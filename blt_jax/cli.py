@@ -84,11 +84,22 @@ _CHECKPOINT = flags.DEFINE_enum(
   ("best", "last"),
   "evaluate, predict, export: which epoch of --workdir.",
 )
-_POSTHOC_TAU = flags.DEFINE_list(
+flags.DEFINE_list(
   "posthoc_tau",
   [],
   "evaluate: values of model.posthoc_tau to try instead of the run's own. "
   "predict, export: the one to use.",
+)
+_CALIBRATE = flags.DEFINE_bool(
+  "calibrate",
+  True,
+  "predict, export, evaluate --input: divide the logits by the temperature of "
+  "the network, so that a probability of 0.9 is right nine times out of ten.",
+)
+flags.DEFINE_string(
+  "min_confidence",
+  None,
+  "predict: the probability, 0 to 1, below which no class is given.",
 )
 _EXPERIMENT = flags.DEFINE_list(
   "experiment", [], "experiment: names, such as table4,fig1, or all."
@@ -166,11 +177,11 @@ def _evaluate() -> int:
       run_root=_run_root(),
     )
     return 1 if tested.problems else 0
-  for flag in ("model", "output"):
-    if flags.FLAGS[flag].value:
+  for flag in ("model", "output", "calibrate"):
+    if flags.FLAGS[flag].present and flags.FLAGS[flag].value != "":
       raise ValueError(
-        f"--input is missing; --mode=evaluate --{flag} needs --input=FOLDER "
-        "of class folders, or a table of labelled images."
+        f"--input is missing; --mode=evaluate --{command_line.as_given(flag)} "
+        "needs --input=FOLDER of class folders, or a table of labelled images."
       )
   _check_needed("workdir", "DIR of a training run")
   from blt_jax.training.evaluate import evaluate_run
@@ -179,7 +190,7 @@ def _evaluate() -> int:
   evaluate_run(
     pathlib.Path(_WORKDIR.value or ""),
     checkpoint=_CHECKPOINT.value,
-    posthoc_taus=_posthoc_taus(),
+    posthoc_taus=command_line.numbers("posthoc_tau"),
     places=command_line.given_places(),
   )
   return 0
@@ -189,12 +200,18 @@ def _predict() -> int:
   """Classifies images; returns 1 if some could not be read."""
   _check_needed("input", "FILE_OR_FOLDER, the images to classify")
   _check_needed("output", "FILE.csv for the results")
+  min_confidence = command_line.share("min_confidence")
   from blt_jax.deploy.predict import predict
   from blt_jax.system import compile_cache
 
   compile_cache.enable()
-  output = pathlib.Path(_OUTPUT.value)
-  return 1 if predict(_trained(), _INPUT.value, output) else 0
+  problems = predict(
+    _trained(),
+    _INPUT.value,
+    pathlib.Path(_OUTPUT.value),
+    min_confidence=min_confidence,
+  )
+  return 1 if problems else 0
 
 
 def _export() -> int:
@@ -258,34 +275,16 @@ def _check_needed(flag: str, value: str) -> None:
 
 def _trained() -> "TrainedModel":
   """The network of --workdir or --model."""
-  workdir, model = _WORKDIR.value, _MODEL.value
-  if bool(workdir) == bool(model):
-    raise ValueError(
-      f"--workdir and --model are {'both given' if model else 'missing'}; "
-      f"--mode={_MODE.value} needs one of --workdir=DIR of a run and "
-      "--model=DIR of an export."
-    )
-  taus = _posthoc_taus()
-  if len(taus) > 1 or (taus and model):
-    raise ValueError(
-      f"--posthoc_tau={','.join(_POSTHOC_TAU.value)}: expected one value for "
-      f"--mode={_MODE.value}, and the --workdir of a run."
-    )
-  if model:
-    if flags.FLAGS["checkpoint"].present:
-      raise ValueError(
-        f"--checkpoint={_CHECKPOINT.value}: expected only with --workdir; an "
-        f"export, --model={model}, holds one checkpoint."
-      )
-    from blt_jax.deploy.formats import safetensors_file
+  from blt_jax.deploy import command
 
-    return safetensors_file.read(pathlib.Path(model))
-  from blt_jax.deploy.from_run import from_workdir
-
-  return from_workdir(
-    pathlib.Path(workdir or ""),
-    checkpoint=_CHECKPOINT.value,
-    posthoc_tau=taus[0] if taus else None,
+  given = flags.FLAGS["checkpoint"].present
+  return command.network(
+    _MODE.value,
+    workdir=_WORKDIR.value,
+    model=_MODEL.value,
+    checkpoint=_CHECKPOINT.value if given else None,
+    posthoc_taus=command_line.numbers("posthoc_tau"),
+    calibrate=_CALIBRATE.value,
   )
 
 
@@ -296,16 +295,6 @@ def _run_root() -> str:
   from blt_jax.deploy.from_run import images_folder
 
   return images_folder(pathlib.Path(_WORKDIR.value))
-
-
-def _posthoc_taus() -> list[float]:
-  """The numbers of --posthoc_tau."""
-  try:
-    return [float(text) for text in _POSTHOC_TAU.value]
-  except ValueError:
-    raise ValueError(
-      f"--posthoc_tau={','.join(_POSTHOC_TAU.value)}: expected numbers."
-    ) from None
 
 
 def _default_workdir() -> str:

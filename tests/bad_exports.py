@@ -177,6 +177,12 @@ PREDICTING = [
         (_WEIGHTS, "'fc.2.weight' has shape (2, 4); expected (1, 4)"),
       ),
       (
+        "no temperature",
+        exported(temperature=None),
+        "images",
+        (_WEIGHTS, "temperature is None; expected a number above 0"),
+      ),
+      (
         "newer version",
         exported(format=2),
         "images",
@@ -232,6 +238,15 @@ PREDICTING = [
     changed("model", loss="balanced_softmax"),
     "--mode=evaluate --workdir=run --posthoc_tau=1",
     ("config.model.posthoc_tau is 1.0", "expected 0 with", "balanced_softmax"),
+  ),
+  *(
+    Case(
+      f"predict: min_confidence={value}",
+      exported(),
+      f"{_PREDICT}images --min_confidence={value}",
+      (f"--min_confidence={value}: expected a number from 0 to 1.",),
+    )
+    for value in ("1.5", "-0.1", "nan", "90%", "")
   ),
   Case(
     "predict: no such checkpoint",

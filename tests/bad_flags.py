@@ -103,6 +103,29 @@ FLAGS = [
       ),
       ("--mode=evaluate --model=a", ("--input is missing", "--model needs")),
       (
+        "--mode=evaluate --workdir=a --nocalibrate",
+        ("--input is missing", "--mode=evaluate --nocalibrate needs --input"),
+      ),
+      (
+        f"{DIGITS} --nocalibrate",
+        (
+          "--nocalibrate is not used by --mode=train",
+          "--mode=evaluate, predict, export.",
+        ),
+      ),
+      (
+        "--mode=report --workdir=a --calibrate",
+        ("--calibrate is not used by --mode=report",),
+      ),
+      (
+        "--mode=export --workdir=a --output=b --min_confidence=0.5",
+        ("--min_confidence is not used by --mode=export", "--mode=predict."),
+      ),
+      (
+        "--mode=evaluate --workdir=a --input=b --min_confidence=0.5",
+        ("--min_confidence is not used by --mode=evaluate",),
+      ),
+      (
         "--mode=evaluate --workdir=a --input=. --config.dataset.root=b",
         ("--config.dataset.root is not used with --input=.", "with a table"),
       ),

@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from blt_jax.data.reading import decode
 from blt_jax.data.sources import image_files
+from blt_jax.deploy.class_summary import ClassSummary
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.system import console
 from blt_jax.workdir import files
@@ -24,6 +25,8 @@ from blt_jax.workdir import files
 _CLASSES = 5
 # Images at a time on each device.
 _BATCH_SIZE = 64
+# What the column decision says.
+KEPT, BELOW = "kept", "below min_confidence"
 
 
 class Prediction(NamedTuple):
@@ -44,14 +47,20 @@ class Prediction(NamedTuple):
 
 
 def predict(
-  model: TrainedModel, source: str | os.PathLike, output: pathlib.Path
+  model: TrainedModel,
+  source: str | os.PathLike,
+  output: pathlib.Path,
+  *,
+  min_confidence: float | None = None,
 ) -> int:
   """Classifies the images of a file or folder and writes a CSV file.
 
   Its columns are path, class, probability, then class_1, probability_1 and so
-  on for the five likeliest classes. Images are prepared as in an evaluation:
-  resized, cut to the centre, normalised. Files that can't be read are named on
-  stderr and have no row.
+  on for the five likeliest classes; with a `min_confidence` also decision,
+  after probability. Probabilities are calibrated where the network has a
+  temperature. Images are prepared as in an evaluation: resized, cut to the
+  centre, normalised. Files that can't be read are named on stderr and have no
+  row. At the end the console shows how many images each class has.
 
   Args:
     model: the network.
@@ -59,6 +68,8 @@ def predict(
       subfolders, are taken in the order of their paths; the console names what
       is left out (see `image_files.find_images`).
     output: the CSV file, which appears when all images are done.
+    min_confidence: 0..1. Where the probability, as the file has it, is lower,
+      class is empty and decision is "below min_confidence" in place of "kept".
 
   Returns:
     The number of files that could not be read.
@@ -69,12 +80,26 @@ def predict(
   """
   paths = find_images(source)
   check_output(output, paths)
+  summary = ClassSummary(model.class_names, min_confidence=min_confidence)
   with writing(output) as write_row:
-    problems = _write(write_row, model, paths)
+    problems = _write(write_row, model, paths, summary)
   console.say(
     f"{len(paths) - problems} of {len(paths)} images classified: {output}"
   )
+  console.say(_about_probabilities(model.description.temperature))
+  for line in summary.lines():
+    console.say(line)
   return problems
+
+
+def _about_probabilities(temperature: float) -> str:
+  """Says what the column probability is."""
+  if temperature == 1:
+    return "probability: softmax of the network's logits, not calibrated"
+  return (
+    "probability: calibrated, the softmax of the network's logits / "
+    f"{temperature:.4g}, the temperature that was fitted on validation images"
+  )
 
 
 @contextlib.contextmanager
@@ -131,17 +156,25 @@ def _write(
   write_row: Callable[[list[str]], None],
   model: TrainedModel,
   paths: Sequence[str],
+  summary: ClassSummary,
 ) -> int:
   """Writes the rows; returns how many files could not be read."""
   problems = 0
   ranked = ranked_columns(len(model.class_names))
-  write_row(["path", "class", "probability", *ranked])
+  decision = [] if summary.min_confidence is None else ["decision"]
+  write_row(["path", "class", "probability", *decision, *ranked])
   for prediction in console.progress(
     predictions_of(model, paths), "predict", total=len(paths), unit="image"
   ):
     if prediction.problem is None:
       ranked = ranked_cells(prediction, model.class_names)
-      write_row([prediction.path, *ranked[:2], *ranked])
+      name, probability = ranked[:2]
+      # What is compared is the number that the file has.
+      kept = summary.add(int(prediction.classes[0]), float(probability))
+      if decision:
+        decision = [KEPT if kept else BELOW]
+      cells = [name if kept else "", probability, *decision]
+      write_row([prediction.path, *cells, *ranked])
     else:
       problems += 1
       say_problem(prediction)

@@ -6,6 +6,7 @@ of the configuration against the schema, and turns any other error into a line.
 """
 
 import io
+import math
 import os
 import re
 import sys
@@ -44,12 +45,15 @@ USED_FLAGS: dict[str, tuple[str, ...]] = {
   "train": ("config", "workdir"),
   "evaluate": (
     *("workdir", "model", "input", "output", "checkpoint", "posthoc_tau"),
+    "calibrate",
   ),
   "predict": (
     *("workdir", "model", "input", "output", "checkpoint", "posthoc_tau"),
+    *("calibrate", "min_confidence"),
   ),
   "export": (
     *("workdir", "model", "output", "format", "checkpoint", "posthoc_tau"),
+    "calibrate",
   ),
   "report": ("workdir", "workdirs", "output"),
   "check_data": ("config", "output"),
@@ -75,8 +79,8 @@ def check_flags(mode: str) -> None:
       continue
     if flags.FLAGS[name].present and name not in USED_FLAGS[mode]:
       raise ValueError(
-        f"--{name} is not used by --mode={mode}; expected it only with "
-        f"--mode={_modes_of(name)}.{_HINTS.get((mode, name), '')}"
+        f"--{as_given(name)} is not used by --mode={mode}; expected it only "
+        f"with --mode={_modes_of(name)}.{_HINTS.get((mode, name), '')}"
       )
   if flags.FLAGS["config"].present:
     config = check_config(flags.FLAGS["config"].value)
@@ -115,6 +119,42 @@ _HINTS = {
 def _modes_of(flag: str) -> str:
   """The modes that use a flag, in words."""
   return ", ".join(mode for mode, used in USED_FLAGS.items() if flag in used)
+
+
+def as_given(flag: str) -> str:
+  """How a flag is given: a switch that is off as noNAME."""
+  return f"no{flag}" if flags.FLAGS[flag].value is False else flag
+
+
+def numbers(flag: str) -> list[float]:
+  """The numbers of a flag that lists some.
+
+  Raises:
+    ValueError: names the flag.
+  """
+  texts = flags.FLAGS[flag].value or []
+  try:
+    return [float(text) for text in texts]
+  except ValueError:
+    raise ValueError(f"--{flag}={','.join(texts)}: expected numbers.") from None
+
+
+def share(flag: str) -> float | None:
+  """The number of a flag that takes 0 to 1, None where it is not given.
+
+  Raises:
+    ValueError: names the flag.
+  """
+  text = flags.FLAGS[flag].value
+  if text is None:
+    return None
+  try:
+    value = float(text)
+  except ValueError:
+    value = math.nan
+  if not 0 <= value <= 1:
+    raise ValueError(f"--{flag}={text}: expected a number from 0 to 1.")
+  return value
 
 
 def given_places() -> dict[str, str]:

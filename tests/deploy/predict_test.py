@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import softmax
 
 from blt_jax.config import with_values
 from blt_jax.data.sources import load_digits_lt
@@ -82,6 +83,53 @@ def test_probabilities_are_softmax_of_the_logits(model, photos):
   expected = np.exp(logits - logits.max())
   expected = np.sort(expected / expected.sum())[::-1][:5]
   np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+
+
+def test_probability_is_calibrated_and_unsure_classes_are_left_out(
+  calibrated_run, photos, tmp_path, capsys
+):
+  network, output = from_workdir(calibrated_run), tmp_path / "a.csv"
+  predict.predict(network, photos / "3", output)
+  said = capsys.readouterr().out.splitlines()
+  assert said[1].startswith(
+    "probability: calibrated, the softmax of the network's logits / 2.5, "
+  )
+  without = rows_of(output)
+  pixels = [
+    np.asarray(Image.open(row["path"]).convert("RGB")) for row in without
+  ]
+  raw = 2.5 * network.logits(pixels).astype(np.float64)
+  expected = softmax(raw / 2.5, axis=1).max(axis=1)
+  found = np.array([float(row["probability"]) for row in without])
+  np.testing.assert_allclose(found, expected, atol=2e-6)
+  # One of the probabilities as the file has it: it is not below itself.
+  threshold = float(np.sort(found)[len(found) // 2])
+  predict.predict(network, photos / "3", output, min_confidence=threshold)
+  rows = rows_of(output)
+  assert list(rows[0])[:5] == [
+    *("path", "class", "probability", "decision", "class_1"),
+  ]
+  for row, other, probability in zip(rows, without, found, strict=True):
+    kept = probability >= threshold
+    assert row.pop("decision") == ("kept" if kept else "below min_confidence")
+    assert row.pop("class") == (other.pop("class") if kept else "")
+    other.pop("class", None)
+    assert row == other
+  below = int(np.sum(found < threshold))
+  assert 0 < below < len(rows)
+  said = capsys.readouterr().out.splitlines()
+  assert said[2].endswith(f"  below {threshold:g}")
+  assert said[-1].split()[-3:] == [
+    *(f"{len(rows)}", f"{found.mean():.3f}", f"{below}"),
+  ]
+
+
+def test_without_a_temperature_the_console_says_so(
+  model, photos, tmp_path, capsys
+):
+  predict.predict(model.uncalibrated(), photos / "3", tmp_path / "a.csv")
+  said = capsys.readouterr().out.splitlines()
+  assert said[1].endswith("logits, not calibrated")
 
 
 def test_more_images_than_a_batch_holds_keep_their_order(model, photos):
