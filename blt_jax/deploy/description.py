@@ -200,8 +200,17 @@ def _is_accuracy(value: Any) -> bool:
       for group in GROUPS
     )
 
+  def have_errors(numbers: dict[str, Any]) -> bool:
+    calibrated = numbers.get("calibrated", {})
+    return isinstance(calibrated, dict) and all(
+      each.get("ece") is None or NUMBER.accepts(each["ece"])
+      for each in (numbers, calibrated)
+    )
+
   return isinstance(value, dict) and all(
-    are_percents(numbers) and are_percents(numbers.get("top5"))
+    are_percents(numbers)
+    and are_percents(numbers.get("top5"))
+    and have_errors(numbers)
     for numbers in value.values()
   )
 

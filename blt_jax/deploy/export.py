@@ -24,7 +24,8 @@ from blt_jax.workdir import files
 DEFAULT_FORMATS = ("safetensors", "jax")
 FILE = "model.json"
 
-# Largest difference between the logits of an export and those of the network.
+# Largest difference between the logits of an export and those of the network,
+# both before the temperature: a small one would enlarge errors of rounding.
 TOLERANCE = 1e-4
 
 
@@ -97,13 +98,14 @@ def compare(
   """Loads formats in another process and compares them with the network.
 
   Returns:
-    The largest difference of a logit by format, over several sizes of batches;
-    NaN when a logit is NaN.
+    The largest difference of a logit by format, over several sizes of batches,
+    times the temperature; NaN when a logit is NaN.
 
   Raises:
     ValueError: a format can't be loaded.
   """
   images = sample_images(model.image_size)
+  temperature = model.description.temperature
   with jax.default_device(jax.devices("cpu")[0]):
     expected = np.asarray(jax.jit(model.logits_of_pixels)(images))
   with tempfile.TemporaryDirectory() as temporary:
@@ -126,7 +128,7 @@ def compare(
       lines = finished.stderr.strip().splitlines() or ["no message"]
       raise ValueError(lines[-1])
     return {
-      name: float(np.max(np.abs(_logits(place, name) - expected)))
+      name: float(np.max(np.abs(_logits(place, name) - expected))) * temperature
       for name in names
     }
 

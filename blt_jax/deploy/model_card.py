@@ -70,6 +70,7 @@ def write(
   sections = [
     _title(about),
     _accuracy(about),
+    _probabilities(about, folder),
     *([_pictures(pictures)] if pictures else []),
     _use(about, folder),
     _classes(about),
@@ -131,6 +132,49 @@ def _accuracy(about: Description) -> str:
   if "test" not in about.accuracy:
     lines.append("The run had not ended: there is no test yet.")
   return "\n".join(lines)
+
+
+def _probabilities(about: Description, folder: pathlib.Path) -> str:
+  """Whether the softmax of the logits is calibrated, and how well."""
+  lines = ["## Probabilities", ""]
+  if about.temperature == 1:
+    lines.append(
+      "The logits are the network's own: their softmax is not calibrated."
+    )
+  else:
+    added = " + logit_offset" if about.logit_offset else ""
+    lines.append(
+      "The softmax of the logits is calibrated: every file here gives "
+      f"(network{added}) / {about.temperature:.6g}, the temperature that was "
+      "fitted on the validation images."
+    )
+    if (folder / "model.safetensors").exists():
+      lines[-1] += (
+        " The tensors of model.safetensors are the network's own, for programs "
+        "that load them without blt_jax; its metadata hold the temperature."
+      )
+  errors = {
+    split: (numbers.get("ece"), numbers.get("calibrated", {}).get("ece"))
+    for split, numbers in about.accuracy.items()
+  }
+  if any(before is not None for before, _ in errors.values()):
+    lines += [
+      "",
+      "Calibration error (ECE: the mean difference between a probability and "
+      "the share of images that are right, 15 bins; 0 is best):",
+      "",
+      "| images | network's own | divided by the run's temperature |",
+      "|---|---|---|",
+      *(
+        f"| {split} | {_error(before)} | {_error(after)} |"
+        for split, (before, after) in errors.items()
+      ),
+    ]
+  return "\n".join(lines)
+
+
+def _error(value: float | None) -> str:
+  return "-" if value is None else f"{value:.3f}"
 
 
 def _percent(value: float | None) -> str:

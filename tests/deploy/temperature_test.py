@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from scipy.special import softmax
 
 import blt_jax
 from blt_jax.config import with_values
-from blt_jax.deploy import export
+from blt_jax.deploy import command, export, model_card
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.formats import jax_program, safetensors_file, saved_model
 from blt_jax.deploy.from_run import from_workdir
@@ -71,6 +73,10 @@ def test_formats_give_calibrated_probabilities(
   format.write(calibrated, tmp_path)
   logits = format.load(tmp_path)(images)
   np.testing.assert_allclose(softmax(logits, axis=1), probabilities, 1e-4)
+  if format is saved_model:
+    file = tmp_path / saved_model.FOLDER / "assets.extra" / "model.json"
+    about = Description.from_json(json.loads(file.read_text()), source="file")
+    assert about == calibrated.description
 
 
 @pytest.mark.parametrize("which, temperature", [("best", 2.5), ("last", 0.75)])
@@ -166,3 +172,82 @@ def test_an_export_is_of_one_temperature(calibrated, tmp_path):
   export.check_folder(tmp_path, network)
   with pytest.raises(ValueError, match=r"\(not the same: temperature\)"):
     export.check_folder(tmp_path, network.uncalibrated())
+
+
+ERRORS = {"ece": 0.2345, "calibrated": {"ece": 0.0567}}
+
+
+def with_errors(network):
+  measured = {
+    split: {**network.description.accuracy[split], **ERRORS}
+    for split in ("validation", "test")
+  }
+  about = dataclasses.replace(network.description, accuracy=measured)
+  return dataclasses.replace(network, description=about)
+
+
+def test_card_has_the_errors_before_and_after(calibrated, tmp_path):
+  (tmp_path / "model.safetensors").touch()
+  model_card.write(with_errors(calibrated).description, tmp_path)
+  card = (tmp_path / "README.md").read_text()
+  assert "gives (network + logit_offset) / 1.75, the temperature" in card
+  assert "tensors of model.safetensors are the network's own" in card
+  assert "| test | 0.234 | 0.057 |" in card
+  model_card.write(calibrated.uncalibrated().description, tmp_path)
+  card = (tmp_path / "README.md").read_text()
+  assert "their softmax is not calibrated" in card
+
+
+@pytest.mark.parametrize(
+  "errors", [{"ece": "low"}, {"calibrated": 1}, {"calibrated": {"ece": []}}]
+)
+def test_errors_of_strangers_are_checked(calibrated, errors):
+  accuracy = {"test": {**calibrated.description.accuracy["test"], **errors}}
+  content = calibrated.description.to_json() | {"accuracy": accuracy}
+  with pytest.raises(ValueError, match="accuracy is .*; expected percent"):
+    Description.from_json(content, source="a file")
+
+
+def test_card_of_errors_that_are_unknown_says_nothing_of_them(
+  calibrated, tmp_path
+):
+  accuracy = {"test": {**calibrated.description.accuracy["test"], "ece": None}}
+  accuracy["test"].pop("calibrated", None)
+  about = dataclasses.replace(calibrated.description, accuracy=accuracy)
+  model_card.write(about, tmp_path)
+  assert "Calibration error" not in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("calibrate, temperature", [(True, 2.5), (False, 1)])
+def test_the_command_line_leaves_it_out_of_runs_and_exports(
+  calibrated_run, tmp_path, calibrate, temperature
+):
+  safetensors_file.write(from_workdir(calibrated_run), tmp_path)
+  for place in ({"workdir": str(calibrated_run)}, {"model": str(tmp_path)}):
+    network = command.network(
+      "export",
+      **{"workdir": None, "model": "", **place},
+      checkpoint=None,
+      posthoc_taus=[],
+      calibrate=calibrate,
+    )
+    assert network.description.temperature == temperature
+
+
+@pytest.mark.parametrize("temperature", [0.02, 1.75])
+def test_a_small_temperature_does_not_enlarge_what_may_differ(
+  calibrated, tmp_path, monkeypatch, temperature
+):
+  about = dataclasses.replace(calibrated.description, temperature=temperature)
+  network = dataclasses.replace(calibrated, description=about)
+
+  def run(command, **_):
+    """Another process whose logits differ by 5e-5 before the temperature."""
+    place = pathlib.Path(command[-2])
+    logits = network.logits_of_pixels(np.load(place / "images.npy"))
+    np.save(place / "jax.npy", np.asarray(logits) + 5e-5 / temperature)
+    return subprocess.CompletedProcess(command, 0)
+
+  monkeypatch.setattr(subprocess, "run", run)
+  found = export.compare(network, tmp_path, ["jax"])["jax"]
+  assert found == pytest.approx(5e-5, rel=0.3)

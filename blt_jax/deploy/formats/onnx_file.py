@@ -1,5 +1,6 @@
 """An ONNX file, for ONNX Runtime; needs the extra `export`."""
 
+import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,7 +33,10 @@ def require() -> None:
 
 
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
-  """Writes a graph from "images", uint8, to "logits"."""
+  """Writes a graph from "images", uint8, to "logits".
+
+  The file's own metadata hold the description as JSON, under "blt_jax".
+  """
   import jax2onnx
   import onnx
 
@@ -44,6 +48,8 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
     input_names=["images"],
     output_names=["logits"],
   )
+  text = json.dumps(model.description.to_json())
+  onnx.helper.set_model_props(graph, {"blt_jax": text})
   onnx.checker.check_model(graph)
   onnx.save(graph, folder / FILE)
 

@@ -18,6 +18,7 @@ from jax.extend.mlir.dialects import stablehlo
 
 from blt_jax.data.lazy_tensorflow import tensorflow
 from blt_jax.deploy.model import TrainedModel
+from blt_jax.workdir import files
 
 FOLDER = "savedmodel"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -27,7 +28,11 @@ _STABLEHLO = "1.0.0"
 
 
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
-  """Writes a SavedModel; its signature takes uint8 "images", gives "logits"."""
+  """Writes a SavedModel; its signature takes uint8 "images", gives "logits".
+
+  assets.extra/model.json in it is the description, where TensorFlow leaves room
+  for what its users add.
+  """
   tf = tensorflow()
   from tensorflow.compiler.tf2xla.python import xla
 
@@ -63,6 +68,9 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
     str(folder / FOLDER),
     signatures={"serving_default": holder.logits},
   )
+  extra = folder / FOLDER / "assets.extra"
+  extra.mkdir()
+  files.write_json(extra / "model.json", model.description.to_json())
 
 
 def _export(model: TrainedModel, variables: Any) -> jax.export.Exported:
