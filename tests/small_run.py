@@ -59,11 +59,12 @@ def steps_traced_once() -> Iterator[None]:
       )
     return made[key]
 
-  def eval_step(config, adjust_fns):
+  def eval_step(config, adjust_fns, *, with_logits):
     assert adjust_fns == [None]
-    if config not in made:
-      made[config] = build_eval(config, adjust_fns)
-    return made[config]
+    key = (config, with_logits)
+    if key not in made:
+      made[key] = build_eval(config, adjust_fns, with_logits=with_logits)
+    return made[key]
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(build, "build_train_step", train_step)

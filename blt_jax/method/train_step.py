@@ -246,6 +246,7 @@ def eval_step(
   *,
   normalize_fn: Callable[[Any], jax.Array],
   adjust_fns: Sequence[Callable[[jax.Array], jax.Array] | None] = (None,),
+  with_logits: bool = False,
   axis_name: str = "batch",
 ) -> Mapping[str, Any]:
   """Classifies a batch in inference mode.
@@ -257,11 +258,13 @@ def eval_step(
     adjust_fns: functions float32 [n, C] -> float32 [n, C]. Each changes the
       logits in its own way before the classes are chosen; None leaves them
       unchanged.
+    with_logits: whether the logits are returned, too.
     axis_name: axis over which devices are mapped.
 
   Returns:
     For the whole batch of n images: "label" int32 [n], "mask" bool [n], and
-    for each of `adjust_fns` "prediction" int32 [n] and "in_top5" bool [n].
+    for each of `adjust_fns` "prediction" int32 [n], "in_top5" bool [n] and, if
+    asked for, "logits" float32 [n, C].
   """
   logits = state.logits(normalize_fn(batch.image))
   adjusted = [logits if fn is None else fn(logits) for fn in adjust_fns]
@@ -275,5 +278,6 @@ def eval_step(
     "in_top5": [
       jnp.any(best == batch.label[:, None], axis=1) for best in likeliest
     ],
+    **({"logits": adjusted} if with_logits else {}),
   }
   return jax.lax.all_gather(outputs, axis_name, tiled=True)

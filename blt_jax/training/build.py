@@ -244,12 +244,15 @@ def build_offline_hallucinate(
 def build_eval_step(
   config: Config,
   adjust_fns: Sequence[Callable[[jax.Array], jax.Array] | None] = (None,),
+  *,
+  with_logits: bool = False,
 ) -> Callable:
   """`eval_step` mapped over the devices: (state, batch) -> outputs."""
   step = functools.partial(
     train_step.eval_step,
     normalize_fn=build_normalize(config),
     adjust_fns=adjust_fns,
+    with_logits=with_logits,
     axis_name=devices.AXIS,
   )
   return devices.over_devices(step, config)

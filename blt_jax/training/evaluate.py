@@ -8,10 +8,12 @@ from blt_jax.config import Config, check_used, with_values
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console
-from blt_jax.training import build, lines
+from blt_jax.training import build, lines, measures
 from blt_jax.training.run import Run
+from blt_jax.training.stages import shot_limits
 from blt_jax.workdir import checkpoint as checkpoints
 from blt_jax.workdir import directory
+from blt_jax.workdir.progress import EpochRow
 
 
 def evaluate_run(
@@ -21,7 +23,7 @@ def evaluate_run(
   posthoc_taus: Sequence[float] = (),
   places: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-  """Tests an epoch of a run and prints its accuracies.
+  """Tests an epoch of a run and prints its measures.
 
   Nothing is written.
 
@@ -34,8 +36,8 @@ def evaluate_run(
     places: {field: value} of `config.PLACES`, where the images are now.
 
   Returns:
-    {"overall", "many", "medium", "few", "top5"} on the test images, percent,
-    for each tau, or once.
+    What `measures.measures` gives for the test images, once; with taus only
+    {"overall", "many", "medium", "few", "top5"}, percent, for each.
 
   Raises:
     ValueError: when the directory holds no run or no checkpoint, when the
@@ -60,10 +62,39 @@ def evaluate_run(
   )
   if posthoc_taus:
     return _evaluate_taus(run, state, posthoc_taus)
-  tested = run.summary(run.evaluate(state, "test"))
-  for title, values in (("top-1", tested), ("top-5", tested["top5"])):
-    console.say(f"{title}  {lines.accuracies(values)}")
+  temperature = _temperature(workdir, checkpoint, row)
+  predictions, _ = run.predict(state, "test", temperature=temperature or 1.0)
+  tested = measures.measures(
+    predictions,
+    run.class_counts,
+    shares=run.target_shares,
+    **shot_limits(config),
+  )
+  about = measures.test_set(
+    run.class_counts,
+    run.dataset.counts["test"],
+    is_validation=run.dataset.test is run.dataset.validation,
+  )
+  found = (
+    *lines.measure_lines(tested, temperature),
+    *lines.test_set_lines(
+      about, tested["accuracy"], num_classes=run.dataset.num_classes
+    ),
+    *lines.prior_lines(config.dataset.prior),
+  )
+  for line in found:
+    console.say(line)
   return [tested]
+
+
+def _temperature(
+  workdir: pathlib.Path, checkpoint: str, row: EpochRow
+) -> float | None:
+  """The temperature of an epoch, None before the run has ended."""
+  found = (directory.read_results(workdir) or {}).get(checkpoint)
+  if not found or (found["stage"], found["epoch"]) != (row.stage, row.epoch):
+    return None
+  return found["temperature"]
 
 
 def _images_of(workdir: pathlib.Path, config: Config) -> Dataset:

@@ -1,8 +1,9 @@
 """A pass over a split in inference mode, and what it says about the model."""
 
+import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,6 +11,12 @@ import numpy as np
 from blt_jax.method import metrics
 from blt_jax.method.confusion import confusion_matrix
 from blt_jax.method.train_step import EvalBatch, TrainState
+from blt_jax.workdir.records import Predictions
+
+_EvalFn = Callable[[TrainState, EvalBatch], Mapping[str, Any]]
+
+# The host runs so many batches ahead of the devices.
+_AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +44,20 @@ class Evaluation:
     }
 
 
+class Kept(NamedTuple):
+  """Logits of some images, to fit a temperature to.
+
+  Attributes:
+    logits: float32 [k, C].
+    labels: int32 [k].
+  """
+
+  logits: np.ndarray
+  labels: np.ndarray
+
+
 def evaluate(
-  state: TrainState,
-  batches: Iterable[EvalBatch],
-  eval_fn: Callable[[TrainState, EvalBatch], Mapping[str, Any]],
+  state: TrainState, batches: Iterable[EvalBatch], eval_fn: _EvalFn
 ) -> list[Evaluation]:
   """Evaluates every image of a split once.
 
@@ -48,15 +65,9 @@ def evaluate(
     The counts over all images whose mask is True, for each way in which
     `eval_fn` adjusts the logits.
   """
-  results = []
-  for batch in batches:
-    results.append(eval_fn(state, batch))
-    # The host runs at most two batches ahead of the devices.
-    if len(results) > 2:
-      jax.block_until_ready(results[-3])
-  outputs = jax.device_get(results)
+  results = list(_outputs(state, batches, eval_fn, without={"logits"}))
   # Leaf by leaf, the outputs of all batches in one.
-  merged = jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+  merged = jax.tree.map(lambda *parts: np.concatenate(parts), *results)
   num_classes = state.confusion.shape[0]
   mask = merged["mask"]
   labels = merged["label"][mask]
@@ -69,3 +80,72 @@ def evaluate(
       merged["prediction"], merged["in_top5"], strict=True
     )
   ]
+
+
+def predict(
+  state: TrainState,
+  batches: Iterable[EvalBatch],
+  eval_fn: _EvalFn,
+  *,
+  temperature: float,
+  kept: np.ndarray,
+) -> tuple[Predictions, Kept]:
+  """Predicts every image of a split once.
+
+  The logits come to the host batch by batch, where little is left of them.
+
+  Args:
+    state: its parameters and running statistics are used.
+    batches: of the whole split, in order.
+    eval_fn: `eval_step` with logits and one way to adjust them.
+    temperature: above 0, of the calibrated confidences.
+    kept: bool [n], images of the split whose logits are returned as well.
+
+  Returns:
+    (what is predicted for the images whose mask is True, the logits of those of
+    them that were to be kept).
+  """
+  from blt_jax.training import calibration  # Needed once, at the end.
+
+  parts: list[dict[str, np.ndarray]] = []
+  shape = (int(kept.sum()), state.confusion.shape[0])
+  logits, labels = np.empty(shape, np.float32), np.empty(shape[0], np.int32)
+  start = filled = 0
+  for outputs in _outputs(state, batches, eval_fn):
+    mask = outputs["mask"]
+    row = start + np.flatnonzero(mask)
+    start += len(mask)
+    part = calibration.reduce(
+      outputs["logits"][0][mask],
+      row=row,
+      label=outputs["label"][mask],
+      prediction=outputs["prediction"][0][mask],
+      in_top5=outputs["in_top5"][0][mask],
+      temperature=temperature,
+    )
+    parts.append(vars(part))
+    chosen = kept[row]
+    some = slice(filled, filled + int(chosen.sum()))
+    logits[some] = outputs["logits"][0][mask][chosen]
+    labels[some] = part.label[chosen]
+    filled = some.stop
+  merged = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+  return Predictions(**merged), Kept(logits[:filled], labels[:filled])
+
+
+def _outputs(
+  state: TrainState,
+  batches: Iterable[EvalBatch],
+  eval_fn: _EvalFn,
+  *,
+  without: frozenset[str] | set[str] = frozenset(),
+) -> Iterator[dict[str, Any]]:
+  """The outputs of each batch, on the host; some of them are left out."""
+  ahead: collections.deque[dict[str, Any]] = collections.deque()
+  for batch in batches:
+    outputs = eval_fn(state, batch)
+    ahead.append({k: outputs[k] for k in outputs if k not in without})
+    if len(ahead) > _AHEAD:
+      yield jax.device_get(ahead.popleft())
+  while ahead:
+    yield jax.device_get(ahead.popleft())

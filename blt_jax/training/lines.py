@@ -108,21 +108,135 @@ def _size(c: int, images: np.ndarray, groups: np.ndarray | None) -> str:
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-  """The final table: top-1 by shot group of the best and the last epoch."""
+  """The final table: top-1 by shot group and macro F1, of best and last epoch.
+
+  The test images have 95 % intervals. Lines on what the test set is and on the
+  calibration of the best epoch follow.
+  """
   lines = [
     f"{results['method']} on {results['dataset']}, seed {results['seed']}: "
     "top-1 in percent, mean of per-class accuracies",
-    f"{'':>28}" + "".join(f"{group:>9}" for group in GROUPS),
+    f"{'':>28}" + "".join(f"{head:>12}" for head in (*GROUPS, "macro F1")),
   ]
   for which in ("best", "last"):
     for split in ("validation", "test"):
       name = f"{which} epoch ({results[which]['epoch']}) {split}"
-      values = (results[which][split][group] for group in GROUPS)
-      lines.append(f"{name:>28}" + "".join(f"{_percent(v):>9}" for v in values))
+      found = results[which][split]
+      values = (found[key] for key in (*GROUPS, "macro_f1"))
+      lines.append(
+        f"{name:>28}" + "".join(f"{_percent(v):>12}" for v in values)
+      )
+    ends = (_interval(found["interval"][group]) for group in GROUPS)
+    lines.append(
+      f"{'95 % interval':>28}" + "".join(f"{text:>12}" for text in ends)
+    )
+  best = results["best"]
+  lines += test_set_lines(
+    results["test_set"],
+    best["test"]["accuracy"],
+    num_classes=len(results["class_counts"]),
+  )
+  lines += prior_lines(results["prior"])
+  about = calibration(best["test"], best["temperature"])
+  lines.append(f"calibration on test, best epoch: {about}")
   return "\n".join(lines)
+
+
+def test_set_lines(
+  test_set: Mapping[str, Any], accuracy: float | None, *, num_classes: int
+) -> list[str]:
+  """What a test set is, what "overall" then means, and what it lacks.
+
+  Args:
+    test_set: see `measures.test_set`.
+    accuracy: over the images, percent.
+    num_classes: C.
+  """
+  kind, right = test_set["kind"], f"{_percent(accuracy)} %"
+  if kind == "balanced":
+    means = f"overall is about the share of images that are right, {right}"
+  else:
+    means = f"overall counts classes alike; of the images {right} are right"
+  if kind == "neither":
+    kind = "neither balanced nor natural"
+  lines = [f"test set: {kind}, {test_set['images']} images: {means}"]
+  if test_set["classes"] < num_classes:
+    lines.append(
+      f"note: {num_classes - test_set['classes']} of {num_classes} classes "
+      "have no test image, and no part in the measures"
+    )
+  if test_set["is_validation"]:
+    lines.append(
+      "note: the test images are the validation images: the best epoch and the "
+      "temperature were chosen on them"
+    )
+  return lines
+
+
+def prior_lines(prior: str) -> list[str]:
+  """What `dataset.prior` does to the measures; no line where it is ""."""
+  if not prior:
+    return []
+  return [
+    f"prior {prior}: F1, accuracy over images, log-likelihood and calibration "
+    "are for classes as frequent as it says"
+  ]
+
+
+def calibration(values: Mapping[str, Any], temperature: float | None) -> str:
+  """The calibration error of a split, before and after.
+
+  Args:
+    values: see `measures.measures`.
+    temperature: None or 1 where there is none.
+  """
+  before = f"ECE {_share(values['ece'])}"
+  if temperature is None or temperature == 1:
+    return f"{before}, no temperature"
+  return (
+    f"{before}, with temperature {temperature:.3g} (from validation) "
+    f"{_share(values['calibrated']['ece'])}"
+  )
+
+
+def measure_lines(
+  values: Mapping[str, Any], temperature: float | None
+) -> list[str]:
+  """The measures of a split, a line for each kind.
+
+  Args:
+    values: see `measures.measures`.
+    temperature: None or 1 where there is none.
+  """
+  ends = (f"{group} {_interval(values['interval'][group])}" for group in GROUPS)
+  likelihood = f"{_share(values['nll'])}"
+  if temperature is not None and temperature != 1:
+    likelihood += f", with it {_share(values['calibrated']['nll'])}"
+  return [
+    f"top-1  {accuracies(values)}",
+    f"95 %   {' '.join(ends)}",
+    f"top-5  {accuracies(values['top5'])}",
+    f"macro F1 {_percent(values['macro_f1'])}, weighted F1 "
+    f"{_percent(values['weighted_f1'])}, accuracy over images "
+    f"{_percent(values['accuracy'])}",
+    f"calibration: {calibration(values, temperature)}; negative "
+    f"log-likelihood {likelihood}",
+  ]
+
+
+def _interval(ends: Sequence[float | None]) -> str:
+  if any(end is None or not math.isfinite(end) for end in ends):
+    return "-"
+  return "-".join(_percent(end) for end in ends)
 
 
 def _percent(value: float | None) -> str:
   if value is None or not math.isfinite(value):
     return "-"
   return f"{value:.1f}"
+
+
+def _share(value: float | None) -> str:
+  if value is None or not math.isfinite(value):
+    return "-"
+  return f"{value:.3f}"

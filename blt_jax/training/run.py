@@ -12,7 +12,7 @@ from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console
 from blt_jax.training import build, devices, lines, objective
-from blt_jax.training.evaluation import Evaluation, evaluate
+from blt_jax.training.evaluation import Evaluation, Kept, evaluate, predict
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import (
   Stage,
@@ -25,6 +25,7 @@ from blt_jax.training.stages import (
 )
 from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 from blt_jax.workdir.progress import Progress
+from blt_jax.workdir.records import Predictions
 
 
 class Run:
@@ -100,12 +101,14 @@ class Run:
       )
     return self._train_fns[key]
 
-  def _eval_fn(self, step: int, taus: Sequence[float]) -> Callable:
+  def _eval_fn(
+    self, step: int, taus: Sequence[float], *, with_logits: bool = False
+  ) -> Callable:
     """`eval_step` of a network that has been trained for `step` steps."""
     gamma = None
     if any(taus):
       gamma = gamma_at(self.config, self.class_counts, step=step)
-    key = (gamma, *taus)
+    key = (gamma, with_logits, *taus)
     if key not in self._eval_fns:
       adjust_fns = [
         objective.build_adjustment(
@@ -116,7 +119,9 @@ class Run:
         )
         for tau in taus
       ]
-      self._eval_fns[key] = build.build_eval_step(self.config, adjust_fns)
+      self._eval_fns[key] = build.build_eval_step(
+        self.config, adjust_fns, with_logits=with_logits
+      )
     return self._eval_fns[key]
 
   def announce(self, picked: Sequence[str] = ()) -> None:
@@ -186,9 +191,43 @@ class Run:
     Its batches pass through `guard`. Logits are adjusted as
     `model.posthoc_tau` says.
     """
-    eval_fn = self._eval_fn(int(state.step), [self.config.model.posthoc_tau])
-    (found,) = evaluate(state, guard(self.feeder.evaluation(role)), eval_fn)
+    batches = guard(self.feeder.evaluation(role))
+    (found,) = evaluate(state, batches, self._own_eval_fn(state))
     return found
+
+  def predict(
+    self,
+    state: TrainState,
+    role: str,
+    *,
+    guard: Callable[[Iterator[EvalBatch]], Iterator[EvalBatch]] = iter,
+    temperature: float = 1.0,
+    keep: int = 0,
+  ) -> tuple[Predictions, Kept]:
+    """What the state says about each image of a split; see `evaluate`.
+
+    Args:
+      state: the state.
+      role: "validation" or "test".
+      guard: the batches pass through it.
+      temperature: of the calibrated confidences.
+      keep: most images, evenly spread, whose logits are returned as well.
+    """
+    size = len(self.dataset.splits[role])
+    kept = np.zeros(size, bool)
+    kept[np.linspace(0, size - 1, min(keep, size)).round().astype(int)] = True
+    return predict(
+      state,
+      guard(self.feeder.evaluation(role)),
+      self._own_eval_fn(state),
+      temperature=temperature,
+      kept=kept,
+    )
+
+  def _own_eval_fn(self, state: TrainState) -> Callable:
+    """`eval_step` under the run's own tau; with logits, so there is one."""
+    taus = [self.config.model.posthoc_tau]
+    return self._eval_fn(int(state.step), taus, with_logits=True)
 
   def evaluate_each(
     self, state: TrainState, role: str, taus: Sequence[float]

@@ -14,7 +14,7 @@ import jax
 import ml_collections
 
 from blt_jax.config import PLACES, Config, check_config, flatten
-from blt_jax.method.train_step import TrainState
+from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console, processes, tensorboard
 from blt_jax.system.interrupt import Interrupted, Watch
 from blt_jax.training import choose, devices, lines, static_images
@@ -50,8 +50,13 @@ class Session:
       Interrupted: when a signal asks to stop; the message names `place`.
         Nothing is saved.
     """
-    guard = functools.partial(self.watch.between, place=place)
-    return self.run.evaluate(state, role, guard=guard)
+    return self.run.evaluate(state, role, guard=self.guard(place))
+
+  def guard(
+    self, place: str
+  ) -> Callable[[Iterator[EvalBatch]], Iterator[EvalBatch]]:
+    """What batches of an evaluation pass through, as in `evaluate`."""
+    return functools.partial(self.watch.between, place=place)
 
 
 def train(
@@ -314,44 +319,30 @@ def epoch_row(
 def test_best_and_last(
   session: Session, state: TrainState, progress: Progress
 ) -> dict[str, Any]:
-  """Evaluates the best and the last epoch on the test images.
+  """Tests the best and the last epoch, on validation and test images.
 
-  Writes the confusion matrices of both, and examples of images hallucinated
-  with the best epoch, into the work directory.
+  Writes what they predict, their confusion matrices, the scores of each class,
+  and examples of images hallucinated with the best epoch, into the work
+  directory.
   """
+  from blt_jax.training import final  # Needed once, at the end.
+
   run, workdir = session.run, session.workdir
   last, best = progress.rows[-1], progress.best
   best_state = state
   if best != last:
     arrays, best = session.checkpoints.restore_best(state.arrays(), progress)
     best_state = devices.place(state.with_arrays(arrays), run.config)
-  place = "after the last epoch, before its test"
-  evaluation = session.evaluate(best_state, "test", place)
-  found = {"best": (best, evaluation), "last": (last, evaluation)}
+  guard = session.guard("after the last epoch, before its test")
+  tested = final.test_epoch(run, best_state, best, guard=guard)
+  found = {"best": tested, "last": tested}
   if best != last:
-    found["last"] = last, session.evaluate(state, "test", place)
-  for which, (_, evaluation) in found.items():
-    records.write_confusion(workdir, f"test-{which}", evaluation.confusion)
+    found["last"] = final.test_epoch(run, state, last, guard=guard)
+  final.write(run, workdir, found)
   attempt(
     lambda: _write_examples(session, best_state), "examples of perturbed images"
   )
-  return {
-    "method": run.config.method,
-    "dataset": run.config.dataset.name,
-    "seed": run.config.seed,
-    "device": f"{len(run.devices)} x {run.devices[0].device_kind}",
-    "class_counts": [int(count) for count in run.class_counts],
-    "class_names": list(run.dataset.class_names),
-    **{
-      which: {
-        "stage": row.stage,
-        "epoch": row.epoch,
-        "validation": row.validation,
-        "test": run.summary(evaluation),
-      }
-      for which, (row, evaluation) in found.items()
-    },
-  }
+  return final.results(run, found)
 
 
 def _write_examples(session: Session, state: TrainState) -> None:

@@ -327,7 +327,7 @@ def finished_results(
   for name in () if results is None else ("best", "last"):
     try:
       for split in ("validation", "test"):
-        results[name][split]["overall"]  # type: ignore[index]
+        results[name][split]["calibrated"]  # type: ignore[index]
     except (KeyError, TypeError):
       raise ValueError(
         f"{workdir / RESULTS} lacks {name}.validation or {name}.test; expected "

@@ -53,6 +53,22 @@ class Confusion:
       len(matrix),
     )
 
+  @classmethod
+  def of_images(
+    cls, label: np.ndarray, prediction: np.ndarray, *, num_classes: int
+  ) -> Self:
+    """The entries of n images, int [n] each; makes no whole matrix."""
+    pairs, count = np.unique(
+      label.astype(np.int64) * num_classes + prediction, return_counts=True
+    )
+    true, predicted = np.divmod(pairs, num_classes)
+    return cls(
+      true.astype(np.int32),
+      predicted.astype(np.int32),
+      count.astype(np.int32),
+      num_classes,
+    )
+
   def matrix(self) -> np.ndarray:
     """The whole matrix: int64 [C, C], [true, predicted]."""
     whole = np.zeros((self.num_classes, self.num_classes), np.int64)
@@ -187,16 +203,18 @@ def epoch_name(stage: int, epoch: int) -> str:
 
 
 def write_confusion(
-  workdir: pathlib.Path, name: str, confusion: np.ndarray
+  workdir: pathlib.Path, name: str, confusion: np.ndarray | Confusion
 ) -> None:
   """Writes a confusion matrix as its non-zero entries, in place of an old one.
 
   Args:
     workdir: of the run.
     name: "test-best", "test-last" or an `epoch_name` (validation).
-    confusion: int [C, C], [true, predicted].
+    confusion: int [C, C], [true, predicted], or its entries.
   """
-  entries = Confusion.of(confusion)
+  entries = (
+    confusion if isinstance(confusion, Confusion) else Confusion.of(confusion)
+  )
   _write(workdir / CONFUSION / f"{name}.npz", vars(entries))
 
 

@@ -17,7 +17,8 @@ import pytest
 from blt_jax.method import metrics
 from blt_jax.report import figures
 from blt_jax.report.record import read_run
-from blt_jax.training import train
+from blt_jax.training import lines, measures, train
+from blt_jax.workdir import records
 from tests import command_line
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -92,7 +93,80 @@ def test_results_hold_what_the_design_promises(finished):
       groups = ("overall", "many", "medium", "few")
       assert all(0 <= tested[group] <= 100 for group in groups)
       assert all(tested["top5"][group] >= tested[group] for group in groups)
+      for group in groups:
+        low, high = tested["interval"][group]
+        assert low <= tested[group] <= high
+      for part in (tested, *(tested["groups"][g] for g in groups[1:])):
+        for name in ("accuracy", "macro_f1", "weighted_f1"):
+          assert 0 <= part[name] <= 100
+        assert 0 <= part["ece"] <= 1
+        assert part["nll"] > 0
+      calibrated = tested["calibrated"]
+      for part in (calibrated, *(calibrated["groups"][g] for g in groups[1:])):
+        assert part.keys() >= {"nll", "ece"}
+    assert 0 < results[which]["temperature"] != 1
+    validation = results[which]["validation"]
+    assert validation["calibrated"]["nll"] < validation["nll"]
   assert results["last"]["epoch"] == 3
+  assert results["prior"] == ""
+  assert results["test_set"] == {
+    "kind": "balanced",
+    "from_balanced": 0,
+    "from_natural": pytest.approx(0.3815, abs=1e-4),
+    "images": 340,
+    "classes": 10,
+    "is_validation": False,
+  }
+
+
+def test_measures_are_those_of_the_predictions_that_are_recorded(finished):
+  run = read_run(finished[0])
+  for which in ("best", "last"):
+    for split, images in (("validation", 200), ("test", 340)):
+      results = run.results[which]
+      # The last epoch has files of its own only where it is not the best.
+      same = results["epoch"] == run.results["best"]["epoch"]
+      name = f"{split}-{'best' if same else which}"
+      found = records.read_predictions(finished[0], name)
+      assert found.row.tolist() == list(range(images))
+      again = measures.measures(
+        found, run.class_counts, many_above=100, few_up_to=20
+      )
+      assert again == results[split]
+    tested = records.read_predictions(
+      finished[0], f"test-{'best' if same else which}"
+    )
+    confusion = np.zeros((10, 10), int)
+    np.add.at(confusion, (tested.label, tested.prediction), 1)
+    entries = run.entries(f"test-{which}")
+    np.testing.assert_array_equal(entries.matrix(), confusion)
+
+
+def test_measures_on_validation_are_those_of_the_epoch(finished):
+  run = read_run(finished[0])
+  for which in ("best", "last"):
+    results = run.results[which]
+    (row,) = (
+      row
+      for row in run.rows
+      if (row.stage, row.epoch) == (results["stage"], results["epoch"])
+    )
+    for name, value in row.validation.items():
+      assert results["validation"][name] == value
+  assert "is not what it was" not in finished[1]
+
+
+def test_every_class_has_a_row_of_scores(finished):
+  with (finished[0] / "classes.csv").open(newline="") as file:
+    rows = list(csv.DictReader(file))
+  results = json.loads((finished[0] / "results.json").read_text())
+  assert [row["class"] for row in rows] == results["class_names"]
+  assert [int(row["train"]) for row in rows] == results["class_counts"]
+  recalls = [float(row["recall"]) for row in rows]
+  tested = results["best"]["test"]
+  assert np.mean(recalls) == pytest.approx(tested["overall"], abs=0.01)
+  f1 = [float(row["f1"]) for row in rows]
+  assert np.mean(f1) == pytest.approx(tested["macro_f1"], abs=0.01)
 
 
 def test_best_epoch_is_the_one_with_the_highest_validation_accuracy(finished):
@@ -133,11 +207,31 @@ def test_user_sees_a_line_an_epoch_and_the_final_table(finished):
   assert "updates" in output
   assert "best epoch" in output
   assert "last epoch (3) test" in output
+  table = output[output.index("blt on digits_lt, seed 3:") :].splitlines()
+  assert table[1].split() == [*metrics.GROUPS, "macro", "F1"]
+  tested = json.loads((finished[0] / "results.json").read_text())["best"]
+  values = (tested["test"][name] for name in (*metrics.GROUPS, "macro_f1"))
+  assert table[3].split()[-5:] == [f"{value:.1f}" for value in values]
+  ends = tested["test"]["interval"].values()
+  assert table[4].split() == [
+    *("95", "%", "interval"),
+    *(f"{low:.1f}-{high:.1f}" for low, high in ends),
+  ]
+  assert table[8].startswith("test set: balanced, 340 images: overall is about")
+  assert table[9].startswith("calibration on test, best epoch: ECE 0.")
+  assert (
+    f"temperature {tested['temperature']:.3g} (from validation) 0." in table[9]
+  )
+  assert max(map(len, table[:10])) <= 100
 
 
 def _recorded(workdir):
   """Bytes of all that a run leaves for its reports."""
-  files = [*(workdir / "confusion").iterdir(), workdir / "perturbed.npz"]
+  files = [
+    *(workdir / "confusion").iterdir(),
+    *(workdir / "predictions").iterdir(),
+    *(workdir / "perturbed.npz", workdir / "classes.csv"),
+  ]
   return {path.name: path.read_bytes() for path in files}
 
 
@@ -208,6 +302,9 @@ def test_evaluate_repeats_the_test_accuracy_of_the_best_epoch(finish, finished):
   assert (
     f"top-1  overall {test['overall']:.1f} many {test['many']:.1f}" in output
   )
+  for line in lines.measure_lines(test, results["best"]["temperature"]):
+    assert f"{line}\n" in output
+  assert "test set: balanced, 340 images: overall is about" in output
 
 
 def test_stopped_run_goes_on_and_ends_with_the_same_bits(
