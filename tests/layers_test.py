@@ -73,6 +73,7 @@ ALLOWED: dict[str, set[str]] = {
     "report",
     "system.console",
     "system.installed",
+    "training.epoch_seconds",
     "workdir",
   },
   "cli": ENTRIES,

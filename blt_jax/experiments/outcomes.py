@@ -15,6 +15,7 @@ import numpy as np
 
 from blt_jax.experiments import run_status
 from blt_jax.experiments.comparison import Comparison
+from blt_jax.experiments.figures import parts
 from blt_jax.experiments.plan import Repeat
 from blt_jax.method import metrics
 from blt_jax.report.record import RunRecord, read_run
@@ -88,6 +89,10 @@ class Outcomes:
       sum(row.seconds + row.validation_seconds for row in run.rows)
       for run in self._of(method)
     )
+
+  def hallucinates(self, method: str) -> bool:
+    """Whether a method trains on perturbed images."""
+    return parts.hallucinates(self._of(method)[0])
 
   def _of(self, method: str) -> list[RunRecord]:
     return [self.runs[method][repeat] for repeat in self.repeats]

@@ -8,11 +8,13 @@ import os
 import pathlib
 import platform
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from blt_jax.config import Config
 from blt_jax.experiments import (
   accuracy_table,
   changes,
@@ -28,7 +30,7 @@ PACKAGES = ("jax", "flax", "optax", "numpy")
 TITLES = {"last": "Last epoch", "best": "Best epoch on validation"}
 
 
-def origin_of(command: str) -> dict[str, str]:
+def origin_of(command: Sequence[str]) -> dict[str, str]:
   """Where results come from: the command line, this machine, now."""
   versions = {
     "Python": platform.python_version(),
@@ -36,7 +38,7 @@ def origin_of(command: str) -> dict[str, str]:
     "commit": _commit(),
   }
   return {
-    "Command": f"`{command}`",
+    "Command": f"`{shlex.join(command)}`",
     "Date": time.strftime("%-d %B %Y"),
     "Machine": f"{os.cpu_count()} x {_processor()}, {platform.system()}",
     "Versions": ", ".join(f"{k} {v}" for k, v in versions.items() if v),
@@ -56,8 +58,8 @@ def write_page(
   if results:
     text, said = _tables(planned, results)
     sections += [text, _figure(planned, results, folder)]
-    sections += [_list("What the numbers say", said)]
-  sections += [_list("Not finished", missing), _runs(planned, plan, folder)]
+    sections += [list_of("What the numbers say", said)]
+  sections += [list_of("Not finished", missing), _runs(planned, plan, folder)]
   path = folder / "report.md"
   path.write_text("\n".join(filter(None, sections)), encoding="utf-8")
   return path
@@ -133,9 +135,9 @@ def _head(
   facts = {
     "Source": experiment.source,
     **origin,
-    "Trained on": ", ".join(sorted(_devices(results))),
+    "Trained on": devices_of(results),
     "Seeds": ", ".join(map(str, plan.seeds)),
-    "Schedule": schedule(plan),
+    "Schedule": schedule(plan.runs[0].config),
   }
   notes = [
     protocol.note,
@@ -148,10 +150,9 @@ def _head(
   return "\n".join([*lines, "", *filter(None, notes), ""])
 
 
-def schedule(plan: Plan) -> str:
-  """Epochs and learning-rate drops of both stages, which all runs share."""
+def schedule(config: Config) -> str:
+  """Epochs and learning-rate drops of both stages."""
   stages = []
-  config = plan.runs[0].config
   for section in (config.stage1, config.stage2):
     drops = ", ".join(str(e) for e in section.drop_epochs if e < section.epochs)
     text = f"{section.epochs} epochs"
@@ -205,7 +206,7 @@ def _figure(
   )
 
 
-def _list(title: str, lines: Sequence[str]) -> str:
+def list_of(title: str, lines: Sequence[str]) -> str:
   """A section with a list, nothing for an empty one."""
   return "\n".join(
     [f"## {title}", "", *(f"- {x}" for x in lines), ""] * bool(lines)
@@ -220,17 +221,18 @@ def _runs(planned: PlannedExperiment, plan: Plan, folder: pathlib.Path) -> str:
     + ", ".join(f"`{os.path.relpath(paths[name], folder)}`" for name in names)
     for label, names in planned.runs.items()
   ]
-  return _list("Runs", links)
+  return list_of("Runs", links)
 
 
-def _devices(results: Results) -> set[str]:
+def devices_of(results: Results) -> str:
   """What the runs were trained on: "2 x cpu"."""
-  return {
+  found = {
     record.results["device"]
     for records in results.values()
     for record in records
     if record.results and "device" in record.results
   }
+  return ", ".join(sorted(found))
 
 
 def _processor() -> str:

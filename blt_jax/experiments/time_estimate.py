@@ -1,8 +1,10 @@
-"""How long runs will take, judged by finished runs."""
+"""How long runs will take, judged by finished runs or by measured steps."""
 
 import pathlib
 import statistics
+import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from blt_jax.experiments.plan import PlannedRun
 from blt_jax.system import console
@@ -62,3 +64,49 @@ def in_words(estimates: Sequence[float | None]) -> str:
     return "time unknown until a run with the same backbone is finished"
   more = f" and {unknown} of unknown time" if unknown else ""
   return f"about {console.duration(sum(known))}{more}"
+
+
+class Steps:
+  """Times of runs, from steps that are measured here, a method at a time."""
+
+  def __init__(self, methods: Mapping[str, str]):
+    """Nothing is measured yet; `methods` is {name of a run: its method}."""
+    self._methods = methods
+    self._measured: dict[str, Any] = {}
+    self._imports = 0.0
+
+  def estimate(self, run: PlannedRun, trains_stage1: bool) -> float:
+    """Seconds of a run.
+
+    The first run of a method compiles; the others find its programs.
+    """
+    method = self._methods[run.name]
+    compiles = method not in self._measured
+    if compiles:
+      start = time.monotonic()
+      # Only a dry run needs JAX in this process.
+      from blt_jax.training import epoch_seconds
+
+      self._imports = self._imports or time.monotonic() - start
+      self._measured[method] = epoch_seconds.measure(run.config)
+    times = self._measured[method]
+    sections = {1: run.config.stage1, 2: run.config.stage2}
+    training = sum(
+      sections[stage].epochs * seconds
+      for stage, seconds in times.epochs.items()
+      if stage == 2 or trains_stage1
+    )
+    begin = self._imports + times.reading + compiles * times.compiling
+    return begin + training + times.testing
+
+  def lines(self) -> list[str]:
+    """What was measured, a line a method."""
+    return [
+      f"measured: {method}: "
+      + ", ".join(
+        f"{1000 * seconds:.0f} ms a step of stage {stage}"
+        for stage, seconds in times.steps.items()
+      )
+      + f", {times.reading + times.compiling:.0f} s until the first"
+      for method, times in self._measured.items()
+    ]

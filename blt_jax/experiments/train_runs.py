@@ -7,6 +7,7 @@ another one trains, and each waits for a stage 1 that another one is training.
 import dataclasses
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ from blt_jax.workdir import directory
 
 # Seconds until a process looks again whether a run that it waits for is there.
 POLL = 2.0
+
+# The exit code of a program that Ctrl-C ended.
+INTERRUPTED = 130
 
 # How long a training may take to end when it is told to, seconds.
 _PATIENCE = 20.0
@@ -66,6 +70,26 @@ def train_all(
       if failure:
         failures.append(failure)
   return failures
+
+
+def train_until_stopped(
+  runs: Sequence[PlannedRun],
+) -> tuple[list[Failure], int]:
+  """`train_all`, which Ctrl-C and SIGTERM end with a line.
+
+  Either signal ends the training that this process waits for, too. A shell that
+  starts a program in the background makes it ignore SIGINT.
+
+  Returns:
+    (failures, exit code): 0, or 130 when it was interrupted.
+  """
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, signal.default_int_handler)
+  try:
+    return train_all(runs), 0
+  except KeyboardInterrupt:
+    console.say("interrupted; the same command goes on")
+    return [], INTERRUPTED
 
 
 def _next(pending: Sequence[PlannedRun]) -> PlannedRun | None:

@@ -1,50 +1,52 @@
-"""How long a run would take on this machine, from a few measured steps."""
+"""How long a run takes on this machine, from a few measured steps."""
 
 import contextlib
 import dataclasses
 import itertools
-import statistics
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator
 
 import jax
+import numpy as np
 
 from blt_jax.config import Config
-from blt_jax.training import build, choose, static_images
-from blt_jax.training.feeder import Fed
+from blt_jax.method.train_step import Batch, TrainState
+from blt_jax.training import build, choose, devices
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage, plan_epoch
+from blt_jax.training.static_images import Pool
 
-# Steps of a stage that are timed, after one that compiles.
-_STEPS = 5
-# Batches of an evaluation that are timed, likewise.
+# Steps of a stage are timed until there are this many and this many seconds
+# have passed, or until it takes too long.
+_STEPS, _SECONDS, _TOO_LONG = 5, 1.0, 20.0
+# Batches of an evaluation that are timed.
 _BATCHES = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-  """What was measured.
+  """What was measured, in seconds.
 
   Attributes:
-    start: seconds to find the images and to compile.
-    step: {stage: median seconds of a step}.
-    epoch: {stage: seconds of an epoch with its validation}.
-    test: seconds of the tests at the end.
+    reading: finding the images, and making the network.
+    compiling: the first step of each stage and the first evaluation.
+    steps: {stage: a step}.
+    epochs: {stage: an epoch with its validation}.
+    testing: the tests at the end.
   """
 
-  start: float
-  step: dict[int, float]
-  epoch: dict[int, float]
-  test: float
+  reading: float
+  compiling: float
+  steps: dict[int, float]
+  epochs: dict[int, float]
+  testing: float
 
 
 def measure(config: Config) -> Times:
-  """Times a few steps of each stage on the run's own images.
+  """Times some steps of each stage on the images of a configuration.
 
-  The network is a fresh one. Hallucinating is timed with the confusion of what
-  it says about a few validation images; a trained network may take more or
-  fewer updates, which the estimate does not know.
+  The network is a fresh one and hardly trained: a trained one may take more or
+  fewer updates to hallucinate an image.
 
   Raises:
     ValueError: as a run of the configuration would.
@@ -53,15 +55,74 @@ def measure(config: Config) -> Times:
   chosen = choose.complete(config)
   run = Run(chosen.config, dataset=chosen.dataset)
   state = build.init_state(run.config, run.model, run.dataset.num_classes)
-  compiling = time.monotonic() - start
-  confusion, batch, took = _evaluation(run, state)
-  state = state.replace(confusion=confusion)
-  compiling += took
-  step, epoch = {}, {}
+  reading = time.monotonic() - start
+  confusion, batch, compiling = _evaluation(run, state)
+  state = devices.place(state.replace(confusion=confusion), run.config)
+  steps, epochs = {}, {}
   for stage in run.stages:
-    step[stage.number], took = _steps(run, stage, state)
-    compiling += took
+    state, first, steps[stage.number] = _steps(run, stage, state)
+    compiling += first
     validation = batch * _batches(run, "validation")
-    epoch[stage.number] = stage.steps * step[stage.number] + validation
-  # Best and last epoch on the test images, and the examples.
-  return Times(compiling, step, epoch, 2 * batch * _batches(run, "test"))
+    epochs[stage.number] = stage.steps * steps[stage.number] + validation
+  testing = 2 * batch * _batches(run, "test")  # The best and the last epoch.
+  return Times(reading, compiling, steps, epochs, testing)
+
+
+def _evaluation(run: Run, state: TrainState) -> tuple[np.ndarray, float, float]:
+  """(confusion on some images, seconds of a batch, seconds of compiling)."""
+
+  def evaluate(count: int) -> tuple[np.ndarray, float]:
+    start = time.monotonic()
+    found = run.evaluate(
+      state, "validation", guard=lambda each: itertools.islice(each, count)
+    )
+    return found.confusion, time.monotonic() - start
+
+  _, first = evaluate(1)
+  count = min(_BATCHES, _batches(run, "validation"))
+  confusion, seconds = evaluate(count)
+  return confusion, seconds / count, max(first - seconds / count, 0.0)
+
+
+def _batches(run: Run, role: str) -> int:
+  """Batches of an evaluation pass."""
+  config = run.config
+  largest = max(config.stage1.batch_size, config.stage2.batch_size)
+  return -(-len(run.dataset.splits[role]) // largest)
+
+
+def _steps(
+  run: Run, stage: Stage, state: TrainState
+) -> tuple[TrainState, float, float]:
+  """(state, seconds of the first step beside the others, seconds of a step)."""
+  first_epoch = run.config.perturb.start_epoch
+  train_fn = run.train_fn(stage, first_epoch)
+  count, start, first = 0, time.monotonic(), 0.0
+  with contextlib.closing(_training(run, stage, first_epoch)) as batches:
+    for count, batch in enumerate(batches):
+      state, metrics = train_fn(state, batch)
+      jax.block_until_ready(metrics)
+      passed = time.monotonic() - start
+      if not count:
+        start, first = time.monotonic(), passed
+      elif passed > _TOO_LONG or (count >= _STEPS and passed > _SECONDS):
+        break
+  seconds = (time.monotonic() - start) / count
+  return state, max(first - seconds, 0.0), seconds
+
+
+def _training(run: Run, stage: Stage, epoch: int) -> Generator[Batch]:
+  """The batches of a stage, epoch after epoch, without end."""
+  labels = run.dataset.train.labels
+  fill = None
+  if run.config.perturb.static and stage.capacity:
+    members = np.flatnonzero(stage.tail[labels])
+    size = run.config.dataset.image_size
+    images = np.zeros((len(members), size, size, 3), np.float32)
+    usable = np.ones(len(members), bool)
+    fill = Pool(images, usable, members, labels[members]).fill
+  for number in itertools.count(epoch):
+    plan = plan_epoch(run.config, stage, number, labels=labels)
+    with contextlib.closing(run.feeder.training(plan, fill=fill)) as fed:
+      for batch, _ in fed:
+        yield batch
