@@ -12,6 +12,8 @@ python main.py --mode=export --workdir=runs/digits_lt --output=exported
 python main.py --mode=report --workdirs=runs/a,runs/b --output=runs/report
 python main.py --mode=check_data --config=configs/imagenet_lt.py
 python main.py --mode=experiment --experiment=table4 --output=runs/paper
+python main.py --mode=compare --config=configs/digits_lt.py \
+        --methods=plain,sampling,neither,blt --seeds=0,1,2 --output=runs/compare
 
 --config.SECTION.FIELD=VALUE sets a field of the configuration;
 python main.py --config=configs/digits_lt.py --help
@@ -20,7 +22,6 @@ lists all fields with their values there.
 
 import os
 import pathlib
-import re
 import sys
 from logging import Formatter
 from typing import TYPE_CHECKING
@@ -57,8 +58,8 @@ _OUTPUT = path_flags.define(
   "output",
   "",
   "predict, evaluate --input: CSV file. export: folder. check_data: CSV file "
-  "of all findings. report: folder of report.html. experiment: folder of the "
-  "runs, tables and figures.",
+  "of all findings. report: folder of report.html. experiment, compare: "
+  "folder of the runs, tables and figures.",
 )
 _INPUT = path_flags.define(
   "input",
@@ -107,14 +108,26 @@ _EXPERIMENT = flags.DEFINE_list(
 _DATASET = flags.DEFINE_enum(
   "dataset", "digits_lt", DATASETS, "experiment: the data set."
 )
-_SEEDS = flags.DEFINE_list("seeds", ["0"], "experiment: seeds of each setting.")
+_SEEDS = flags.DEFINE_list(
+  "seeds", ["0"], "experiment, compare: seeds of each setting or method."
+)
+_METHODS = flags.DEFINE_list(
+  "methods",
+  [],
+  "compare: methods and losses, such as plain,balanced_softmax,blt+alpha=10.",
+)
+_FOLDS = flags.DEFINE_integer(
+  "folds", 0, "compare: test every image once, in so many runs of a method."
+)
 _SETTINGS = flags.DEFINE_list(
   "settings",
   [],
   "experiment: settings to run, by words in their names; all by default.",
 )
 _DRY_RUN = flags.DEFINE_bool(
-  "dry_run", False, "experiment: only print the runs and what they cost."
+  "dry_run",
+  False,
+  "experiment, compare: only print the runs and what they cost.",
 )
 
 
@@ -129,7 +142,7 @@ def _train() -> int:
   compile_cache.enable()
   for line in command_line.without_effect():
     console.say(line)
-  workdir = pathlib.Path(_WORKDIR.value or _default_workdir())
+  workdir = pathlib.Path(_WORKDIR.value or command_line.default_workdir())
   try:
     train(_CONFIG.value, workdir)
   except Interrupted as interrupted:
@@ -247,20 +260,36 @@ def _check_data() -> int:
 def _experiment() -> int:
   """Trains and evaluates experiments of the paper."""
   _check_needed("output", "DIR for what it makes")
-  if not all(seed.isdecimal() for seed in _SEEDS.value):
-    raise ValueError(
-      f"--seeds={','.join(_SEEDS.value)}: expected whole numbers from 0."
-    )
+  from blt_jax.experiments.plan import seeds_of
   from blt_jax.experiments.run_experiments import run_experiments
 
   return run_experiments(
     _EXPERIMENT.value,
     _DATASET.value,
-    seeds=[int(seed) for seed in _SEEDS.value],
+    seeds=seeds_of(_SEEDS.value),
     output=pathlib.Path(_OUTPUT.value),
     overrides=config_flags.get_override_values(flags.FLAGS["config"]),
     command=["python", *installed.program(), *sys.argv[1:]],
     only=_SETTINGS.value,
+    dry_run=_DRY_RUN.value,
+  )
+
+
+def _compare() -> int:
+  """Trains methods on a data set, and chooses one by validation."""
+  _check_needed("config", "configs/NAME.py")
+  _check_needed("output", "DIR for what it makes")
+  from blt_jax.experiments.compare import compare
+  from blt_jax.experiments.plan import seeds_of
+
+  return compare(
+    config_flags.get_config_filename(flags.FLAGS["config"]),
+    _METHODS.value,
+    seeds=seeds_of(_SEEDS.value),
+    folds=_FOLDS.value,
+    output=pathlib.Path(_OUTPUT.value),
+    overrides=config_flags.get_override_values(flags.FLAGS["config"]),
+    command=["python", *installed.program(), *sys.argv[1:]],
     dry_run=_DRY_RUN.value,
   )
 
@@ -297,15 +326,6 @@ def _run_root() -> str:
   return images_folder(pathlib.Path(_WORKDIR.value))
 
 
-def _default_workdir() -> str:
-  """runs/<config>, with the variant in the name: runs/digits_lt,seed=1."""
-  path, _, variant = config_flags.get_config_filename(
-    flags.FLAGS["config"]
-  ).partition(":")
-  name = pathlib.Path(path).stem + (f",{variant}" if variant else "")
-  return f"runs/{re.sub(r'[^A-Za-z0-9_=,.-]', '_', name)}"
-
-
 MODES = {
   "train": _train,
   "evaluate": _evaluate,
@@ -314,6 +334,7 @@ MODES = {
   "report": _report,
   "check_data": _check_data,
   "experiment": _experiment,
+  "compare": _compare,
 }
 _MODE = flags.DEFINE_enum("mode", "train", tuple(MODES), "What to do.")
 

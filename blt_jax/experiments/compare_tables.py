@@ -157,6 +157,7 @@ def csv_text(found: Found) -> str:
 
 
 def plain(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+  """Estimates for a JSON file."""
   return {
     group: {
       "mean": each.mean,

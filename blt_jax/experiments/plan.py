@@ -246,6 +246,15 @@ def _labels(experiments: Sequence[Experiment], protocol: Protocol) -> list[str]:
   ]
 
 
+def seeds_of(texts: Sequence[str]) -> list[int]:
+  """The numbers of --seeds; ValueError for what is none."""
+  if not all(text.isdecimal() for text in texts):
+    raise ValueError(
+      f"--seeds={','.join(texts)}: expected whole numbers from 0."
+    )
+  return [int(text) for text in texts]
+
+
 def check_seeds(seeds: Sequence[int]) -> None:
   """Raises ValueError for seeds that are none, negative or repeated."""
   if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):

@@ -8,6 +8,7 @@ of the configuration against the schema, and turns any other error into a line.
 import io
 import math
 import os
+import pathlib
 import re
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ USED_FLAGS: dict[str, tuple[str, ...]] = {
   "experiment": (
     *("experiment", "dataset", "seeds", "settings", "output", "dry_run"),
   ),
+  "compare": ("config", "methods", "seeds", "folds", "output", "dry_run"),
 }
 
 # Fields that evaluate --input takes for a table: the names of its columns.
@@ -354,6 +356,15 @@ def given(arguments: Sequence[str], name: str) -> str | None:
     if found:
       return following if found[1] is None else found[1]
   return None
+
+
+def default_workdir() -> str:
+  """runs/<config>, with the variant in the name: runs/digits_lt,seed=1."""
+  path, _, variant = config_flags.get_config_filename(
+    flags.FLAGS["config"]
+  ).partition(":")
+  name = pathlib.Path(path).stem + (f",{variant}" if variant else "")
+  return f"runs/{re.sub(r'[^A-Za-z0-9_=,.-]', '_', name)}"
 
 
 def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
