@@ -33,8 +33,8 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config.dataset.imbalance = 100.0
   config.dataset.validation_per_class = 50
   config.dataset.image_size = 32
-  config.dataset.resize_size = 36  # 32 * 256 / 224, the rule at 224 pixels.
   config.model.backbone = "small_resnet10"
   config.stage1.batch_size = 128
   config.stage2.batch_size = 128
+  config.optimizer.rate_batch_size = 128  # The paper's rates as they stand.
   return common.variant(config, arg)

@@ -11,7 +11,8 @@ from typing import Any
 
 import ml_collections
 
-from blt_jax.config import SCHEMA, SHORT_NAMES
+from blt_jax.config import SCHEMA
+from blt_jax.config.short_names import SHORT_NAMES
 
 # The methods that the paper compares, and the fields that each sets.
 METHODS: dict[str, dict[str, Any]] = {

@@ -27,7 +27,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config.dataset.imbalance = 24.0
   config.dataset.validation_per_class = 20
   config.dataset.image_size = 16
-  config.dataset.resize_size = 16
+  config.dataset.resize_size = 16  # The digits fill their images.
   config.dataset.crop_scale = (0.5, 1.0)
   config.dataset.flip = 0.0  # A mirrored digit is another sign.
   config.dataset.saturation = 0.0  # The digits are grey.
@@ -36,5 +36,6 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config.model.backbone = "small_resnet10"
   config.stage1.batch_size = 32
   config.stage2.batch_size = 32
+  config.optimizer.rate_batch_size = 32  # The paper's rates as they stand.
   config.perturb.crop_scale = (0.5, 1.0)
   return common.variant(config, arg)

@@ -29,9 +29,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
   config.dataset.validation_per_class = 5
   config.dataset.test_per_class = 5
   config.dataset.image_size = 0  # Chosen from the images.
-  config.dataset.resize_size = 0  # image_size * 256 / 224.
   config.model.backbone = "auto"  # By the size and number of images.
   config.stage1.batch_size = 0  # By the number of images.
   config.stage2.batch_size = 0
-  config.optimizer.rate_batch_size = 256  # The paper's.
   return common.variant(config, arg)

@@ -16,11 +16,11 @@ from blt_jax.config import (
   check_used,
   config_dict,
   flatten,
-  unused,
   with_values,
 )
 from blt_jax.config.rules import PATH
 from blt_jax.config.schema import LOSSES
+from blt_jax.config.unused import unused
 from blt_jax.data.sources import (
   SOURCES,
   USED_FIELDS,
@@ -74,6 +74,11 @@ def test_configuration_sets_no_field_that_its_source_ignores(name):
     ("method=blt", {"stage1.gamma": 0.5}, "stage1.balanced is False"),
     ("method=blt", {"stage1.epochs": 0, "stage1.batch_size": 8}, "s is 0"),
     ("method=neither", {"perturb.p": SCHEMA["perturb.p"].default}, None),
+    (
+      "method=blt",
+      {"perturb.confidence": (0.3, 0.4), "perturb.confidence_choices": (0.2,)},
+      "perturb.confidence_choices has the values to draw",
+    ),
   ],
 )
 def test_field_without_effect_is_announced(arg, values, reason):
@@ -172,7 +177,8 @@ def test_every_field_has_a_line_of_help():
 
 def test_defaults_pass_their_rules_but_for_the_data_set():
   wrong = [n for n, f in SCHEMA.items() if not f.rule.accepts(f.default)]
-  assert wrong == ["dataset.name", "dataset.source"]
+  assert wrong == ["dataset.name", "dataset.source", "dataset.resize_size"]
+  assert SCHEMA[wrong.pop()].left_open == 0  # It follows from image_size.
 
 
 def test_config_dict_is_a_copy_that_can_be_changed():
@@ -359,7 +365,7 @@ def test_bad_variant_is_refused(arg, message):
     ("dataset.std", (1.0, 0.0, 1.0), "expected (3 values, each a number above"),
     ("dataset.crop_scale", (0.0, 1.0), "expected (low, high)"),
     ("dataset.few_up_to", 200, "expected at most config.dataset.many_above"),
-    ("dataset.resize_size", 8, "expected at least config.dataset.image_size"),
+    ("dataset.resize_size", 8, "image_size, 16, or 0 to follow it"),
     ("seed", -1, "-1; expected a whole number from 0"),
   ],
 )

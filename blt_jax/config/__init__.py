@@ -15,7 +15,9 @@ from blt_jax.config.check import (
   config_dict,
   differing,
   flatten,
+  follow,
   left_open,
+  resize_size,
   unknown_field,
   with_values,
 )
@@ -23,14 +25,11 @@ from blt_jax.config.schema import (
   Config,
   StageConfig,
 )
-from blt_jax.config.short_names import SHORT_NAMES
-from blt_jax.config.unused import unused
 
 __all__ = [
   "PIXEL_SOURCES",
   "PLACES",
   "SCHEMA",
-  "SHORT_NAMES",
   "Config",
   "Field",
   "StageConfig",
@@ -39,8 +38,9 @@ __all__ = [
   "config_dict",
   "differing",
   "flatten",
+  "follow",
   "left_open",
+  "resize_size",
   "unknown_field",
-  "unused",
   "with_values",
 ]

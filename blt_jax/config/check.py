@@ -25,6 +25,8 @@ OPEN_SOURCES = ("npz", "image_list", "image_folder", "image_table")
 PIXEL_SOURCES = ("digits", "npz")
 # The field that every data set of files may leave open.
 _GREY_RANGE = "dataset.grey_range"
+# The field that every data set may leave open; it follows from another one.
+_RESIZE_SIZE = "dataset.resize_size"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +102,9 @@ def check_config(
     ValueError: naming the first bad field, its value and what is expected.
   """
   values = _values(given)
-  is_own = values["dataset.source"] in OPEN_SOURCES
   for name, each in SCHEMA.items():
     value = values[name]
-    may_be_open = is_own and each.left_open is not None
+    may_be_open = _may_be_open(each, values["dataset.source"])
     if each.rule.accepts(value) or (may_be_open and _is_open(each, value)):
       continue
     hint = f", or {each.left_open!r} to have it picked" if may_be_open else ""
@@ -178,13 +179,25 @@ def left_open(config: Config) -> list[str]:
   return [
     name
     for name, each in SCHEMA.items()
-    if _is_open(each, flat[name])
-    and (
-      source not in PIXEL_SOURCES
-      if name == _GREY_RANGE
-      else source in OPEN_SOURCES
-    )
+    if _is_open(each, flat[name]) and _may_be_open(each, source)
   ]
+
+
+def follow(config: Config) -> Config:
+  """Fills in the open field that follows from others: `dataset.resize_size`.
+
+  It is 256 / 224 of `dataset.image_size`, as in the paper, and stays open where
+  that is open. The configuration does not change.
+  """
+  dataset = config.dataset
+  if dataset.resize_size or not dataset.image_size:
+    return config
+  return with_values(config, {_RESIZE_SIZE: resize_size(dataset.image_size)})
+
+
+def resize_size(image_size: int) -> int:
+  """The short side that evaluation cuts a square of `image_size` from."""
+  return image_size * 256 // 224
 
 
 def unknown_field(name: str) -> str:
@@ -195,6 +208,15 @@ def unknown_field(name: str) -> str:
     f"config.{name} is not a known field; expected those of "
     f"docs/configuration.md.{hint}"
   )
+
+
+def _may_be_open(each: Field, source: str) -> bool:
+  """Whether a field may be left open with a source of images."""
+  if each.left_open is None or each.name == _RESIZE_SIZE:
+    return each.left_open is not None
+  if each.name == _GREY_RANGE:
+    return source not in PIXEL_SOURCES
+  return source in OPEN_SOURCES
 
 
 def _is_open(each: Field, value: Any) -> bool:
@@ -295,7 +317,7 @@ def _check_together(config: Config) -> None:
   if 0 < dataset.resize_size < dataset.image_size:
     raise ValueError(
       f"config.dataset.resize_size is {dataset.resize_size}; expected at least "
-      f"config.dataset.image_size, {dataset.image_size}."
+      f"config.dataset.image_size, {dataset.image_size}, or 0 to follow it."
     )
 
 

@@ -192,7 +192,10 @@ class DatasetConfig:
     224, "Side of the square that the network sees, pixels.", left_open=0
   )
   resize_size: Annotated[int, whole(8)] = field(
-    256, "Short side before evaluation's centre crop, pixels.", left_open=0
+    0,
+    "Short side before evaluation's centre crop, pixels; 0: image_size * 256 / "
+    "224.",
+    left_open=0,
   )
   crop_scale: AreaRange = field(
     (0.08, 1.0), "Area of a training crop / area of the image."
@@ -273,7 +276,9 @@ class OptimizerConfig:
   momentum: Share = field(0.9, "Momentum.")
   weight_decay: Amount = field(5e-4, "L2 on every parameter.")
   rate_batch_size: Count = field(
-    0, "Batch size that the learning rates are for; 0: do not scale them."
+    256,
+    "Batch size that the learning rates are for; other batches scale them in "
+    "proportion. 0: do not scale them.",
   )
 
 

@@ -20,9 +20,15 @@ def _is_perturbed(config: Config) -> bool:
   return any(s.epochs and s.perturb for s in (config.stage1, config.stage2))
 
 
-# (beginnings of field names, whether they have an effect, why they have none).
+# (names of fields or their beginnings up to . or _, whether they have an
+# effect, why they have none).
 _USES: tuple[tuple[tuple[str, ...], Callable[[Config], bool], str], ...] = (
   (("perturb.",), _is_perturbed, "no stage hallucinates"),
+  (
+    ("perturb.confidence",),
+    lambda c: not c.perturb.confidence_choices,
+    "perturb.confidence_choices has the values to draw",
+  ),
   (_ASCENT, lambda c: c.perturb.max_steps > 0, "perturb.max_steps is 0"),
   (
     ("model.alpha", "model.beta"),
@@ -77,10 +83,18 @@ def unused(config: Config, given: Iterable[str]) -> list[str]:
   for name in sorted(set(given)):
     if values[name] == defaults[name] or name.endswith(".epochs"):
       continue
-    for beginnings, has_effect, reason in _USES:
-      if name.startswith(beginnings) and not has_effect(config):
+    for fields, has_effect, reason in _USES:
+      if _is_among(name, fields) and not has_effect(config):
         lines.append(
           f"note: config.{name} is {values[name]!r} and has no effect: {reason}"
         )
         break
   return lines
+
+
+def _is_among(name: str, fields: Iterable[str]) -> bool:
+  """Whether a field is one of some names or has one of the beginnings."""
+  return any(
+    name.startswith(each) if each[-1] in "._" else name == each
+    for each in fields
+  )

@@ -38,11 +38,16 @@ _SMALL_BACKBONES = {
   "resnet152": (),
 }
 
+# The paper compares batch sizes under two policies of its own for the learning
+# rates (supplement, Table 1); it scales neither to the batch.
+_RATES = {"optimizer.rate_batch_size": 0}
+
 PROTOCOLS: dict[str, Protocol] = {
   "digits_lt": Protocol(
     dataset="digits_lt",
     config="configs/digits_lt.py",
     fields={
+      **_RATES,
       "stage1.epochs": 12,
       "stage1.drop_epochs": (9, 11),
       "stage2.epochs": 18,
@@ -60,7 +65,7 @@ PROTOCOLS: dict[str, Protocol] = {
   "cifar10_lt": Protocol(
     dataset="cifar10_lt",
     config="configs/cifar10_lt.py",
-    fields={},
+    fields=_RATES,
     batches=_OWN_BATCHES,
     backbones=_SMALL_BACKBONES,
     note=(
@@ -71,14 +76,14 @@ PROTOCOLS: dict[str, Protocol] = {
   "imagenet_lt": Protocol(
     dataset="imagenet_lt",
     config="configs/imagenet_lt.py",
-    fields={},
+    fields=_RATES,
     batches=_OWN_BATCHES,
     backbones=_OWN_BACKBONES,
   ),
   "places_lt": Protocol(
     dataset="places_lt",
     config="configs/places_lt.py",
-    fields={},
+    fields=_RATES,
     batches=_OWN_BATCHES,
     backbones=_OWN_BACKBONES,
   ),

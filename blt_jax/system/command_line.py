@@ -20,14 +20,14 @@ from ml_collections.config_flags import tuple_parser
 from blt_jax.config import (
   PLACES,
   SCHEMA,
-  SHORT_NAMES,
   check_config,
   check_used,
   describe,
   unknown_field,
-  unused,
 )
 from blt_jax.config.rules import home_expanded
+from blt_jax.config.short_names import SHORT_NAMES
+from blt_jax.config.unused import unused
 from blt_jax.system import installed, path_flags
 
 # Parsers by the type of a field; a field of several values is a tuple.

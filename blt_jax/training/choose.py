@@ -16,6 +16,7 @@ from blt_jax.config import (
   PIXEL_SOURCES,
   Config,
   flatten,
+  follow,
   left_open,
   with_values,
 )
@@ -31,7 +32,7 @@ _HEAD = 1 << 18
 
 # Images with short sides up to this many pixels are small: their network has
 # no coarse stem.
-_SMALL = 48
+SMALL = 48
 # Training images from which on a deeper network pays: the paper trains
 # ResNet-10 on the 115,846 of ImageNet-LT, deeper ones on iNaturalist's 437,513.
 _MANY_IMAGES = 200_000
@@ -103,6 +104,9 @@ def complete(
     begun = flatten(directory.read_config(workdir))
     values = {name: begun[name] for name in is_open}
     return Complete(with_values(config, values))
+  config = follow(config)
+  if not left_open(config) and config.dataset.source in PIXEL_SOURCES:
+    return Complete(config)
   dataset = build.build_dataset(config)
   config, notes = choose_reading(config, dataset.train)
   if not _to_choose(config):
@@ -161,8 +165,6 @@ def choose(
       f"picked image size {size}: the short sides of the images have a median "
       f"of {sample.short_side} pixels ({len(sample.shapes)} looked at)"
     )
-  if "dataset.resize_size" in is_open:
-    values["dataset.resize_size"] = size * 256 // 224
   if "model.backbone" in is_open:
     name = values["model.backbone"] = backbone(size, sample.num_images)
     reasons.append(
@@ -176,7 +178,7 @@ def choose(
     reasons.append(
       f"picked batch size {batch}: {sample.num_images // batch} steps an epoch"
     )
-  return with_values(config, values), reasons
+  return follow(with_values(config, values)), reasons
 
 
 def image_size(sample: Sample) -> int:
@@ -188,14 +190,14 @@ def image_size(sample: Sample) -> int:
   would show nothing more.
   """
   short = sample.short_side
-  if short <= _SMALL:
+  if short <= SMALL:
     return max(short, 16) if sample.one_size else 32
   return min(max(short // 32 * 32, 64), 224)
 
 
 def backbone(size: int, num_images: int) -> str:
   """The network for images of a size and for their number."""
-  if size <= _SMALL:
+  if size <= SMALL:
     return "small_resnet10"
   return "resnet10" if num_images < _MANY_IMAGES else "resnet34"
 

@@ -19,7 +19,6 @@ from blt_jax.training.stages import (
   build_stages,
   gamma_at,
   notes,
-  rate_scale,
   shot_groups,
   shot_limits,
 )
@@ -126,6 +125,8 @@ class Run:
 
   def announce(self, picked: Sequence[str] = ()) -> None:
     """Prints the data set, what was picked, notes on it, and the network."""
+    from blt_jax.training import together  # Needed once, before the training.
+
     groups = shot_groups(self.config, self.class_counts)
     console.say(
       lines.dataset_lines(
@@ -144,21 +145,12 @@ class Run:
       console.say(table)
     for line in (*self.dataset.left_out, *picked):
       console.say(line)
-    scales = {
-      stage.batch_size: rate_scale(self.config, stage.config)
-      for stage in self.stages
-    }
-    for size, scale in scales.items():
-      if scale != 1:
-        console.say(
-          f"learning rates times {scale:g} for batches of {size}: they are "
-          f"given for {self.config.optimizer.rate_batch_size}"
-        )
-    if self.config.dataset.prior:
-      from blt_jax.training import prior  # As above.
-
-      console.say(prior.line(self.config))
-    for note in self.notes():
+    for line in together.rate_lines(self.config, self.stages):
+      console.say(line)
+    remarks = together.remarks(
+      self.config, stages=self.stages, num_classes=self.dataset.num_classes
+    )
+    for note in (*self.notes(), *remarks):
       console.say(f"note: {note}")
     epochs = " + ".join(str(stage.epochs) for stage in self.stages)
     console.say(

@@ -148,9 +148,7 @@ def test_sources_of_own_images_may_leave_fields_open():
     check_config(config)
 
 
-@pytest.mark.parametrize(
-  "field", ["dataset.image_size", "dataset.resize_size", "stage2.batch_size"]
-)
+@pytest.mark.parametrize("field", ["dataset.image_size", "stage2.batch_size"])
 def test_other_sources_may_not(field):
   config = digits_lt.get_config()
   section, name = field.split(".")
@@ -165,8 +163,8 @@ def test_other_sources_may_not(field):
   "name, fields",
   [
     ("digits_lt", 0),
-    ("cifar10_lt", 1),
-    ("imagenet_lt", 1),
+    ("cifar10_lt", 2),
+    ("imagenet_lt", 2),
     ("image_folder", 6),
     ("image_list", 6),
     ("image_table", 6),
@@ -277,6 +275,24 @@ def test_nothing_is_looked_at_where_nothing_is_open():
   assert picked.config is config
   assert picked.dataset is None
   assert picked.reasons == ()
+
+
+def test_images_need_not_be_looked_at_for_what_follows_from_a_field():
+  config = digits_lt.get_config()
+  config.dataset.update(image_size=28, resize_size=0)
+  picked = choose.complete(check_config(config))
+  assert picked.config.dataset.resize_size == 32
+  assert picked.dataset is None
+  assert picked.reasons == ()
+
+
+def test_a_run_keeps_its_evaluation_size(tmp_path):
+  config = digits_lt.get_config()
+  config.dataset.resize_size = 0
+  begun = with_values(check_config(config), {"dataset.resize_size": 21})
+  (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(begun)))
+  again = choose.complete(check_config(config), workdir=tmp_path).config
+  assert again.dataset.resize_size == 21
 
 
 def test_same_folder_gives_the_same(tmp_path):

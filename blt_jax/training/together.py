@@ -1,0 +1,165 @@
+"""Fields of a configuration that belong together and may not fit: remarks.
+
+What follows from another field is filled in (`config.follow`, training/choose);
+what can't work is refused (config/check). The rest is said, a line each.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from blt_jax.config import SCHEMA, Config, StageConfig, resize_size
+from blt_jax.training import prior
+from blt_jax.training.choose import SMALL
+from blt_jax.training.stages import Stage, rate_scale
+
+# Evaluation usually looks at 7/8 of the side of an image; at less than 2/3,
+# half of the image is not seen.
+_LARGEST_RATIO = 1.5
+# Beyond this size a network without a coarse stem is costly.
+_LARGE = 2 * SMALL
+# Drops of the learning rates that are all before this part of a stage.
+_EARLY = 0.5
+
+
+def remarks(
+  config: Config, *, stages: Sequence[Stage], num_classes: int
+) -> list[str]:
+  """What to know about fields that don't go together.
+
+  Args:
+    config: the configuration, with nothing left open.
+    stages: those that are trained.
+    num_classes: C.
+
+  Returns:
+    Sentences for the user, one string a remark; none for the configurations of
+    configs/ as they are.
+  """
+  return [
+    *([prior.line(config)] if config.dataset.prior else []),
+    *_evaluated_part(config),
+    *_stem(config),
+    *_normalisation(config),
+    *(line for stage in stages for line in _drops(stage.number, stage.config)),
+    *_reweighting(config, stages),
+    *_hallucination(config, stages),
+    *_confidence(config, stages, num_classes),
+  ]
+
+
+def rate_lines(config: Config, stages: Sequence[Stage]) -> list[str]:
+  """Says how the learning rates follow the batch sizes, or that they don't."""
+  made_for = config.optimizer.rate_batch_size
+  if not made_for:
+    sizes = " and ".join(dict.fromkeys(str(s.batch_size) for s in stages))
+    return [
+      f"learning rates as they are given, not scaled to batches of {sizes}: "
+      "config.optimizer.rate_batch_size is 0"
+    ]
+  scales = {s.batch_size: rate_scale(config, s.config) for s in stages}
+  return [
+    f"learning rates times {scale:g} for batches of {size}: they are given for "
+    f"{made_for}"
+    for size, scale in scales.items()
+    if scale != 1
+  ]
+
+
+def _evaluated_part(config: Config) -> Iterator[str]:
+  """Remarks on an evaluation that sees little of an image."""
+  size, short = config.dataset.image_size, config.dataset.resize_size
+  if short > _LARGEST_RATIO * size:
+    yield (
+      f"config.dataset.resize_size is {short}, {short / size:.3g} times "
+      f"config.dataset.image_size, {size}: evaluation sees "
+      f"{100 * size / short:.0f} % of the short side of an image; 0 lets it "
+      f"follow ({resize_size(size)})"
+    )
+
+
+def _stem(config: Config) -> Iterator[str]:
+  """Remarks on a network that is made for images of another size."""
+  name, size = config.model.backbone, config.dataset.image_size
+  is_small = name.startswith("small_")
+  if not is_small and size <= SMALL:
+    yield (
+      f"config.model.backbone {name} makes one pixel of 32 x 32: of "
+      f"config.dataset.image_size {size} little is left; small_resnet10 is for "
+      "such images"
+    )
+  if is_small and size > _LARGE:
+    yield (
+      f"config.model.backbone {name} is for images up to {SMALL} pixels: with "
+      f"config.dataset.image_size {size} it takes a multiple of the time and "
+      f"memory of {name.removeprefix('small_')}"
+    )
+
+
+def _normalisation(config: Config) -> Iterator[str]:
+  """Remarks on weights that may know other images."""
+  dataset = config.dataset
+  usual = tuple(SCHEMA[f"dataset.{name}"].default for name in ("mean", "std"))
+  if config.model.init_from and (dataset.mean, dataset.std) != usual:
+    yield (
+      f"config.dataset.mean and std are {dataset.mean} and {dataset.std}: the "
+      "weights of config.model.init_from need those that they were trained "
+      f"with; torchvision's are {usual[0]} and {usual[1]}"
+    )
+
+
+def _drops(number: int, section: StageConfig) -> Iterator[str]:
+  """Remarks on rates that drop after the end of a stage, or early in it."""
+  drops, epochs = section.drop_epochs, section.epochs
+  field = f"config.stage{number}.drop_epochs is {drops}"
+  kept = [epoch for epoch in drops if epoch < epochs]
+  if len(kept) < len(drops):
+    yield (
+      f"{field}, and config.stage{number}.epochs {epochs}: the learning rates "
+      f"drop {len(kept)} of {len(drops)} times"
+    )
+  elif drops and drops[-1] <= _EARLY * epochs:
+    yield (
+      f"{field}, and config.stage{number}.epochs {epochs}: the last "
+      f"{epochs - drops[-1]} epochs are trained with {0.1 ** len(drops):g} of "
+      "the learning rates"
+    )
+
+
+def _reweighting(config: Config, stages: Sequence[Stage]) -> Iterator[str]:
+  """Remarks on class weights that never begin."""
+  first, last = config.model.reweight_epoch, stages[-1]
+  if first > last.epochs:
+    yield (
+      f"config.model.reweight_epoch is {first}, and config.stage{last.number}."
+      f"epochs {last.epochs}: no epoch has class weights"
+    )
+
+
+def _hallucination(config: Config, stages: Sequence[Stage]) -> Iterator[str]:
+  """Remarks on stages that end before they hallucinate."""
+  first = config.perturb.start_epoch
+  for stage in stages:
+    if stage.config.perturb and first > stage.epochs:
+      yield (
+        f"config.perturb.start_epoch is {first}, and config.stage"
+        f"{stage.number}.epochs {stage.epochs}: nothing is hallucinated in it"
+      )
+
+
+def _confidence(
+  config: Config, stages: Sequence[Stage], num_classes: int
+) -> Iterator[str]:
+  """Remarks on confidences that a network without any opinion has."""
+  perturb = config.perturb
+  choices = perturb.confidence_choices
+  name = "confidence_choices" if choices else "confidence"
+  chance = 1 / num_classes
+  if (
+    min(choices or perturb.confidence) <= chance
+    and perturb.max_steps
+    and any(stage.config.perturb for stage in stages)
+  ):
+    yield (
+      f"config.perturb.{name} is {choices or perturb.confidence}, not above "
+      f"chance for {num_classes} classes, {chance:.3g}: images that the "
+      "network is unsure of are hallucinated without a change; expected more"
+    )
