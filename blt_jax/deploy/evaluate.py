@@ -9,26 +9,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from blt_jax.data.sources import USUAL_COLUMNS, Columns
-from blt_jax.data.text import counted
+from blt_jax.data.text import counted, printable
 from blt_jax.deploy import predict
 from blt_jax.deploy.labelled import Labelled, find_labelled, without_images
 from blt_jax.deploy.model import TrainedModel
-from blt_jax.method import metrics
 from blt_jax.system import console
-from blt_jax.training import lines
+from blt_jax.training import calibration, lines, measures, prior
+from blt_jax.workdir import records
 
 
 class Tested(NamedTuple):
   """What a test on other images found.
 
   Attributes:
-    accuracies: {"overall", "many", "medium", "few", "top5"} in percent, as a
-      run's results have them.
+    measures: what results.json of a run has of a split, see
+      `measures.measures`.
     images: int [C], of each class that were tested.
     problems: files that could not be read.
   """
 
-  accuracies: dict[str, Any]
+  measures: dict[str, Any]
   images: np.ndarray
   problems: int
 
@@ -44,9 +44,8 @@ def evaluate(
 ) -> Tested:
   """Tests a network on the labelled images of a folder or table.
 
-  The accuracies are means over classes, by the groups that the classes have in
-  the training of the network. Files that can't be read are named on stderr and
-  have no part in them.
+  Classes are in the groups that they have in the training of the network. Files
+  that can't be read are named on stderr and have no part in the measures.
 
   Args:
     model: the network.
@@ -74,12 +73,13 @@ def evaluate(
   for line in images.left_out:
     console.say(line)
   with predict.writing(output) if output else contextlib.nullcontext() as write:
-    tested = _test(model, images, write)
-    if not np.any(tested.images):
+    found = _classify(model, images, write)
+    if not found:
       raise ValueError(
         f"--input={source}: none of its {len(images.paths)} images can be "
         "read; expected one or more."
       )
+  tested = _tested(model, images, found)
   note = without_images(tested.images, model.class_names)
   if note:
     console.say(note)
@@ -89,26 +89,24 @@ def evaluate(
     f"{source}: {number} of {np.count_nonzero(tested.images)} classes{unread}; "
     "mean of per-class accuracies in percent:"
   )
-  for title, values in (
-    ("top-1", tested.accuracies),
-    ("top-5", tested.accuracies["top5"]),
-  ):
-    console.say(f"{title}  {lines.accuracies(values)}")
+  for line in _lines(model, tested):
+    console.say(line)
   if output:
     console.say(f"a row for each image: {output}")
   return tested
 
 
-def _test(
+def _classify(
   model: TrainedModel,
   images: Labelled,
   write: Callable[[list[str]], None] | None,
-) -> Tested:
-  """Classifies the images; writes their rows, if there is a `write`."""
+) -> list[records.Predictions]:
+  """Classifies the images, and writes their rows if there is a `write`.
+
+  Returns:
+    What is kept of each image that can be read.
+  """
   names = model.class_names
-  confusion = np.zeros((len(names), len(names)), np.int64)
-  in_top5 = np.zeros(len(names), np.int64)
-  problems = 0
   if write:
     ranked = predict.ranked_columns(len(names))
     write(["path", "label", "class", "probability", "correct", *ranked])
@@ -118,18 +116,24 @@ def _test(
     total=len(images.paths),
     unit="image",
   )
-  for label, each in zip(images.labels.tolist(), predictions, strict=True):
+  found = []
+  for row, each in enumerate(predictions):
+    label = int(images.labels[row])
     if each.problem is not None:
-      problems += 1
       predict.say_problem(each)
       continue
-    confusion[label, each.classes[0]] += 1
-    in_top5[label] += label in each.classes
+    kept = calibration.reduce(
+      each.logits[None],
+      row=np.array([row]),
+      label=np.array([label]),
+      prediction=each.classes[:1],
+      in_top5=np.array([label in each.classes]),
+      temperature=model.description.temperature,
+    )
+    found.append(kept)
     if write:
       write(_row(each, names, label))
-  return Tested(
-    _accuracies(model, confusion, in_top5), confusion.sum(axis=1), problems
-  )
+  return found
 
 
 def _row(
@@ -141,15 +145,56 @@ def _row(
   return [prediction.path, names[label], *ranked[:2], correct, *ranked]
 
 
-def _accuracies(
-  model: TrainedModel, confusion: np.ndarray, in_top5: np.ndarray
-) -> dict[str, Any]:
-  """Top-1 by shot group, and top-5 under "top5", in percent."""
+def _tested(
+  model: TrainedModel, images: Labelled, found: Sequence[records.Predictions]
+) -> Tested:
+  """The measures of what was kept of each image."""
   about = model.description
+  predictions = records.Predictions.joined(found)
   counts = np.asarray(about.class_counts)
-  top5 = metrics.class_accuracies(in_top5, confusion.sum(axis=1))
-  limits = {"many_above": about.many_above, "few_up_to": about.few_up_to}
-  return {
-    **metrics.shot_accuracies(confusion, counts, **limits),
-    "top5": metrics.group_means(top5, counts, **limits),
-  }
+  values = measures.measures(
+    predictions,
+    counts,
+    shares=prior.target_shares(
+      _prior(model), class_names=about.class_names, class_counts=counts
+    ),
+    many_above=about.many_above,
+    few_up_to=about.few_up_to,
+  )
+  tested = np.bincount(predictions.label, minlength=len(counts))
+  return Tested(values, tested, len(images.paths) - len(predictions))
+
+
+def _lines(model: TrainedModel, tested: Tested) -> list[str]:
+  """The measures, and what they are of."""
+  about = model.description
+  kind = measures.test_set(
+    np.asarray(about.class_counts), tested.images, is_validation=False
+  )
+  found = [
+    *lines.measure_lines(tested.measures, about.temperature),
+    # Classes without images have been named.
+    *lines.test_set_lines(
+      kind, tested.measures["accuracy"], num_classes=kind["classes"]
+    ),
+    *lines.prior_lines(_prior(model)),
+  ]
+  given = _given_prior(model)
+  if given != _prior(model):
+    found.append(
+      f"note: the training's dataset.prior, {printable(given)}, plays no part: "
+      "the measures are for classes as frequent as among these images"
+    )
+  return found
+
+
+def _prior(model: TrainedModel) -> str:
+  """The training's `dataset.prior`, "" for a file, which may not be here."""
+  given = _given_prior(model)
+  return given if given in ("natural", "balanced") else ""
+
+
+def _given_prior(model: TrainedModel) -> str:
+  dataset = model.description.config.get("dataset")
+  given = dataset.get("prior") if isinstance(dataset, dict) else None
+  return given if isinstance(given, str) else ""

@@ -38,12 +38,15 @@ class Prediction(NamedTuple):
     probabilities: float32 [k], softmax probabilities of these, 0..1.
     problem: why the image could not be read, or None. Where there is a problem,
       k is 0.
+    logits: float32 [C], as `TrainedModel.logits_fn` gives them: without the
+      temperature.
   """
 
   path: str
   classes: np.ndarray
   probabilities: np.ndarray
-  problem: str | None = None
+  problem: str | None
+  logits: np.ndarray
 
 
 def predict(
@@ -219,9 +222,10 @@ def predictions_of(
   count = min(_CLASSES, len(model.class_names))
 
   @jax.jit
-  def likeliest(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    probabilities = jax.nn.softmax(model.logits_of_pixels(images))
-    return jax.lax.top_k(probabilities, count)
+  def likeliest(images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    logits = model.logits_fn(model.normalize(images))
+    probabilities = jax.nn.softmax(logits / model.description.temperature)
+    return logits, *jax.lax.top_k(probabilities, count)
 
   size = min(_BATCH_SIZE, -(-len(paths) // len(devices))) * len(devices)
   for read in _batched(_read_all(model, paths), size):
@@ -232,12 +236,13 @@ def predictions_of(
     for i in good:
       images[i] = read[i][1]
     shown = jax.device_put(images, dealt)
-    probabilities, classes = jax.device_get(likeliest(shown))
+    logits, probabilities, classes = jax.device_get(likeliest(shown))
     for i, (path, image) in enumerate(read):
-      if isinstance(image, str):
-        yield Prediction(path, classes[i, :0], probabilities[i, :0], image)
-      else:
-        yield Prediction(path, classes[i], probabilities[i])
+      problem = image if isinstance(image, str) else None
+      known = slice(0 if problem is not None else count)
+      yield Prediction(
+        path, classes[i, known], probabilities[i, known], problem, logits[i]
+      )
 
 
 def _read_all(

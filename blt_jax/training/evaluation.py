@@ -107,7 +107,7 @@ def predict(
   """
   from blt_jax.training import calibration  # Needed once, at the end.
 
-  parts: list[dict[str, np.ndarray]] = []
+  parts = []
   shape = (int(kept.sum()), state.confusion.shape[0])
   logits, labels = np.empty(shape, np.float32), np.empty(shape[0], np.int32)
   start = filled = 0
@@ -123,14 +123,14 @@ def predict(
       in_top5=outputs["in_top5"][0][mask],
       temperature=temperature,
     )
-    parts.append(vars(part))
+    parts.append(part)
     chosen = kept[row]
     some = slice(filled, filled + int(chosen.sum()))
     logits[some] = outputs["logits"][0][mask][chosen]
     labels[some] = part.label[chosen]
     filled = some.stop
-  merged = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-  return Predictions(**merged), Kept(logits[:filled], labels[:filled])
+  kept_logits = Kept(logits[:filled], labels[:filled])
+  return Predictions.joined(parts), kept_logits
 
 
 def _outputs(

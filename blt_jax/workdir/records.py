@@ -118,6 +118,16 @@ class Predictions:
   def __len__(self) -> int:
     return len(self.label)
 
+  @classmethod
+  def joined(cls, parts: Sequence[Self]) -> Self:
+    """One or more parts in one, in their order."""
+    return cls(
+      **{
+        field.name: np.concatenate([getattr(p, field.name) for p in parts])
+        for field in dataclasses.fields(cls)
+      }
+    )
+
   @property
   def correct(self) -> np.ndarray:
     """Whether each prediction is right: bool [n]."""

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from blt_jax.data.sources import load_digits_lt
 from blt_jax.deploy.evaluate import evaluate
 from blt_jax.deploy.export import export
 from blt_jax.deploy.load import load
+from blt_jax.method import metrics
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,18 @@ def folder(tmp_path, digits):
   return tmp_path / "images"
 
 
+def _flat(values, name=""):
+  """Numbers of dictionaries and lists in each other, by their paths."""
+  if isinstance(values, dict | list):
+    items = values.items() if isinstance(values, dict) else enumerate(values)
+    return {
+      path: number
+      for key, value in items
+      for path, number in _flat(value, f"{name}/{key}").items()
+    }
+  return {name: values}
+
+
 def _rows(path):
   with path.open(newline="") as file:
     return list(csv.DictReader(file))
@@ -39,8 +53,8 @@ def test_accuracies_and_rows_are_those_of_the_network(
   output = tmp_path / "made" / "results.csv"
   tested = evaluate(model, folder, output=output)
   # The run tested on the same images.
-  for group, expected in model.description.accuracy["test"].items():
-    assert tested.accuracies[group] == pytest.approx(expected, nan_ok=True)
+  expected = _flat(model.description.accuracy["test"])
+  assert _flat(tested.measures) == pytest.approx(expected, rel=1e-4)
   assert tested.problems == 0
   assert tested.images.tolist() == np.bincount(digits.labels).tolist()
   rows = _rows(output)
@@ -55,16 +69,68 @@ def test_accuracies_and_rows_are_those_of_the_network(
     assert row["class"] == row["class_1"] == str(predicted[number])
     assert row["correct"] == str(int(row["label"] == row["class"]))
   said = capsys.readouterr().out.splitlines()
-  assert said[-4].startswith(f"{folder}: {len(digits)} images of 10 classes;")
-  assert said[-3].startswith("top-1  overall ")
-  assert said[-2].startswith("top-5  overall ")
+  assert said[-8].startswith(f"{folder}: {len(digits)} images of 10 classes;")
+  assert said[-7].startswith("top-1  overall ")
+  assert said[-6].startswith("95 %   overall ")
+  assert said[-5].startswith("top-5  overall ")
+  assert said[-4].startswith("macro F1 ")
+  assert said[-3].startswith("calibration: ECE 0.")
+  assert said[-2].startswith("test set: balanced, 340 images: overall is about")
   assert said[-1] == f"a row for each image: {output}"
+
+
+def test_probabilities_of_the_rows_are_calibrated(
+  model, folder, tmp_path, capsys
+):
+  about = dataclasses.replace(model.description, temperature=3.0)
+  calibrated = dataclasses.replace(model, description=about)
+  output = tmp_path / "results.csv"
+  tested = evaluate(calibrated, folder, output=output).measures
+  plain = evaluate(model.uncalibrated(), folder).measures
+  confidence, right = np.array(
+    [(row["probability"], row["correct"]) for row in _rows(output)], float
+  ).T
+  # Rows round to six places.
+  assert tested["calibrated"]["ece"] == pytest.approx(
+    metrics.calibration_error(confidence, right), abs=1e-5
+  )
+  del tested["calibrated"]["groups"], plain["calibrated"]["groups"]
+  for name in tested.keys() - {"calibrated"}:
+    assert _flat(tested[name]) == pytest.approx(_flat(plain[name]), rel=1e-4)
+  assert plain["calibrated"]["nll"] == plain["nll"]
+  assert tested["calibrated"]["nll"] != pytest.approx(plain["nll"])
+  said = capsys.readouterr().out
+  assert "with temperature 3 (from validation) 0." in said
+  assert "no temperature; negative log-likelihood" in said
+
+
+def test_prior_of_the_training_weighs_the_measures(model, folder, capsys):
+  found = {}
+  for prior in ("", "natural", "shares.csv"):
+    config = {"dataset": {"prior": prior}}
+    about = dataclasses.replace(model.description, config=config)
+    other = dataclasses.replace(model, description=about)
+    found[prior] = evaluate(other, folder).measures
+  assert found[""] == found["shares.csv"]
+  assert found[""]["overall"] == found["natural"]["overall"]
+  assert found[""]["accuracy"] != pytest.approx(found["natural"]["accuracy"])
+  # Balanced classes of few images: their recalls, by the training's shares.
+  counts = np.asarray(model.description.class_counts)
+  labels = load_digits_lt().test.labels
+  right = model.predict(load_digits_lt().test.images) == labels
+  recalls = [100 * right[labels == c].mean() for c in range(10)]
+  assert found["natural"]["accuracy"] == pytest.approx(
+    np.average(recalls, weights=counts)
+  )
+  said = capsys.readouterr().out
+  assert "prior natural: F1, accuracy over images, log-likelihood" in said
+  assert "note: the training's dataset.prior, shares.csv, plays no part" in said
 
 
 def test_export_is_tested_as_its_run_is(model, folder, tmp_path):
   export(model, tmp_path / "exported", names=["safetensors"])
-  found = evaluate(load(tmp_path / "exported"), folder).accuracies
-  assert found == evaluate(model, folder).accuracies
+  found = evaluate(load(tmp_path / "exported"), folder).measures
+  assert found == evaluate(model, folder).measures
 
 
 def test_unreadable_files_are_left_out_counted_and_named(
