@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# PYTHONPATH of processes of their own whose smallest network has one block.
+ONE_BLOCK = str(ROOT / "tests/one_block")
 _SECONDS = 60
 
 
@@ -147,6 +149,7 @@ def _run(request: dict[str, Any], program: Callable[[], None]) -> None:
   if request["one_block"]:
     resnet = importlib.import_module("blt_jax.models.resnet")
     resnet.CONFIGS["small_resnet10"]["stage_sizes"] = (1,)
+    os.environ["PYTHONPATH"] = ONE_BLOCK  # For what it starts itself.
   code = 0
   sys.argv = [str(ROOT / "main.py"), *request["arguments"]]
   try:

@@ -64,12 +64,14 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_protocol(item):
   """Exchanges compiled programs with the other workers.
 
-  A notebook has one device, as most users have.
+  A notebook has one device, as most users have. Its trainings have a smaller
+  network.
   """
   program_cache.take()
   with pytest.MonkeyPatch.context() as patch:
     if item.path.suffix == ".ipynb":
       patch.setenv("XLA_FLAGS", program_cache.FLAGS)
+      patch.setenv("PYTHONPATH", command_line.ONE_BLOCK)
     result = yield
   program_cache.give()
   return result

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from blt_jax.system import processes
-from tests import program_cache
+from tests import command_line, program_cache
 from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -37,12 +37,17 @@ EXACT = ("stage", "epoch", "step", "hallucinated", "overflow", "replaced")
 
 def _start(number, port, *command, count=2, devices=2):
   """One of `count` processes with its part of the emulated devices."""
-  # How fast the programs are plays no part here: compile them quickly.
+  # How fast the programs are plays no part here, nor does the network: compile
+  # them quickly.
   flags = (
     f"--xla_force_host_platform_device_count={devices // count} "
     + program_cache.FLAGS
   )
-  environment = {**os.environ, "XLA_FLAGS": flags}
+  environment = {
+    **os.environ,
+    "XLA_FLAGS": flags,
+    "PYTHONPATH": command_line.ONE_BLOCK,
+  }
   if count > 1:
     environment |= {
       processes.COORDINATOR: f"127.0.0.1:{port}",
@@ -91,7 +96,7 @@ def one(command_lines, tmp_path_factory):
   """Work directory of one process with as many devices."""
   workdir = tmp_path_factory.mktemp("processes") / "one"
   arguments = [*SMALL, "--config.num_devices=2", f"--workdir={workdir}"]
-  finished = command_lines.run(arguments, ROOT, seconds=400)
+  finished = command_lines.run(arguments, ROOT, seconds=400, one_block=True)
   assert finished.code == 0, finished.stderr
   return workdir
 

@@ -28,7 +28,8 @@ TIMINGS = (
   "validation_seconds",
   "images_per_second",
 )
-# The digits at 8 pixels, 2 + 3 epochs of 6 steps: seconds, not minutes.
+# The digits at 8 pixels, 2 + 3 epochs of 6 steps: seconds, not minutes. The
+# network has one block.
 SMALL = (
   "--config=configs/digits_lt.py:batch=64,seed=3",
   "--config.dataset.image_size=8",
@@ -44,7 +45,7 @@ def finish(command_lines):
   """Runs a command that has to succeed; returns its output."""
 
   def run(*arguments):
-    finished = command_lines.run(arguments, ROOT, seconds=300)
+    finished = command_lines.run(arguments, ROOT, seconds=300, one_block=True)
     assert finished.code == 0, finished.stderr
     return finished.stdout
 
@@ -315,7 +316,10 @@ def test_stopped_run_goes_on_and_ends_with_the_same_bits(
   process = subprocess.Popen(
     [sys.executable, "main.py", *SMALL, f"--workdir={workdir}"],
     cwd=ROOT,
-    env=command_line.environment(),
+    env={
+      **command_line.environment(),
+      "PYTHONPATH": command_line.ONE_BLOCK,
+    },
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
