@@ -57,7 +57,9 @@ def from_workdir(
     config,
     class_names=names,
     class_counts=counts,
-    logit_offset=_logit_offset(config, names, counts, step=row.step),
+    logit_offset=_logit_offset(
+      prior.as_begun(workdir, config), names, counts, step=row.step
+    ),
     checkpoint=checkpoint,
     stage=row.stage,
     epoch=row.epoch,

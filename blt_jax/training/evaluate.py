@@ -8,7 +8,7 @@ from blt_jax.config import Config, check_used, with_values
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console
-from blt_jax.training import build, lines, measures
+from blt_jax.training import build, lines, measures, prior
 from blt_jax.training.run import Run
 from blt_jax.training.stages import shot_limits
 from blt_jax.workdir import checkpoint as checkpoints
@@ -46,7 +46,7 @@ def evaluate_run(
     FileNotFoundError: when none of the run's checkpoints can be read.
   """
   config = directory.read_config(workdir)
-  config = with_values(config, places or {})
+  config = prior.as_begun(workdir, with_values(config, places or {}))
   check_used(config, places or {})
   for tau in posthoc_taus:  # Before the images are looked for.
     with_values(config, {"model.posthoc_tau": tau})

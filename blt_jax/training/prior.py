@@ -3,14 +3,20 @@
 import csv
 import io
 import math
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from blt_jax.config import Config
+from blt_jax.config import Config, with_values
 from blt_jax.data import sampling
 from blt_jax.data.text import reason
+from blt_jax.workdir import files
 
+FILE = "prior.csv"
+"""In a work directory: the shares of the CSV file that a run began with."""
+
+_WORDS = ("", "natural", "balanced")
 _HEADERS = "class,share or class,count"
 
 
@@ -41,6 +47,56 @@ def target_shares(
     return np.full(len(class_names), 1 / len(class_names))
   shares = _read(prior, class_names)
   return shares / shares.sum()
+
+
+def record(
+  workdir: pathlib.Path,
+  prior: str,
+  *,
+  shares: np.ndarray,
+  class_names: Sequence[str],
+) -> None:
+  """Keeps the shares of a CSV file in a work directory as a run begins.
+
+  Args:
+    workdir: of the run.
+    prior: `dataset.prior`; other values than files are not kept.
+    shares: float64 [C], what `target_shares` gives for it.
+    class_names: [C].
+
+  Raises:
+    ValueError: they were kept before, and the file has changed since.
+  """
+  if prior in _WORDS:
+    return
+  path = workdir / FILE
+  if not path.exists():
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("class", "share"))
+    writer.writerows(zip(class_names, shares.tolist(), strict=True))
+    files.write_text(path, text.getvalue())
+    return
+  kept = target_shares(str(path), class_names=class_names, class_counts=shares)
+  assert kept is not None
+  c = int(np.argmax(np.abs(np.log(kept / shares))))
+  if not np.allclose(kept, shares, rtol=1e-9, atol=0):
+    raise ValueError(
+      f"config.dataset.prior={prior} gives class {class_names[c]!r} a share of "
+      f"{shares[c]:.4g}; expected {kept[c]:.4g}, as when {workdir} began "
+      f"({path}). Choose another --workdir, or bring the file back."
+    )
+
+
+def as_begun(workdir: pathlib.Path, config: Config) -> Config:
+  """A run's configuration, with its own copy of the file of `dataset.prior`.
+
+  The file itself may have changed since, or be gone.
+  """
+  path = workdir / FILE
+  if config.dataset.prior in _WORDS or not path.exists():
+    return config
+  return with_values(config, {"dataset.prior": str(path)})
 
 
 def _read(file: str, class_names: Sequence[str]) -> np.ndarray:

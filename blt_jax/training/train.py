@@ -149,6 +149,7 @@ def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
     )
     directory.record_places(workdir, config)
     _write_splits(workdir, run)
+    _record_prior(workdir, run)
     checkpoints = held.enter_context(run.open_checkpoints(workdir))
     events = held.enter_context(tensorboard.Events(workdir))
     yield Session(run, workdir, checkpoints, events, watch)
@@ -166,6 +167,20 @@ def _write_splits(workdir: pathlib.Path, run: Run) -> None:
   content = splits_csv(run.dataset, root)
   if content is not None:
     files.write_bytes(path, content)
+
+
+def _record_prior(workdir: pathlib.Path, run: Run) -> None:
+  """Keeps the shares of `dataset.prior`; one that has changed is refused."""
+  if run.target_shares is None or not processes.is_first():
+    return
+  from blt_jax.training import prior  # Few runs have one.
+
+  prior.record(
+    workdir,
+    run.config.dataset.prior,
+    shares=run.target_shares,
+    class_names=run.dataset.class_names,
+  )
 
 
 def _check_shared(workdir: pathlib.Path, config: Config) -> None:

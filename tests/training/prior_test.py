@@ -103,6 +103,36 @@ def test_file_that_is_not_there_is_refused():
     _shares("Natural")
 
 
+def _record(workdir, file):
+  prior.record(workdir, file, shares=_shares(file), class_names=NAMES)
+
+
+def test_shares_of_a_file_are_kept_and_may_not_change(tmp_path):
+  file = _file(tmp_path, "class,count\nlynx,1\nwild boar,1\ndeer,5\n")
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  config = check_config(make_config(dataset__prior=file))
+  assert prior.as_begun(workdir, config) is config
+  _record(workdir, file)
+  kept = prior.as_begun(workdir, config).dataset.prior
+  np.testing.assert_array_equal(_shares(kept), _shares(file))
+  _record(workdir, _file(tmp_path, "class,count\nlynx,2\nwild boar,2\ndeer,10"))
+  file = _file(tmp_path, "class,count\nlynx,1\nwild boar,1\ndeer,8\n")
+  with pytest.raises(
+    ValueError,
+    match=r"prior=.*csv gives class 'lynx' a share of 0\.1; expected 0\.1429, "
+    r"as when .*run began \(.*prior.csv\)\. Choose another --workdir",
+  ):
+    _record(workdir, file)
+  np.testing.assert_allclose(_shares(kept), [1 / 7, 1 / 7, 5 / 7])
+
+
+@pytest.mark.parametrize("word", ["natural", "balanced"])
+def test_shares_of_a_word_are_not_kept(tmp_path, word):
+  _record(tmp_path, word)
+  assert list(tmp_path.iterdir()) == []
+
+
 def test_line_says_what_a_prior_does():
   def line(**fields):
     fields["dataset__prior"] = "natural"
