@@ -128,13 +128,11 @@ def _worth_of_blt(
   ours = max(with_blt, key=validation.__getitem__)
   theirs = max(without, key=validation.__getitem__)
   found = difference("test", ours, theirs)
-  among = (
-    ", the best without hallucinated images on validation,"
-    if len(without) > 1
-    else ""
-  )
+  among = ""
+  if len(without) > 1:
+    among = ", on validation the best without hallucinated images"
   return [
-    f"on test, {ours} against {theirs}{among} {by_group(found)}: "
+    f"on test, {ours} against {theirs}{among}: {by_group(found)}; "
     f"{_verdict(found, ours)}"
   ]
 

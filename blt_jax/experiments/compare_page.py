@@ -33,10 +33,7 @@ def write(
   if found.choice:
     chosen = _choice_lines(found, found.choice)
     drawn, ahead = _draw(found, folder), _go_on(found, found.choice)
-    accuracies, differences = (
-      tables.accuracies(found),
-      tables.differences(found),
-    )
+    accuracies = tables.accuracies(found)
     text += [
       page.list_of("The choice", chosen),
       drawn,
@@ -44,9 +41,13 @@ def write(
       _section(
         f"Differences to {found.simplest}, the simplest",
         "Points, on the same test images.",
-        _markdown(differences),
+        _markdown(tables.differences(found)),
       ),
-      _section("Run by run", _OF_BEST, _markdown(tables.run_by_run(found))),
+      _section(
+        "Run by run",
+        f"{_OF_BEST} Δ: points above {found.simplest} in the same repeat.",
+        _markdown(tables.run_by_run(found)),
+      ),
       _section("Going on", "", "\n".join(f"    {line}" for line in ahead)),
     ]
     lines = [*_aligned(accuracies), "", *chosen, "", *ahead, *lines]
@@ -83,6 +84,7 @@ def _head(found: Found, origin: Mapping[str, str]) -> str:
     else repeats,
     "Schedule": page.schedule(config),
     "Images": _images(found),
+    "Test set": _test_set(found),
   }
   lines = [f"# {len(comparison.names)} methods on {config.dataset.name}", ""]
   lines += [f"- {name}: {fact}" for name, fact in facts.items() if fact]
@@ -106,24 +108,59 @@ def _images(found: Found) -> str:
   return ""
 
 
+def _test_set(found: Found) -> str:
+  """What the test images are, as the first run recorded it."""
+  for runs in found.outcomes.runs.values():
+    test = (next(iter(runs.values())).results or {}).get("test_set", {})
+    if "kind" in test:
+      return (
+        f"{test['kind']}, {test['images']} images; overall is the mean over "
+        "the classes"
+      )
+  return ""
+
+
 def _choice_lines(found: Found, chosen: Choice) -> list[str]:
   """The choice in sentences, and what it does not know."""
-  outcomes = found.outcomes
-  lines = [chosen.reason, *chosen.test]
-  if len(outcomes.repeats) == 1:
+  return [
+    f"{line}." for line in (chosen.reason, *chosen.test, *_caveats(found))
+  ]
+
+
+def _caveats(found: Found) -> list[str]:
+  """What the intervals and the choice leave out."""
+  outcomes, comparison = found.outcomes, found.comparison
+  lines = []
+  left_out = [name for name in comparison.names if name not in outcomes.runs]
+  if left_out:
+    lines.append(f"left out: {', '.join(left_out)}, without a finished run")
+  if len(outcomes.repeats) == 1 and not comparison.folds:
     lines.append(
       "one seed: the intervals are of the images alone and do not know what "
       "another seed would give"
     )
-  if len(outcomes.repeats) < len(found.comparison.repeats):
+  if len(outcomes.repeats) < len(comparison.repeats):
     compared = ", ".join(each.title for each in outcomes.repeats)
     lines.append(f"compared by {compared} alone: only these all have")
-  if found.comparison.folds:
+  if comparison.folds:
     lines.append(
       "an image may be in the validation of several folds, so that noise on "
       "validation is somewhat larger than it counts here"
     )
-  return [f"{line}." for line in lines]
+  runs = [run for _, _, run in tables.runs(found)]
+  if any(
+    (run.results or {}).get("test_set", {}).get("is_validation") for run in runs
+  ):
+    lines.append(
+      "the test images are the validation images, by which epochs and methods "
+      "are chosen: their accuracies flatter"
+    )
+  if any(run.config.dataset.prior for run in runs):
+    lines.append(
+      "dataset.prior has no part in the choice, which is by the mean over the "
+      "classes"
+    )
+  return lines
 
 
 def _go_on(found: Found, chosen: Choice) -> list[str]:

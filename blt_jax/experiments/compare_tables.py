@@ -85,9 +85,9 @@ def differences(found: Found) -> Table:
 def run_by_run(found: Found) -> Table:
   """A row a run, with the differences to the simplest method's run."""
   groups = _groups(found)
-  changes = [f"{group} -" for group in groups]
+  changes = [f"Δ {group}" for group in groups]
   rows = [["method", "run", "validation", *groups, *changes, "training"]]
-  for name, repeat, run in _runs(found):
+  for name, repeat, run in runs(found):
     base = found.outcomes.runs[found.simplest].get(repeat)
     values = [accuracy_of(run, "test", group) for group in groups]
     others = [
@@ -106,9 +106,10 @@ def run_by_run(found: Found) -> Table:
   return rows
 
 
-def _runs(found: Found) -> Iterable[tuple[str, Repeat, RunRecord]]:
-  for name, runs in found.outcomes.runs.items():
-    for repeat, run in runs.items():
+def runs(found: Found) -> Iterable[tuple[str, Repeat, RunRecord]]:
+  """(method, seed or fold, run) of every finished run."""
+  for name, by_repeat in found.outcomes.runs.items():
+    for repeat, run in by_repeat.items():
       yield name, repeat, run
 
 
@@ -139,7 +140,7 @@ def csv_text(found: Found) -> str:
   writer.writerow(
     ["method", "seed", "fold", "split", *GROUPS, "training_seconds", "workdir"]
   )
-  for name, repeat, run in _runs(found):
+  for name, repeat, run in runs(found):
     for split in ("validation", "test"):
       values = [accuracy_of(run, split, group) for group in GROUPS]
       writer.writerow(

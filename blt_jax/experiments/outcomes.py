@@ -75,7 +75,12 @@ class Outcomes:
 
   def accuracy(self, split: str, method: str) -> dict[str, Estimate]:
     """Accuracy by group on the "validation" or "test" split."""
-    return self._estimate(split, method, None)
+    return {
+      group: dataclasses.replace(
+        each, low=max(each.low, 0.0), high=min(each.high, 100.0)
+      )
+      for group, each in self._estimate(split, method, None).items()
+    }
 
   def difference(
     self, split: str, method: str, other: str

@@ -56,10 +56,10 @@ def test_clear_winner_is_chosen_and_compared_with_the_simplest():
     "on test, blt against plain: overall +14.0 [+13.0, +15.0], many -3.0 "
     "[-4.0, -2.0], medium +0.0 [-1.0, +1.0] within noise, few +30.5 [+29.5, "
     "+31.5]",
-    "on test, blt against sampling, the best without hallucinated images on "
-    "validation, overall +2.0 [+1.0, +3.0], many -3.0 [-4.0, -2.0], medium "
-    "+0.0 [-1.0, +1.0] within noise, few +10.5 [+9.5, +11.5]: blt gains, at "
-    "the cost of many",
+    "on test, blt against sampling, on validation the best without "
+    "hallucinated images: overall +2.0 [+1.0, +3.0], many -3.0 [-4.0, -2.0], "
+    "medium +0.0 [-1.0, +1.0] within noise, few +10.5 [+9.5, +11.5]; blt "
+    "gains, at the cost of many",
   )
 
 
@@ -112,8 +112,8 @@ def test_everything_within_noise_chooses_the_simplest_of_all():
 )
 def test_verdict_on_blt(blt, verdict):
   found = _choose(0.1, names=("sampling", "blt"), blt=blt)
-  assert found.test[-1].endswith(f": {verdict}")
-  assert "on test, blt against sampling overall" in found.test[-1]
+  assert found.test[-1].endswith(f"; {verdict}")
+  assert "on test, blt against sampling: overall" in found.test[-1]
 
 
 def test_one_method_is_chosen_for_lack_of_others():

@@ -178,6 +178,7 @@ def test_method_without_any_finished_run_is_left_out(three_seeds, tmp_path):
     Found(comparison, outcomes, choose(outcomes), (failure,)), tmp_path, {}
   )
   assert "not finished: neither,seed=0" in lines
+  assert "left out: neither, without a finished run." in lines
   assert f"failed: neither,seed=1: error: nan ({tmp_path}/log.txt)" in lines
 
 
@@ -265,3 +266,13 @@ def test_folds_go_on_with_a_training_on_all_images(tmp_path):
   assert f"--workdir={tmp_path}/final" in second
   text = (tmp_path / "compare.md").read_text()
   assert "- Repeats: fold 1, fold 2, seed 0" in text
+
+
+def test_interval_of_an_accuracy_ends_at_100(tmp_path):
+  comparison = _comparison(tmp_path, names=("plain",))
+  for number, run in enumerate(comparison.runs):
+    right = np.arange(len(LABELS)) % 25 < 25 - 2 * number
+    _finish(run, right, right)
+  found = read_outcomes(comparison).accuracy("test", "plain")["overall"]
+  assert found.high == 100
+  assert found.low < 90 < found.mean

@@ -9,6 +9,7 @@ from blt_jax.experiments import time_estimate
 from blt_jax.experiments.catalog import choose
 from blt_jax.experiments.plan import make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
+from blt_jax.training import epoch_seconds
 from blt_jax.workdir import directory, records
 from configs import digits_lt
 from tests.rows import make_row
@@ -92,3 +93,29 @@ def test_times_in_words():
   assert time_estimate.in_words([None]) == (
     "time unknown until a run with the same backbone is finished"
   )
+
+
+def test_measured_steps_tell_the_time_of_runs(tmp_path, monkeypatch):
+  measured = []
+
+  def measure(config):
+    measured.append(config.method)
+    return epoch_seconds.Times(
+      reading=3.0,
+      compiling=20.0,
+      steps={1: 0.1},
+      epochs={1: 2.0, 2: 5.0},
+      testing=1.0,
+    )
+
+  monkeypatch.setattr(epoch_seconds, "measure", measure)
+  first, second = (_run(tmp_path, name) for name in ("fig1", "fig1"))
+  steps = time_estimate.Steps({first.name: "blt"})
+  begin = steps.estimate(first, True) - (3 + 20 + 12 * 2 + 18 * 5 + 1)
+  assert 0 <= begin < 60  # Importing JAX.
+  again = steps.estimate(second, False)
+  assert again == pytest.approx(begin + 3 + 18 * 5 + 1)
+  assert measured == ["blt"]
+  assert steps.lines() == [
+    "measured: blt: 100 ms a step of stage 1, 23 s until the first"
+  ]
