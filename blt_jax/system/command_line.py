@@ -64,6 +64,8 @@ USED_FLAGS: dict[str, tuple[str, ...]] = {
   "compare": ("config", "methods", "seeds", "folds", "output", "dry_run"),
 }
 
+# Fields that evaluate takes beside the run's own.
+_EVALUATED = (*PLACES, "dataset.prior")
 # Fields that evaluate --input takes for a table: the names of its columns.
 _COLUMNS = tuple(f"dataset.{n}" for n in ("path", "label", "split", "group"))
 
@@ -160,8 +162,8 @@ def share(flag: str) -> float | None:
 
 
 def given_places() -> dict[str, str]:
-  """{field: value} of the places of images on a command without --config."""
-  return _given_fields(PLACES)
+  """{field: value} of what evaluate takes on a command without --config."""
+  return _given_fields(_EVALUATED)
 
 
 def given_table(source: str) -> tuple[str, dict[str, str]]:
@@ -224,15 +226,16 @@ def _define_places(arguments: Sequence[str]) -> None:
       raise ValueError(
         f"--config.{name} is not used by --mode={mode}; expected it only with "
         f"--mode={_modes_of('config')}, experiment"
-        f"{', evaluate' if name in (*PLACES, *_COLUMNS) else ''}."
+        f"{', evaluate' if name in (*_EVALUATED, *_COLUMNS) else ''}."
       )
     is_column = name in _COLUMNS and bool(given(arguments, "input"))
-    if name not in PLACES and not is_column:
+    if name not in _EVALUATED and not is_column:
       raise ValueError(
         f"--config.{name} is not used by --mode=evaluate, which takes the "
-        "run's own; expected only where its images are now: "
-        f"{_flags_of(PLACES)}; with --input=TABLE also the names of its "
-        f"columns: {_flags_of(_COLUMNS)}."
+        "run's own; expected only where its images are now and how frequent "
+        f"its classes are in use: {_flags_of(_EVALUATED)}; with "
+        "--input=TABLE also the names of its columns: "
+        f"{_flags_of(_COLUMNS)}."
       )
     if f"config.{name}" in flags.FLAGS:
       continue

@@ -33,7 +33,8 @@ def evaluate_run(
     posthoc_taus: values of `model.posthoc_tau` to evaluate with instead of the
       run's own; the accuracies on validation, which are to choose one by, are
       printed beside those on test.
-    places: {field: value} of `config.PLACES`, where the images are now.
+    places: {field: value} of `config.PLACES`, where the images are now, and of
+      `dataset.prior`, if not that of the run.
 
   Returns:
     What `measures.measures` gives for the test images, once; with taus only
@@ -46,7 +47,7 @@ def evaluate_run(
     FileNotFoundError: when none of the run's checkpoints can be read.
   """
   config = directory.read_config(workdir)
-  config = prior.as_begun(workdir, with_values(config, places or {}))
+  config = with_values(prior.as_begun(workdir, config), places or {})
   check_used(config, places or {})
   for tau in posthoc_taus:  # Before the images are looked for.
     with_values(config, {"model.posthoc_tau": tau})

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -132,6 +133,11 @@ def _rows(file: str) -> list[tuple[str, str, str]]:
   from blt_jax.data.sources import table_files  # Few runs have a file.
 
   prefix = f"config.dataset.prior={file}"
+  if not os.path.isfile(file):
+    raise ValueError(
+      f"{prefix}: there is no such file; expected natural, balanced, or a CSV "
+      f"file with the columns {_HEADERS}."
+    )
   try:
     text = table_files.read_text(file)
     reader = csv.reader(

@@ -148,9 +148,15 @@ def test_moved_images_are_tested_and_others_refused(trained, tmp_path, capsys):
   images = pathlib.Path(trained.config.dataset.root)
   moved = shutil.copytree(images, tmp_path / "moved")
   before = (trained.workdir / "config.json").read_bytes()
-  (tested,) = evaluate_run(trained.workdir, places=_root(moved))
+  places = {**_root(moved), "dataset.prior": "natural"}
+  (tested,) = evaluate_run(trained.workdir, places=places)
   results = json.loads((trained.workdir / "results.json").read_text())
   assert tested["overall"] == results["best"]["test"]["overall"]
+  with (trained.workdir / "classes.csv").open() as file:
+    classes = [row for row in csv.DictReader(file) if int(row["test"])]
+  found = sum(int(row["train"]) * float(row["recall"]) for row in classes)
+  images = sum(int(row["train"]) for row in classes)
+  np.testing.assert_allclose(tested["accuracy"], found / images, atol=0.1)
   assert (trained.workdir / "config.json").read_bytes() == before
   (moved / "digit 0" / "00.png").unlink()
   with pytest.raises(

@@ -99,7 +99,9 @@ def test_bad_file_is_refused(tmp_path, text, message):
 
 
 def test_file_that_is_not_there_is_refused():
-  with pytest.raises(ValueError, match="No such file .*expected natural, bal"):
+  with pytest.raises(
+    ValueError, match="prior=Natural: there is no such file; exp"
+  ):
     _shares("Natural")
 
 
