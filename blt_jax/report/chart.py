@@ -54,13 +54,28 @@ def new_chart(
 ) -> tuple[Figure, Axes]:
   """An empty chart: light horizontal lines, room for a note above the data."""
   figure, axes = style.new_figure(width, height)
-  plot: Axes = axes[0, 0]
+  _prepare(figure, axes[:, 0], title)
+  return figure, axes[0, 0]
+
+
+def stacked_chart(
+  title: str, *, height: float = 3.9
+) -> tuple[Figure, np.ndarray]:
+  """A chart and a lower one below it, over the same x: Axes [2]."""
+  figure, axes = style.new_figure(
+    _WIDTH, height, rows=2, sharex=True, height_ratios=[3, 1]
+  )
+  _prepare(figure, axes[:, 0], title)
+  return figure, axes[:, 0]
+
+
+def _prepare(figure: Figure, plots: Iterable[Axes], title: str) -> None:
   # Beside the names of an axis, however long, there is no room for it.
   figure.suptitle(title, x=0.01, ha="left", fontsize=_FONT, fontweight="bold")
-  plot.spines[:].set_visible(False)
-  plot.tick_params(length=0, labelsize=_FONT)
-  plot.grid(visible=False, axis="x")
-  return figure, plot
+  for plot in plots:
+    plot.spines[:].set_visible(False)
+    plot.tick_params(length=0, labelsize=_FONT)
+    plot.grid(visible=False, axis="x")
 
 
 def percent_axis(axes: Axes, values: Iterable[float] = (100.0,)) -> None:

@@ -12,10 +12,8 @@ from blt_jax.data.text import columns
 from blt_jax.report import chart, measures, style
 from blt_jax.report.chart import MOST_BARS, Chart
 from blt_jax.report.measures import SHOT_GROUPS
-from blt_jax.report.record import RunRecord
+from blt_jax.report.record import TESTED, RunRecord
 from blt_jax.workdir.records import Confusion
-
-TESTED = "test-best"  # The confusion that is drawn: test images, best epoch.
 
 _NAMED = 12  # Most classes whose names stand at an axis.
 _CELLS = 200  # Most cells a side of a confusion matrix that eyes tell apart.
@@ -65,41 +63,6 @@ def class_counts(run: RunRecord) -> Chart | None:
     title,
     f"{len(counts)} classes of {counts[0]} to {counts[-1]} training images, "
     f"the largest first, log scale; classes of each group: {sizes}.",
-  )
-
-
-def class_accuracies(run: RunRecord) -> Chart | None:
-  """Test accuracy of each class at the best epoch, the largest class first.
-
-  Where there are many classes, it shows the means of neighbouring ones and the
-  range of their middle half.
-  """
-  accuracies = run.class_accuracies(TESTED)
-  if accuracies is None or not len(run.class_counts):
-    return None
-  values = accuracies[measures.by_size(run.class_counts)]
-  title = "Accuracy of each class on test images, %"
-  figure, axes = chart.new_chart(title)
-  for group, first, last in _extents(run):
-    part = values[first:last]
-    if len(values) <= MOST_BARS:
-      _group_bars(axes, group, part, first, len(values))
-      continue
-    number = max(1, round(_BINS * len(part) / len(values)))
-    _neighbours(axes, measures.binned(part, number), first, group)
-  chart.percent_axis(axes, values if len(values) <= MOST_BARS else (100.0,))
-  axes.set_ylim(bottom=0)
-  _name_classes(axes, run)
-  _name_groups(axes, run)
-  unknown = int(np.isnan(values).sum())
-  means = ", ".join(
-    f"{group} {np.nanmean(values[first:last]):.1f}"
-    for group, first, last in _extents(run)
-    if not np.isnan(values[first:last]).all()
-  )
-  lacking = f" {unknown} classes have no test images." if unknown else ""
-  return Chart(
-    figure, title, f"Means of the groups in percent: {means}.{lacking}"
   )
 
 
@@ -231,18 +194,6 @@ def _group_bars(
     label=group,
     apart=total <= MOST_BARS,
   )
-
-
-def _neighbours(
-  axes: Axes, bins: measures.Bins, first: int, group: str
-) -> None:
-  """Neighbouring classes together: their mean, and their middle half."""
-  color = style.GROUP_STYLE[group]["color"]
-  edges = bins.edges + first - 0.5
-  axes.stairs(
-    bins.high, edges, baseline=bins.low, fill=True, color=color, alpha=0.25
-  )
-  axes.stairs(bins.mean, edges, baseline=None, color=color, linewidth=1.6)
 
 
 def _name_classes(axes: Axes, run: RunRecord) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from blt_jax.report import figures, fonts
 from blt_jax.report.html import page
+from blt_jax.report.html.side_by_side import Runs
 from blt_jax.report.record import check_finished, read_run
 from blt_jax.system import console
 from blt_jax.workdir import files
@@ -15,7 +16,9 @@ FILE = "report.html"
 def write_report(
   workdirs: Sequence[pathlib.Path], folder: pathlib.Path
 ) -> pathlib.Path:
-  """Writes the report of runs, and the figures of a single one.
+  """Writes the report of runs and its figures.
+
+  Of several runs, the picture of their differences is the only file.
 
   Raises:
     ValueError: when a directory holds no run, or a file of it is damaged.
@@ -23,19 +26,20 @@ def write_report(
   runs = [read_run(workdir) for workdir in workdirs]
   for run in runs:
     check_finished(run)
-  drawings = [figures.Drawings(run) for run in runs]
-  content = page.render(drawings)
+  side = Runs([figures.Drawings(run) for run in runs])
+  content = page.render(side)
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"--output={folder} is a file; expected a folder.")
   folder.mkdir(parents=True, exist_ok=True)
   # The report is written last: where it is, the figures are, too.
-  if len(runs) == 1:
-    figures.write_figures(drawings[0], folder / figures.FOLDER)
-    lacking = fonts.missing(
-      chart.figure for chart in drawings[0].values() if chart
-    )
-    if lacking:
-      console.say(f"note: {lacking}")
+  if side.several:
+    drawn = {"differences": side.differences_chart}
+  else:
+    drawn = side.drawings[0].all()
+  figures.write_figures(drawn, folder / figures.FOLDER)
+  lacking = fonts.missing(chart.figure for chart in drawn.values() if chart)
+  if lacking:
+    console.say(f"note: {lacking}")
   path = folder / FILE
   files.write_text(path, content)
   return path

@@ -1,9 +1,15 @@
 """figures/ of a work directory: a run's charts for papers and slides."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from blt_jax.report import class_figures, epoch_figures, style
+from blt_jax.report import (
+  class_figures,
+  confidence_figures,
+  epoch_figures,
+  recall_figure,
+  style,
+)
 from blt_jax.report.chart import Chart
 from blt_jax.report.examples_figure import perturbed
 from blt_jax.report.record import RunRecord, read_run
@@ -15,7 +21,9 @@ FOLDER = "figures"
 FIGURES: dict[str, Callable[[RunRecord], Chart | None]] = {
   "accuracy": epoch_figures.accuracy,
   "class_counts": class_figures.class_counts,
-  "class_accuracies": class_figures.class_accuracies,
+  "class_accuracies": recall_figure.class_accuracies,
+  "reliability": confidence_figures.reliability,
+  "coverage": confidence_figures.coverage,
   "confusion": class_figures.confusion,
   "hallucinated": epoch_figures.hallucinated_images,
   "updates": epoch_figures.updates,
@@ -36,23 +44,22 @@ class Drawings(dict[str, Chart | None]):
       self[name] = FIGURES[name](self.run)
     return self[name]
 
+  def all(self) -> dict[str, Chart | None]:
+    """Every chart, in the order of FIGURES."""
+    return {name: self[name] for name in FIGURES}
 
-def drawings_of(workdir: pathlib.Path) -> Drawings:
+
+def drawings_of(workdir: pathlib.Path) -> dict[str, Chart | None]:
   """The charts of a run, finished or not; see `read_run`."""
-  return Drawings(read_run(workdir))
+  return Drawings(read_run(workdir)).all()
 
 
 def write_figures(
-  drawings: Drawings, folder: pathlib.Path
+  charts: Mapping[str, Chart | None], folder: pathlib.Path
 ) -> dict[str, list[pathlib.Path]]:
-  """Writes every figure that the record of a run has the numbers for.
-
-  Raises:
-    ValueError: when a file of the run is damaged.
-  """
+  """Writes charts as NAME.png and NAME.svg, those that could be drawn."""
   files = {}
-  for name in FIGURES:
-    chart = drawings[name]
+  for name, chart in charts.items():
     if chart is not None:
       folder.mkdir(parents=True, exist_ok=True)
       files[name] = [folder / f"{name}.{kind}" for kind in ("png", "svg")]

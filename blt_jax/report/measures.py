@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from blt_jax.method.metrics import GROUPS
-from blt_jax.report.record import RunRecord
+from blt_jax.report.record import CHOSEN_ON, TESTED, RunRecord
 from blt_jax.workdir.progress import EpochRow, best_first
 from blt_jax.workdir.records import Confusion
 
@@ -186,9 +186,18 @@ def missing(run: RunRecord) -> list[str]:
     )
   if not len(run.class_counts):
     lines.append("The classes and their sizes are not recorded yet.")
-  if run.results is not None and run.entries("test-best") is None:
+  if run.results is not None and run.entries(TESTED) is None:
     lines.append(
       "There are no confusion matrices: classes and confused pairs are left "
       "out."
+    )
+  if run.results is not None and run.classes is None:
+    lines.append("There is no classes.csv: the table of classes is left out.")
+  if run.results is not None and not all(
+    run.predictions(name) for name in (TESTED, CHOSEN_ON)
+  ):
+    lines.append(
+      "There are no predictions for single images: what the confidence is "
+      "worth is left out."
     )
   return lines

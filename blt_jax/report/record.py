@@ -1,5 +1,6 @@
 """What a work directory tells about its run, finished or not."""
 
+import csv
 import dataclasses
 import functools
 import pathlib
@@ -13,7 +14,38 @@ from blt_jax.data import longtail
 from blt_jax.method import metrics
 from blt_jax.workdir import directory, files, records
 from blt_jax.workdir.progress import EpochRow
-from blt_jax.workdir.records import Confusion, Examples
+from blt_jax.workdir.records import Confusion, Examples, Predictions
+
+CLASSES = "classes.csv"
+
+# Confusions and predictions of the best epoch: those that are shown, and those
+# that thresholds are chosen on.
+TESTED, CHOSEN_ON = "test-best", "validation-best"
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassRow:
+  """A row of classes.csv: a class at the best epoch, on the test images.
+
+  Attributes:
+    train: training images, and so on for the other splits.
+    validation: see there.
+    test: see there.
+    recall: percent, NaN where it is not defined, and so on for the others.
+    precision: see there.
+    f1: see there.
+    top5: see there.
+    confused_with: the class that it is most taken for, "" for none.
+  """
+
+  train: int
+  validation: int
+  test: int
+  recall: float
+  precision: float
+  f1: float
+  top5: float
+  confused_with: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,12 +90,60 @@ class RunRecord:
       epochs[epoch] = entries
     return epochs
 
-  def class_accuracies(self, name: str = "test-best") -> np.ndarray | None:
+  def predictions(self, name: str) -> Predictions | None:
+    """What was predicted for each image of a split, None without the file.
+
+    Raises:
+      ValueError: when the file is damaged.
+    """
+    if name not in self._predictions:
+      self._predictions[name] = records.read_predictions(self.workdir, name)
+    return self._predictions[name]
+
+  @functools.cached_property
+  def tested_paths(self) -> list[str]:
+    """Files of the test images as in splits.csv; none where it has none."""
+    path = self.workdir / records.SPLITS
+    parts: dict[str, list[str]] = {}
+    if path.exists():
+      with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for row in csv.DictReader(file):
+          part = parts.setdefault(row.get("split") or "", [])
+          part.append(row.get("path") or "")
+    # Where one split is validation and test, it is written as the former.
+    return parts.get("test", parts.get("validation", []))
+
+  def class_accuracies(self, name: str = TESTED) -> np.ndarray | None:
     """Accuracy of each class, float64 [C] in percent; None as `entries`."""
     entries = self.entries(name)
     if entries is None:
       return None
     return metrics.class_accuracies(entries.correct(), entries.totals())
+
+  @functools.cached_property
+  def classes(self) -> list[ClassRow] | None:
+    """Measures of each class, [C]; None without classes.csv.
+
+    Raises:
+      ValueError: when the file is damaged.
+    """
+    path = self.workdir / CLASSES
+    if not path.exists():
+      return None
+    with path.open(newline="", encoding="utf-8") as file:
+      try:
+        found = [_class_row(row) for row in csv.DictReader(file)]
+      except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+          f"{path} is not a table of classes ({error!r}); expected what a run "
+          "writes."
+        ) from None
+    if len(found) != len(self.class_counts):
+      raise ValueError(
+        f"{path} has {len(found)} classes; expected {len(self.class_counts)}, "
+        "as in results.json."
+      )
+    return found
 
   @functools.cached_property
   def examples(self) -> Examples | None:
@@ -92,6 +172,10 @@ class RunRecord:
     )
 
   @functools.cached_property
+  def _predictions(self) -> dict[str, Predictions | None]:
+    return {}
+
+  @functools.cached_property
   def _classes(self) -> dict[str, Any]:
     """What holds class counts and names: results.json, else classes.json."""
     if self.results is not None:
@@ -100,6 +184,25 @@ class RunRecord:
     content = files.read_object(path) or {}
     _check_classes(path, content)
     return content
+
+
+def _class_row(row: Mapping[str, str]) -> ClassRow:
+  train, validation, test = (
+    int(row[name]) for name in ("train", "validation", "test")
+  )
+  recall, precision, f1, top5 = (
+    float(row[name] or "nan") for name in ("recall", "precision", "f1", "top5")
+  )
+  return ClassRow(
+    train,
+    validation,
+    test,
+    recall=recall,
+    precision=precision,
+    f1=f1,
+    top5=top5,
+    confused_with=row["confused_with"],
+  )
 
 
 def read_run(workdir: str | pathlib.Path) -> RunRecord:

@@ -18,7 +18,7 @@ def _classes() -> str:
   )
 
 
-_RULES = """
+_RULES = r"""
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body {
@@ -78,6 +78,21 @@ thead th { color: var(--soft); font-size: .85rem; vertical-align: bottom;
 th > span, th > span > span, td.name > span { display: inline-block; }
 th > span > .badge { min-width: 1.6em; }
 .numbers td.name, .pairs thead th:nth-child(2) { text-align: left !important; }
+.numbers small { display: block; color: var(--soft); font-size: .8em;
+  white-space: nowrap; }
+.classes tbody th { border-left: 4px solid var(--c); padding-left: 8px;
+  min-width: 7em; position: sticky; left: 0; background: var(--paper); }
+.classes td.name { min-width: 8em; }
+.results tbody th { min-width: 6.5em; }
+.thresholds tbody th { white-space: nowrap; }
+.sortable th button { all: unset; cursor: pointer; padding: 6px 0;
+  text-decoration: underline dotted; text-underline-offset: 4px; }
+.sortable [aria-sort=ascending] button::after { content: "\00a0\2191"; }
+.sortable [aria-sort=descending] button::after { content: "\00a0\2193"; }
+.sortable th button:focus-visible { outline: 2px solid var(--blue); }
+.more { font: inherit; color: var(--ink); background: var(--tint);
+  border: 1px solid var(--rule); border-radius: 6px; padding: 8px 16px;
+  cursor: pointer; }
 .share { white-space: nowrap; }
 .panels .bar { display: none; }
 .panels .numbers td, .panels .numbers thead th:not(:first-child) {

@@ -1,35 +1,36 @@
 """report.html: one page about a run, or about several side by side."""
 
-import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 import blt_jax
 from blt_jax.report import measures, style
-from blt_jax.report.figures import Drawings
 from blt_jax.report.html import run_tables, sections
 from blt_jax.report.html.css import CSS
 from blt_jax.report.html.markup import Markup, tag
+from blt_jax.report.html.script import SCRIPT, SOURCE
 from blt_jax.report.html.side_by_side import Runs
 from blt_jax.report.record import RunRecord
 from blt_jax.system.console import duration
 
-# The page runs no scripts and loads nothing from elsewhere.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# The page runs its own script alone and loads nothing from elsewhere.
+_POLICY = (
+  "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+  f"script-src {SOURCE}"
+)
 
 
-def render(drawings: Sequence[Drawings]) -> str:
+def render(side: Runs) -> str:
   """The report of one run, or of several side by side.
 
   Raises:
-    ValueError: when there is no run, or a file of a run is damaged.
+    ValueError: when a file of a run is damaged.
   """
-  if not drawings:
-    raise ValueError("a report needs at least one run; expected drawings.")
   with style.look():
-    return _document(Runs(drawings))
+    return _document(side)
 
 
 def _document(side: Runs) -> str:
@@ -48,8 +49,10 @@ def _document(side: Runs) -> str:
     _header(side),
     _missing(side),
     *_headline(side),
+    sections.differences(side),
     sections.accuracy(side),
     sections.classes(side),
+    sections.confidence(side),
     sections.confusion(side),
     sections.examples(side),
     sections.hallucination(side),
@@ -58,7 +61,8 @@ def _document(side: Runs) -> str:
     tag("footer", f"Written by blt_jax {blt_jax.__version__}."),
     class_="several" if side.several else None,
   )
-  return f"<!doctype html>\n{tag('html', head, tag('body', main), lang='en')}\n"
+  body = tag("body", main, tag("script", Markup(SCRIPT)))
+  return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
 def _header(side: Runs) -> Markup:
@@ -107,13 +111,9 @@ def _headline(side: Runs) -> Iterator[Markup]:
       )
     return
   (run,), (content,) = side.runs, side.contents
-  values = run_tables.accuracies(content, "best", split)
-  yield tag(
-    "div",
-    *map(functools.partial(_tile, run), measures.TAIL_FIRST, values),
-    class_="tiles",
-  )
   best = content["best"]
+  tiles = (_tile(run, group, best[split]) for group in measures.TAIL_FIRST)
+  yield tag("div", *tiles, class_="tiles")
   note = (
     f"Top-1 on {split} images, means of per-class accuracies, of the epoch "
     f"that is best on validation: stage {best['stage']} epoch {best['epoch']}."
@@ -147,13 +147,16 @@ def _summary(run: RunRecord, best: Mapping[str, float | None]) -> Iterator[str]:
   yield f"{len(run.rows)} epochs took {duration(total)} (h:mm:ss)."
 
 
-def _tile(run: RunRecord, group: str, text: str) -> Markup:
-  """A headline number."""
+def _tile(run: RunRecord, group: str, measured: Mapping[str, Any]) -> Markup:
+  """A headline number, and how sure it is."""
+  text = run_tables.percent(measured[group])
+  bounds = run_tables.interval(measured, group)
   unit = None if text == "–" else tag("small", " %")
   return tag(
     "div",
     tag("div", group, class_="label"),
     tag("div", text, unit, class_="value"),
+    tag("div", f"95 % interval {bounds}", class_="detail") if bounds else None,
     tag("div", _size(run, group), class_="detail"),
     class_=f"tile {group}",
   )

@@ -10,6 +10,7 @@ import numpy as np
 from blt_jax.config import differing, flatten
 from blt_jax.data.text import shortened_apart
 from blt_jax.report import measures
+from blt_jax.report.differences import Difference
 from blt_jax.report.html.markup import Markup, join, tag
 from blt_jax.report.measures import SHOT_GROUPS, TAIL_FIRST
 from blt_jax.report.record import RunRecord
@@ -26,21 +27,54 @@ def percent(value: float | None, *, digits: int = 1) -> str:
   return f"{value:.{digits}f}"
 
 
-def accuracies(content: Mapping[str, Any], *path: str) -> list[str]:
-  """The groups' accuracies at a path of results.json, the tail first."""
-  found: Any = content
-  for key in path:
-    found = found.get(key, {})
-  return [percent(found.get(group)) for group in TAIL_FIRST]
+def accuracies(measured: Mapping[str, Any], *, f1: bool) -> list[Markup]:
+  """Cells of the groups' accuracies, the tail first, with their intervals.
+
+  Args:
+    measured: of results.json, on a split.
+    f1: whether macro F1 follows.
+  """
+  cells = []
+  for group in TAIL_FIRST:
+    bounds = interval(measured, group)
+    below = tag("small", bounds) if bounds else None
+    cells.append(tag("td", percent(measured.get(group)), below))
+  return cells + [tag("td", percent(measured.get("macro_f1")))] * f1
+
+
+def interval(measured: Mapping[str, Any], group: str) -> str | None:
+  """The 95 % interval of a group's accuracy; None where there is none."""
+  bounds = measured.get("interval", {}).get(group)
+  if bounds is None or None in bounds:
+    return None
+  return "–".join(map(percent, bounds))
 
 
 def table(
-  head: Iterable[Any], rows: Iterable[Markup], *, caption: str, class_: str = ""
+  head: Iterable[Any],
+  rows: Iterable[Markup],
+  *,
+  caption: str,
+  class_: str = "",
+  sorted_by: str = "",
 ) -> Markup:
-  """A table that scrolls by itself where it is too wide."""
+  """A table that scrolls by itself where it is too wide.
+
+  Args:
+    head: headings of the columns.
+    rows: from `row`.
+    caption: stands above it.
+    class_: of the style sheet.
+    sorted_by: heading of the column whose values rise.
+  """
+  rising = "ascending" if sorted_by else None
+  headings = (
+    tag("th", h, scope="col", aria_sort=rising if h == sorted_by else None)
+    for h in head
+  )
   content = tag(
     "table",
-    tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head))),
+    tag("thead", tag("tr", *headings)),
     tag("tbody", *rows),
     class_=class_ or None,
     aria_label=caption,
@@ -67,17 +101,19 @@ def row(title: Any, *cells: Any, class_: str | None = None) -> Markup:
 
 def results_table(content: Mapping[str, Any], *, top5: bool) -> Markup:
   """Accuracy of the best and the last epoch on both splits."""
-  rows, inner = [], ("top5",) if top5 else ()
-  for which in ("best", "last"):
-    for split in ("test", "validation"):
-      if split in content.get(which, {}):
-        title = f"{which} ({content[which]['epoch']}), {split}"
-        rows.append(row(title, *accuracies(content, which, split, *inner)))
+  found = [
+    (f"{which} ({content[which]['epoch']}), {split}", content[which][split])
+    for which in ("best", "last")
+    for split in ("test", "validation")
+    if split in content.get(which, {})
+  ]
+  if top5:
+    found = [(name, measured["top5"]) for name, measured in found]
   caption = (
     f"Top-{5 if top5 else 1} in percent, means of per-class accuracies, after "
     "the best and the last epoch"
   )
-  return table(("", *TAIL_FIRST), rows, caption=caption, class_="numbers")
+  return _accuracies_table("", found, caption)
 
 
 def comparison_table(
@@ -88,15 +124,47 @@ def comparison_table(
   split: str,
 ) -> Markup:
   """Accuracy of several runs on one split after the best or last epoch."""
-  rows = []
+  found = []
   for content, label in zip(contents, labels, strict=True):
-    epoch = content.get(which, {}).get("epoch", "–")
-    title = join(label, f" ({epoch})")
-    rows.append(row(title, *accuracies(content, which, split)))
+    epoch = content.get(which, {})
+    title = join(label, f" ({epoch.get('epoch', '–')})")
+    found.append((title, epoch.get(split, {})))
   caption = f"{which.capitalize()} epoch, {split}: top-1 in percent"
-  return table(
-    ("run (epoch)", *TAIL_FIRST), rows, caption=caption, class_="numbers"
-  )
+  return _accuracies_table("run (epoch)", found, caption)
+
+
+def _accuracies_table(
+  heading: str, found: Sequence[tuple[str, Mapping[str, Any]]], caption: str
+) -> Markup:
+  """A row for each (title, measures on a split, as in results.json)."""
+  head, has_f1 = [heading, *TAIL_FIRST], False
+  if any("macro_f1" in measured for _, measured in found):
+    head, has_f1 = [*head, "macro F1"], True
+  if any("interval" in measured for _, measured in found):
+    caption += ", with 95 % intervals"
+  rows = [row(name, *accuracies(one, f1=has_f1)) for name, one in found]
+  return table(head, rows, caption=caption, class_="numbers results")
+
+
+def difference_cells(found: Difference) -> list[Markup]:
+  """Cells of a run's differences, the tail first."""
+  cells = []
+  for group in TAIL_FIRST:
+    middle, low, high = found.points[group]
+    if not math.isfinite(middle):
+      cells.append(tag("td", "–"))
+      continue
+    sure = low > 0 or high < 0
+    number = tag("strong" if sure else "span", signed(middle))
+    bounds = f"{signed(low)} to {signed(high)}"
+    cells.append(tag("td", number, tag("small", bounds)))
+  return cells
+
+
+def signed(value: float) -> str:
+  """A number of points with its sign."""
+  text = f"{value:+.1f}".replace("-", "−")
+  return "0.0" if text[1:] == "0.0" else text
 
 
 def flow_table(run: RunRecord, entries: Confusion) -> Markup:
@@ -157,37 +225,19 @@ def _named(run: RunRecord, c: int, short: Mapping[int, str]) -> Markup:
 
 def named(name: str, *, title: str | None = None) -> Markup:
   """A class's name with the width that it needs to be readable."""
-  parts = re.split(r"(?<=[_/-])", name)
-  broken = join(
-    *(join(part, Markup("<wbr>")) for part in parts[:-1]), parts[-1]
-  )
   width = f"min-width:{min(len(name), 10)}ch"
-  return tag("span", broken, style=width, title=title)
+  return tag("span", broken(name), style=width, title=title)
+
+
+def broken(name: str) -> Markup:
+  """A name that may go on in the next line after its signs."""
+  parts = re.split(r"(?<=[_/-])", name)
+  return join(*(join(part, Markup("<wbr>")) for part in parts[:-1]), parts[-1])
 
 
 def chip(group: str) -> Markup:
   """The name of a group with its colour."""
   return tag("span", group, class_=f"chip {group}")
-
-
-def class_table(runs: Sequence[RunRecord], labels: Sequence[str]) -> Markup:
-  """Every class in the order of its size, with its accuracy in each run."""
-  first = runs[0]
-  found = [run.class_accuracies() for run in runs]
-  rows = []
-  for rank, c in enumerate(measures.by_size(first.class_counts), start=1):
-    values = (percent(a[c]) if a is not None else "–" for a in found)
-    size = int(first.class_counts[c])
-    rows.append(row(named(first.class_names[c]), rank, size, *values))
-  columns = (
-    [f"{label} %" for label in labels] if len(runs) > 1 else ["top-1, %"]
-  )
-  caption = (
-    "Every class: rank by size, training images, test accuracy of the best "
-    "epoch"
-  )
-  head = ("class", "rank", "images", *columns)
-  return table(head, rows, caption=caption, class_="numbers")
 
 
 def epochs_table(run: RunRecord) -> Markup:

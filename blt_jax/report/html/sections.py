@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 
 from blt_jax.config import differing
-from blt_jax.report import class_figures, epoch_figures, measures
-from blt_jax.report.chart import MOST_BARS
+from blt_jax.report import (
+  class_figures,
+  epoch_figures,
+  measures,
+  recall_figure,
+)
+from blt_jax.report.confidence import thresholds
 from blt_jax.report.examples_figure import perturbed
 from blt_jax.report.figures import Drawings
-from blt_jax.report.html import run_tables
+from blt_jax.report.html import class_table, confidence_tables, run_tables
 from blt_jax.report.html.markup import Markup, join, tag
 from blt_jax.report.html.side_by_side import Runs, folded, section
-from blt_jax.report.record import RunRecord
+from blt_jax.report.record import TESTED, RunRecord
 
 # How many are shown of a single run, and of each of several.
 _ALL_PAIRS, _SOME_PAIRS = 12, 8
@@ -37,33 +42,27 @@ def accuracy(side: Runs) -> Markup | None:
     "Accuracy by group",
     text,
     side.alone(side.drawings[0]["accuracy"]),
-    side.beside(*tables),
+    *tables,
     folded("Every epoch in numbers", run_tables.epochs_table(run)),
   )
 
 
 def classes(side: Runs) -> Markup | None:
-  """Class counts, and every class's accuracy in order of its size."""
+  """Class counts, and every class's measures by its size."""
   runs, _, _ = side.chosen(lambda run: len(run.class_counts) > 0)
   text = (
-    "The largest class first. Dashed lines mark the limits of the groups; "
-    "accuracies are of the best epoch."
+    "Recall is the share of a class's test images that is right, which is its "
+    "accuracy, at the best epoch. Lines mark the limits of the groups."
   )
-  if any(len(run.class_counts) > MOST_BARS for run in runs):
-    text += (
-      " Where there are too many classes for a bar each, the line is the mean "
-      "of neighbouring classes and the shade their middle half."
-    )
   tested, names, titles = side.chosen(
     lambda run: len(run.class_counts) > 0 and run.class_accuracies() is not None
   )
-  title = "Every class in numbers"
   if len(tested) > 1 and len(_distinct(runs)) == 1:
     charts = side.beside(
       class_figures.class_counts(runs[0]),
       class_figures.accuracies_of_runs(tested, names),
     )
-    table = folded(title, run_tables.class_table(tested, names))
+    table = class_table.class_table_of_runs(tested, names)
     return section("Classes by size", text, charts, table)
   parts: list[Markup | None] = []
   if not side.several:
@@ -71,11 +70,11 @@ def classes(side: Runs) -> Markup | None:
     parts.append(side.beside(drawn["class_counts"], drawn["class_accuracies"]))
   else:
     parts.append(side.beside(*map(class_figures.class_counts, _distinct(runs))))
-  for run, name, heading in zip(tested, names, titles, strict=True):
+  for run, heading in zip(tested, titles, strict=True):
     if side.several:
-      chart = class_figures.class_accuracies(run)
+      chart = recall_figure.class_accuracies(run)
       parts += [tag("h3", heading), side.beside(chart)]
-    parts.append(folded(title, run_tables.class_table([run], [name])))
+    parts.append(class_table.class_table(run))
   return section("Classes by size", text, *parts)
 
 
@@ -87,13 +86,70 @@ def _distinct(runs: Sequence[RunRecord]) -> list[RunRecord]:
   return list(found.values())
 
 
+def confidence(side: Runs) -> Markup | None:
+  """Whether confidences are right, and from which one on to trust answers."""
+
+  def draw(drawn: Drawings) -> Markup | None:
+    run = drawn.run
+    if run.predictions(TESTED) is None:
+      return None
+    tables = (
+      confidence_tables.calibration_table((run.results or {}).get("best", {})),
+      confidence_tables.thresholds_table(thresholds(run)),
+    )
+    return join(
+      side.beside(drawn["reliability"], drawn["coverage"]), side.beside(*tables)
+    )
+
+  text = (
+    "The confidence of an answer is the probability that the network gives it. "
+    "Where a line lies below the dashed one, the network is surer than it is "
+    "right. If answers of low confidence are left out, more of the others are "
+    "right; marks show where the thresholds of the table lead to. The groups "
+    "are those of the class that is answered, because an image's own class is "
+    "not known where a network is used."
+  )
+  return section("What its confidence is worth", text, side.each(draw))
+
+
+def differences(side: Runs) -> Markup | None:
+  """Every run against the first one, image by image."""
+  if not side.several:
+    return None
+  rows, left_out = [], []
+  for title, badge, found in zip(
+    side.titles[1:], side.badges[1:], side.differences, strict=True
+  ):
+    if found.points:
+      rows.append(run_tables.row(title, *run_tables.difference_cells(found)))
+    else:
+      left_out.append(tag("p", badge, f"Left out: {found.reason}."))
+  reasons = tag("div", *left_out, class_="missing") if left_out else None
+  if not rows:
+    return section("Differences", "", reasons)
+  caption = (
+    "Points above or below A, with 95 % intervals; bold where 0 lies outside"
+  )
+  table = run_tables.table(
+    ("run", *measures.TAIL_FIRST), rows, caption=caption, class_="numbers"
+  )
+  text = (
+    "Every run against the first one, image by image: top-1 on the same test "
+    "images at each run's best epoch, means over classes; intervals by "
+    "bootstrap over the images of each class. They say how much the choice of "
+    "test images matters, not how much another seed would."
+  )
+  chart = side.beside(side.differences_chart, table)
+  return section("Differences", text, reasons, chart)
+
+
 def confusion(side: Runs) -> Markup | None:
   """What is taken for what."""
   limit = _SOME_PAIRS if side.several else _ALL_PAIRS
 
   def draw(drawn: Drawings) -> Markup | None:
     run = drawn.run
-    entries = run.entries(class_figures.TESTED)
+    entries = run.entries(TESTED)
     if entries is None or not len(run.class_counts):
       return None
     flow = run_tables.flow_table(run, entries)

@@ -1,10 +1,12 @@
 """The runs of a report: alone, or side by side."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from blt_jax.report import measures, style
+from blt_jax.report import differences, measures, style
 from blt_jax.report.chart import Chart
+from blt_jax.report.differences import Difference
 from blt_jax.report.figures import Drawings
 from blt_jax.report.html.embed import embed
 from blt_jax.report.html.markup import Markup, tag
@@ -15,7 +17,13 @@ class Runs:
   """The runs of a report and what they are called in it."""
 
   def __init__(self, drawings: Sequence[Drawings]):
-    """A report about runs with these charts."""
+    """A report about runs with these charts.
+
+    Raises:
+      ValueError: when there is no run.
+    """
+    if not drawings:
+      raise ValueError("a report needs at least one run; expected drawings.")
     self.drawings = list(drawings)
     self.runs = runs = [each.run for each in drawings]
     self.names = [_letter(i) for i in range(len(runs))]
@@ -40,6 +48,17 @@ class Runs:
       tag("span", badge if self.several else None, _name(run))
       for badge, run in zip(self.badges, self.runs, strict=True)
     ]
+
+  @functools.cached_property
+  def differences(self) -> list[Difference]:
+    """Every run against the first one, without the first."""
+    return differences.differences(self.runs, self.names)
+
+  @functools.cached_property
+  def differences_chart(self) -> Chart | None:
+    """The differences as a picture."""
+    with style.look():
+      return differences.draw(self.differences, self.names[0])
 
   def chosen(
     self, condition: Callable[[RunRecord], bool]
