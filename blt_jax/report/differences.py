@@ -72,7 +72,9 @@ def _not_comparable(first: RunRecord, run: RunRecord) -> str:
   if run.class_names != first.class_names:
     return "its classes are others"
   if not np.array_equal(one.row, two.row):
-    return f"it has {len(two):,} test images, not the {len(one):,} of A"
+    if len(one) != len(two):
+      return f"it has {len(two):,} test images, not the {len(one):,} of A"
+    return "it has other test images than A, or could not read some"
   if not np.array_equal(one.label, two.label):
     number = int(np.sum(one.label != two.label))
     return f"{number:,} of its test images have other labels than A's"

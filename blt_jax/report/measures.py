@@ -175,6 +175,36 @@ def accuracies_so_far(run: RunRecord) -> dict[str, dict[str, Any]]:
   }
 
 
+def test_set(content: Mapping[str, Any]) -> str:
+  """What the test images are and what "overall" then means; "" if unknown.
+
+  Args:
+    content: of results.json.
+  """
+  found = content.get("test_set")
+  if found is None:
+    return ""
+  size = f"{found['images']:,} images of {found['classes']:,} classes"
+  accuracy = content["best"]["test"]["accuracy"]
+  lines = {
+    "balanced": (
+      f"The test set is balanced: {size}. Overall is the mean over classes, "
+      "which is about the share of right images"
+    ),
+    "natural": (
+      f"The test set is as long-tailed as the training images: {size}. Overall "
+      "is the mean over classes, in which each counts the same, and not the "
+      "share of right images"
+    ),
+    "neither": (
+      "The test set is neither balanced nor as frequent in its classes as the "
+      f"training images: {size}. Overall is the mean over classes, in which "
+      "each counts the same, and not the share of right images"
+    ),
+  }
+  return f"{lines[found['kind']]} ({accuracy:.1f} %)."
+
+
 def missing(run: RunRecord) -> list[str]:
   """What the run has not recorded yet, in sentences."""
   lines = []

@@ -1,3 +1,6 @@
+import base64
+import hashlib
+import html
 import math
 import re
 from html.parser import HTMLParser
@@ -6,9 +9,18 @@ import numpy as np
 import pytest
 
 from blt_jax.report import command, style
+from blt_jax.report.confidence import thresholds
 from blt_jax.report.figures import Drawings
-from blt_jax.report.html import page, run_tables
+from blt_jax.report.html import (
+  class_table,
+  confidence_tables,
+  page,
+  run_tables,
+  sections,
+)
 from blt_jax.report.html.markup import Markup, join, number, tag
+from blt_jax.report.html.script import SCRIPT
+from blt_jax.report.html.side_by_side import Runs
 from tests.report_runs import ROWS, make_run
 
 
@@ -35,7 +47,7 @@ def test_coordinates_are_short():
 
 
 def _render(*runs):
-  return page.render([Drawings(run) for run in runs])
+  return page.render(Runs([Drawings(run) for run in runs]))
 
 
 class _Reader(HTMLParser):
@@ -108,16 +120,25 @@ def test_report_is_one_document_that_asks_for_nothing(content):
   assert "http" not in content.replace("http-equiv", "")
 
 
-def test_page_is_well_formed_without_script_and_identifiers_are_unique(content):
+def test_page_is_well_formed_and_identifiers_are_unique(content):
   reader = _Reader(content)
-  assert not reader.tags & {"script", "iframe", "object", "foreignobject"}
+  assert not reader.tags & {"iframe", "object", "foreignobject"}
   assert len(reader.ids) == len(set(reader.ids)) > 0
   assert set(reader.ids) == reader.references
 
 
+def test_only_the_script_that_sorts_tables_may_run(content):
+  assert re.findall(r"<script>(.*?)</script>", content, re.DOTALL) == [SCRIPT]
+  assert content.count("<script") == 1
+  digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+  policy = html.unescape(re.findall(r'Policy" content="([^"]*)"', content)[0])
+  assert policy.startswith("default-src 'none'; ")
+  assert policy.endswith(f"script-src 'sha256-{digest}'")
+
+
 def test_charts_have_a_text_alternative_and_fit_their_place(content):
   charts = re.findall(r"<svg [^>]*>", content)
-  assert len(charts) == 8
+  assert len(charts) == 10
   for chart in charts:
     assert 'role="img"' in chart
     assert re.search(r'aria-label="[^"]{20,}"', chart)
@@ -145,7 +166,8 @@ def test_class_and_folder_names_are_escaped(tmp_path):
   names = ("<script>alert(1)</script>", 'a"b', "c&d", "'</svg></title>")
   content = _render(make_run(tmp_path / "<img src=x>", names=names))
   reader = _Reader(content)
-  assert "script" not in reader.tags
+  assert content.count("<script") == 1
+  assert len(reader.ids) == len(set(reader.ids))
   assert "<img src=x" not in content
   shown = content.replace("<wbr>", "")
   assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
@@ -161,7 +183,14 @@ def test_numbers_are_those_of_results(run, content):
       title = f"{which} ({known['epoch']}), {split}"
       top1, top5 = (row[1:] for row in rows if row[0] == title)
       groups = ("few", "medium", "many", "overall")
-      assert top1 == [f"{known[split][g]:.1f}" for g in groups]
+      assert top1 == [
+        *(
+          f"{known[split][g]:.1f}{low:.1f}–{high:.1f}"
+          for g in groups
+          for low, high in [known[split]["interval"][g]]
+        ),
+        "54.0",
+      ]
       assert top5 == [f"{known[split]['top5'][g]:.1f}" for g in groups]
   tiles = re.findall(r'<div class="value">([^<]*)<', content)
   assert tiles == ["25.0", "80.0", "90.0", "55.0"]
@@ -196,6 +225,7 @@ def test_sections_of_a_complete_run(content):
   assert re.findall(r"<h2>([^<]*)</h2>", content) == [
     "Accuracy by group",
     "Classes by size",
+    "What its confidence is worth",
     "What is taken for what",
     "Perturbed images",
     "Hallucination in training",
@@ -237,21 +267,26 @@ def test_method_that_hallucinates_nothing_says_what_the_examples_are(tmp_path):
   assert "Training hallucinated no image." in content
 
 
-def test_runs_side_by_side_have_their_numbers_and_differences(pair):
-  content = _render(*pair)
-  reader = _Reader(content)
+@pytest.fixture(scope="module")
+def pair_content(pair):
+  return _render(*pair)
+
+
+def test_runs_side_by_side_have_their_numbers_and_settings(pair, pair_content):
+  content, reader = pair_content, _Reader(pair_content)
   assert len(reader.ids) == len(set(reader.ids))
   for run, row in zip(pair, reader.rows[1:3], strict=True):
     tested = run.results["best"]["test"]
     order = ("few", "medium", "many", "overall")
-    assert row[1:] == [f"{tested[group]:.1f}" for group in order]
+    for group, cell in zip(order, row[1:5], strict=True):
+      assert cell.startswith(f"{tested[group]:.1f}")
   table = content[content.index("Where the configurations differ") :]
   rows = table[: table.index("</table>")].count("<tr>")
   assert rows == 2
   assert content.count('<tr class="different">') == 1
-  # Four groups, counts, classes; of each run confusion, examples,
-  # hallucination and time.
-  assert content.count("<svg ") == 4 + 2 + 2 * (1 + 1 + 2 + 1)
+  # Differences, four groups, counts, classes; of each run confidence,
+  # confusion, examples, hallucination and time.
+  assert content.count("<svg ") == 1 + 4 + 2 + 2 * (2 + 1 + 1 + 2 + 1)
 
 
 def test_runs_on_other_classes_are_not_drawn_into_one_chart(tmp_path):
@@ -267,7 +302,7 @@ def test_runs_on_other_classes_are_not_drawn_into_one_chart(tmp_path):
   content = _render(first, other)
   titles = re.findall(r'aria-label="([^.]*)\.', content)
   assert titles.count("Training images of each class") == 2
-  assert titles.count("Accuracy of each class on test images, %") == 2
+  assert titles.count("Recall of each class by its training images, %") == 2
 
 
 def test_equal_runs_have_equal_configurations(tmp_path):
@@ -280,7 +315,7 @@ def test_equal_runs_have_equal_configurations(tmp_path):
 
 def test_report_of_no_run_is_refused():
   with pytest.raises(ValueError, match="needs at least one run"):
-    page.render([])
+    Runs([])
 
 
 def test_same_record_gives_the_same_bytes(run, content):
@@ -321,10 +356,12 @@ def test_report_without_a_run_is_refused(tmp_path):
     command.report(str(tmp_path), [], "")
 
 
-def test_eight_thousand_classes_stay_below_five_megabytes(tmp_path):
+def test_eight_thousand_classes_stay_below_four_megabytes(tmp_path):
   number = 8142
+  classes = np.arange(number)
   confusion = np.zeros((number, number), np.int8)
-  confusion[np.arange(number), (np.arange(number) * 7) % number] = 3
+  confusion[classes, classes] = classes % 4
+  confusion[classes, (classes * 7 + 1) % number] = 3 - classes % 4
   run = make_run(
     tmp_path,
     counts=(1000 // np.arange(1, number + 1) + 2).tolist(),
@@ -333,4 +370,88 @@ def test_eight_thousand_classes_stay_below_five_megabytes(tmp_path):
     examples=0,
     rows=(),
   )
-  assert len(_render(run)) < 3_000_000
+  content = _render(run)
+  assert len(content) < 4_000_000
+  wrong = int((classes % 4 < 3).sum())
+  assert content.count("a species with quite a long name") > number + wrong
+
+
+def _rows(content, caption):
+  """The rows of a table, whose caption begins so."""
+  part = content[content.index(f'<p class="caption">{caption}') :]
+  return _Reader(part[part.index("<table") : part.index("</table>") + 8]).rows
+
+
+def test_every_class_has_its_row_the_smallest_first(content):
+  head, *rows = _rows(content, "Every class")
+  assert head == [
+    *("class", "train", "recall", "precision", "F1", "top-5"),
+    *("most taken for", "validation", "test"),
+  ]
+  assert rows[0][:4] == ["dog", "5", "0.0", "–"]
+  assert rows[0][6:] == ["bee", "3", "10"]
+  assert [row[0] for row in rows] == ["dog", "cat", "bee", "ant"]
+  assert '<th scope="col" aria-sort="ascending">train</th>' in content
+
+
+def test_classes_are_folded_where_they_are_many(tmp_path, content):
+  assert "<details open><summary>Every class in numbers" in content
+  number = 21
+  run = make_run(
+    tmp_path,
+    counts=[5] * number,
+    names=[f"class {c}" for c in range(number)],
+    confusion=np.eye(number, dtype=int),
+    rows=(),
+    examples=0,
+  )
+  table = class_table.class_table(run)
+  assert table.startswith("<details><summary>Every class in numbers")
+
+
+def test_what_the_test_set_is_stands_below_the_numbers(content):
+  assert (
+    "The test set is balanced: 40 images of 4 classes. Overall is the mean "
+    "over classes, which is about the share of right images (55.0 %)."
+  ) in content
+
+
+def test_calibration_stands_before_and_after(content):
+  rows = _rows(content, "Negative log-likelihood")
+  assert rows[1] == ["few", "0.750", "0.500", "0.125", "0.062"]
+  assert [row[0] for row in rows[1:]] == ["few", "medium", "many", "overall"]
+  assert "logits are divided by 1.25, which was fitted" in content
+
+
+def test_thresholds_that_are_not_reached_say_so(tmp_path):
+  wrong = ((0, 5, 0, 0), (5, 0, 0, 0), (0, 0, 5, 0), (0, 0, 0, 5))
+  run = make_run(tmp_path, confusion=wrong, rows=(), examples=0)
+  content = confidence_tables.thresholds_table(thresholds(run))
+  rows = _rows(content, "The lowest confidence from which on")[1:]
+  assert [row[0] for row in rows[:4]] == [
+    f"90\xa0%\xa0{group}" for group in ("few", "medium", "many", "overall")
+  ]
+  assert rows[0][2:] == ["10", "100.0", "100.0"]
+  assert rows[1][1:] == ["not reached", "–", "–", "–"]
+
+
+def test_differences_have_intervals_and_are_bold_where_they_are_sure(
+  pair_content,
+):
+  content = pair_content
+  (_, row) = _rows(content, "Points above or below A")
+  assert row[1].startswith("+20.0")
+  assert row[2].startswith("0.0")
+  assert "<strong>+20.0</strong>" in content
+  assert "Left out" not in content
+
+
+def test_runs_on_other_test_images_have_no_differences(tmp_path):
+  fewer = ((9, 1, 0, 0), (2, 8, 0, 0), (3, 2, 5, 0), (4, 5, 0, 0))
+  runs = [
+    make_run(tmp_path / "a", rows=(), examples=0),
+    make_run(tmp_path / "b", rows=(), examples=0, confusion=fewer),
+  ]
+  content = sections.differences(Runs([Drawings(run) for run in runs]))
+  assert "Left out: it has 39 test images, not the 40 of A." in content
+  assert "Points above or below A" not in content

@@ -17,7 +17,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.append(...head.childNodes);
     head.append(button);
     button.onclick = () => {
-      const up = head.getAttribute("aria-sort") !== "ascending", sign = up ? 1 : -1;
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      const sign = up ? 1 : -1;
       heads.forEach(h => h.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const keyed = rows.map(r => [r.cells[column].textContent, r]);
