@@ -79,6 +79,7 @@ def _dots(
       edgecolor=style.GROUP_STYLE[group]["color"],
       linewidth=width * np.sqrt(many),
       capstyle="round",
+      snap=False,  # Else both ends of a piece may become one, too.
       alpha=1.0 if total <= 60 else 0.6,
       label=group,
       clip_on=False,
@@ -193,7 +194,9 @@ def _is_free(
 ) -> bool:
   """Whether a name is inside the plot and hides no dot and no other name."""
   left, bottom, right, top = box
-  if left < 0 or right > _PLOT[0] or bottom < -0.05 or top > _PLOT[1] + 0.05:
+  if (
+    left < -0.05 or right > _PLOT[0] or bottom < -0.05 or top > _PLOT[1] + 0.05
+  ):
     return False
   inside = (dots > box[:2] - 0.03).all(axis=1)
   if np.any(inside & (dots < box[2:] + 0.03).all(axis=1)):

@@ -147,6 +147,30 @@ def test_classes_of_equal_size_and_recall_share_a_larger_dot(tmp_path):
   assert not [text for text in _texts(axes) if text.startswith("class")]
 
 
+@pytest.mark.parametrize("number", [20, 700])
+def test_every_dot_is_in_the_picture(tmp_path, number):
+  classes = np.arange(number)
+  confusion = np.diag(classes % 50)
+  confusion[classes, (classes + 1) % number] += 50 - classes % 50
+  run = make_run(
+    tmp_path,
+    counts=[21 + c // 10 for c in range(number)],  # Medium: green.
+    names=[f"class {c}" for c in range(number)],
+    confusion=confusion,
+    rows=(),
+    examples=0,
+  )
+  figure = recall_figure.class_accuracies(run).figure
+  for line in list(figure.axes[0].lines):
+    line.remove()  # It passes over some.
+  figure.canvas.draw()
+  pixels = np.asarray(figure.canvas.buffer_rgba()).astype(int)[..., :3]
+  places = np.stack([run.class_counts, run.class_accuracies()], axis=1)
+  at = figure.axes[0].transData.transform(places).astype(int)
+  shown = pixels[len(pixels) - 1 - at[:, 1], at[:, 0]]
+  assert np.all(np.ptp(shown, axis=1) > 20)
+
+
 def test_names_do_not_hide_one_another_or_a_dot():
   dots = np.array([[1.0, 1.0], [1.5, 1.0]])
   beside, left, above, _ = (

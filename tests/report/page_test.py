@@ -3,24 +3,19 @@ import hashlib
 import html
 import math
 import re
-from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
 from blt_jax.report import command, style
-from blt_jax.report.confidence import thresholds
 from blt_jax.report.figures import Drawings
 from blt_jax.report.html import (
-  class_table,
-  confidence_tables,
   page,
   run_tables,
-  sections,
 )
 from blt_jax.report.html.markup import Markup, join, number, tag
 from blt_jax.report.html.script import SCRIPT
 from blt_jax.report.html.side_by_side import Runs
+from tests.page_reader import Reader, table_rows
 from tests.report_runs import ROWS, make_run
 
 
@@ -48,47 +43,6 @@ def test_coordinates_are_short():
 
 def _render(*runs):
   return page.render(Runs([Drawings(run) for run in runs]))
-
-
-class _Reader(HTMLParser):
-  """Elements, identifiers and table cells of a page that is well-formed."""
-
-  _VOID = ("br", "hr", "img", "link", "meta", "wbr")
-
-  def __init__(self, content):
-    super().__init__()
-    self.open, self.tags, self.ids, self.references = [], set(), [], set()
-    self.rows = []
-    self.feed(content)
-    self.close()
-    assert not self.open, f"not closed: {self.open}"
-
-  def handle_starttag(self, tag, attrs):
-    self._seen(tag, attrs)
-    if tag not in self._VOID:
-      self.open.append(tag)
-    if tag == "tr":
-      self.rows.append([])
-    if tag in ("th", "td"):
-      self.rows[-1].append("")
-
-  def handle_startendtag(self, tag, attrs):
-    self._seen(tag, attrs)
-
-  def handle_endtag(self, tag):
-    assert self.open.pop() == tag
-
-  def handle_data(self, data):
-    if {"th", "td"} & set(self.open):
-      self.rows[-1][-1] += data
-
-  def _seen(self, tag, attrs):
-    self.tags.add(tag)
-    for name, value in attrs:
-      if name == "id":
-        self.ids.append(value)
-      self.references |= set(re.findall(r"#(chart[\w-]+)", value or ""))
-      assert not name.startswith("on"), f"{tag} has {name}"
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +75,7 @@ def test_report_is_one_document_that_asks_for_nothing(content):
 
 
 def test_page_is_well_formed_and_identifiers_are_unique(content):
-  reader = _Reader(content)
+  reader = Reader(content)
   assert not reader.tags & {"iframe", "object", "foreignobject"}
   assert len(reader.ids) == len(set(reader.ids)) > 0
   assert set(reader.ids) == reader.references
@@ -165,7 +119,7 @@ def test_charts_take_the_colours_and_the_font_of_the_page(content):
 def test_class_and_folder_names_are_escaped(tmp_path):
   names = ("<script>alert(1)</script>", 'a"b', "c&d", "'</svg></title>")
   content = _render(make_run(tmp_path / "<img src=x>", names=names))
-  reader = _Reader(content)
+  reader = Reader(content)
   assert content.count("<script") == 1
   assert len(reader.ids) == len(set(reader.ids))
   assert "<img src=x" not in content
@@ -176,7 +130,7 @@ def test_class_and_folder_names_are_escaped(tmp_path):
 
 
 def test_numbers_are_those_of_results(run, content):
-  rows = _Reader(content).rows
+  rows = Reader(content).rows
   for which in ("best", "last"):
     for split in ("test", "validation"):
       known = run.results[which]
@@ -239,7 +193,7 @@ def test_unfinished_run_shows_what_there_is(tmp_path):
   content = _render(make_run(tmp_path, finished=False, rows=ROWS[:3]))
   assert "The run is not finished, 3 epochs are recorded" in content
   assert ["best (1), validation", "25.0", "80.0", "90.0", "60.0"] in (
-    _Reader(content).rows
+    Reader(content).rows
   )
   assert "Classes by size" in content
   assert "Accuracy by group" in content
@@ -273,7 +227,7 @@ def pair_content(pair):
 
 
 def test_runs_side_by_side_have_their_numbers_and_settings(pair, pair_content):
-  content, reader = pair_content, _Reader(pair_content)
+  content, reader = pair_content, Reader(pair_content)
   assert len(reader.ids) == len(set(reader.ids))
   for run, row in zip(pair, reader.rows[1:3], strict=True):
     tested = run.results["best"]["test"]
@@ -356,102 +310,12 @@ def test_report_without_a_run_is_refused(tmp_path):
     command.report(str(tmp_path), [], "")
 
 
-def test_eight_thousand_classes_stay_below_four_megabytes(tmp_path):
-  number = 8142
-  classes = np.arange(number)
-  confusion = np.zeros((number, number), np.int8)
-  confusion[classes, classes] = classes % 4
-  confusion[classes, (classes * 7 + 1) % number] = 3 - classes % 4
-  run = make_run(
-    tmp_path,
-    counts=(1000 // np.arange(1, number + 1) + 2).tolist(),
-    names=[f"a species with quite a long name {c}" for c in range(number)],
-    confusion=confusion,
-    examples=0,
-    rows=(),
-  )
-  content = _render(run)
-  assert len(content) < 4_000_000
-  wrong = int((classes % 4 < 3).sum())
-  assert content.count("a species with quite a long name") > number + wrong
-
-
-def _rows(content, caption):
-  """The rows of a table, whose caption begins so."""
-  part = content[content.index(f'<p class="caption">{caption}') :]
-  return _Reader(part[part.index("<table") : part.index("</table>") + 8]).rows
-
-
-def test_every_class_has_its_row_the_smallest_first(content):
-  head, *rows = _rows(content, "Every class")
-  assert head == [
-    *("class", "train", "recall", "precision", "F1", "top-5"),
-    *("most taken for", "validation", "test"),
-  ]
-  assert rows[0][:4] == ["dog", "5", "0.0", "–"]
-  assert rows[0][6:] == ["bee", "3", "10"]
-  assert [row[0] for row in rows] == ["dog", "cat", "bee", "ant"]
-  assert '<th scope="col" aria-sort="ascending">train</th>' in content
-
-
-def test_classes_are_folded_where_they_are_many(tmp_path, content):
-  assert "<details open><summary>Every class in numbers" in content
-  number = 21
-  run = make_run(
-    tmp_path,
-    counts=[5] * number,
-    names=[f"class {c}" for c in range(number)],
-    confusion=np.eye(number, dtype=int),
-    rows=(),
-    examples=0,
-  )
-  table = class_table.class_table(run)
-  assert table.startswith("<details><summary>Every class in numbers")
-
-
-def test_what_the_test_set_is_stands_below_the_numbers(content):
-  assert (
-    "The test set is balanced: 40 images of 4 classes. Overall is the mean "
-    "over classes, which is about the share of right images (55.0 %)."
-  ) in content
-
-
-def test_calibration_stands_before_and_after(content):
-  rows = _rows(content, "Negative log-likelihood")
-  assert rows[1] == ["few", "0.750", "0.500", "0.125", "0.062"]
-  assert [row[0] for row in rows[1:]] == ["few", "medium", "many", "overall"]
-  assert "logits are divided by 1.25, which was fitted" in content
-
-
-def test_thresholds_that_are_not_reached_say_so(tmp_path):
-  wrong = ((0, 5, 0, 0), (5, 0, 0, 0), (0, 0, 5, 0), (0, 0, 0, 5))
-  run = make_run(tmp_path, confusion=wrong, rows=(), examples=0)
-  content = confidence_tables.thresholds_table(thresholds(run))
-  rows = _rows(content, "The lowest confidence from which on")[1:]
-  assert [row[0] for row in rows[:4]] == [
-    f"90\xa0%\xa0{group}" for group in ("few", "medium", "many", "overall")
-  ]
-  assert rows[0][2:] == ["10", "100.0", "100.0"]
-  assert rows[1][1:] == ["not reached", "–", "–", "–"]
-
-
 def test_differences_have_intervals_and_are_bold_where_they_are_sure(
   pair_content,
 ):
   content = pair_content
-  (_, row) = _rows(content, "Points above or below A")
+  (_, row) = table_rows(content, "Points above or below A")
   assert row[1].startswith("+20.0")
   assert row[2].startswith("0.0")
   assert "<strong>+20.0</strong>" in content
   assert "Left out" not in content
-
-
-def test_runs_on_other_test_images_have_no_differences(tmp_path):
-  fewer = ((9, 1, 0, 0), (2, 8, 0, 0), (3, 2, 5, 0), (4, 5, 0, 0))
-  runs = [
-    make_run(tmp_path / "a", rows=(), examples=0),
-    make_run(tmp_path / "b", rows=(), examples=0, confusion=fewer),
-  ]
-  content = sections.differences(Runs([Drawings(run) for run in runs]))
-  assert "Left out: it has 39 test images, not the 40 of A." in content
-  assert "Points above or below A" not in content
