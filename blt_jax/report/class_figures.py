@@ -69,14 +69,14 @@ def class_counts(run: RunRecord) -> Chart | None:
 def accuracies_of_runs(
   runs: Sequence[RunRecord], labels: Sequence[str]
 ) -> Chart:
-  """Test accuracy of each class in runs on the same classes.
+  """Recall on test images of each class in runs on the same classes.
 
   Each class is a mark. Many classes become a line for each run, through the
   means of neighbouring ones.
   """
   first = runs[0]
   order = measures.by_size(first.class_counts)
-  title = "Accuracy of each class on test images, %"
+  title = "Recall of each class, %"
   figure, axes = chart.new_chart(title, height=3.1)
   ends, means = [], []
   for i, (run, label) in enumerate(zip(runs, labels, strict=True)):

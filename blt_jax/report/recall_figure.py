@@ -70,8 +70,8 @@ def _dots(
     # Thousands of dots as one line of pieces without a length, whose round ends
     # are the dots: a small part of the letters that as many circles need.
     ends = np.repeat(places[:, alike == many].T, 2, axis=0)
+    ends[1::2] *= 1 + 1e-6  # Matplotlib draws no piece of length 0.
     path = Path(ends, [Path.MOVETO, Path.LINETO] * (len(ends) // 2))
-    path.vertices[1::2] *= 1 + 1e-6  # Matplotlib draws no piece of length 0.
     path.should_simplify = False
     dots = PathPatch(
       path,
