@@ -88,7 +88,9 @@ def make_run(
         "kind": "balanced",
         "images": int(confusion.sum()),
         "classes": len(counts),
+        "is_validation": False,
       },
+      "prior": "",
     }
     files.write_json(folder / directory.RESULTS, results)
   return record.read_run(folder)

@@ -175,34 +175,44 @@ def accuracies_so_far(run: RunRecord) -> dict[str, dict[str, Any]]:
   }
 
 
-def test_set(content: Mapping[str, Any]) -> str:
-  """What the test images are and what "overall" then means; "" if unknown.
+def test_set(content: Mapping[str, Any]) -> list[str]:
+  """What the test images are and what "overall" then means, in sentences.
 
   Args:
-    content: of results.json.
+    content: of results.json; without "test_set" nothing is known.
   """
   found = content.get("test_set")
   if found is None:
-    return ""
-  size = f"{found['images']:,} images of {found['classes']:,} classes"
+    return []
   accuracy = content["best"]["test"]["accuracy"]
-  lines = {
-    "balanced": (
-      f"The test set is balanced: {size}. Overall is the mean over classes, "
-      "which is about the share of right images"
-    ),
-    "natural": (
-      f"The test set is as long-tailed as the training images: {size}. Overall "
-      "is the mean over classes, in which each counts the same, and not the "
-      "share of right images"
-    ),
-    "neither": (
-      "The test set is neither balanced nor as frequent in its classes as the "
-      f"training images: {size}. Overall is the mean over classes, in which "
-      "each counts the same, and not the share of right images"
-    ),
-  }
-  return f"{lines[found['kind']]} ({accuracy:.1f} %)."
+  share = "unknown" if accuracy is None else f"{accuracy:.1f} %"
+  kind = {
+    "balanced": "balanced",
+    "natural": "about as long-tailed as the training images",
+    "neither": "neither balanced nor as long-tailed as the training images",
+  }[found["kind"]]
+  lines = [
+    f"The test set is {kind}: {found['images']:,} images of "
+    f"{found['classes']:,} classes.",
+    f"Overall is about the share of images that are right, {share}."
+    if found["kind"] == "balanced"
+    else f"Overall counts classes alike; of the images {share} are right.",
+  ]
+  lacking = len(content["class_counts"]) - found["classes"]
+  if lacking:
+    lines.append(f"Classes without a test image: {lacking:,}.")
+  if found["is_validation"]:
+    lines.append(
+      "The test images are the validation images: the best epoch, the "
+      "temperature and the thresholds of confidence were chosen on them."
+    )
+  if content["prior"]:
+    lines.append(
+      f"By dataset.prior={content['prior']}, F1, the share of right images, "
+      "likelihood and calibration error are for classes as frequent as it "
+      "says; charts and thresholds count the test images as they are."
+    )
+  return lines
 
 
 def missing(run: RunRecord) -> list[str]:

@@ -18,6 +18,12 @@ from blt_jax.workdir.records import Confusion, Examples, Predictions
 
 CLASSES = "classes.csv"
 
+# What results.json holds of a split.
+MEASURES = (
+  *metrics.GROUPS,
+  *("top5", "accuracy", "macro_f1", "interval", "groups", "calibrated"),
+)
+
 # Confusions and predictions of the best epoch: those that are shown, and those
 # that thresholds are chosen on.
 TESTED, CHOSEN_ON = "test-best", "validation-best"
@@ -97,7 +103,14 @@ class RunRecord:
       ValueError: when the file is damaged.
     """
     if name not in self._predictions:
-      self._predictions[name] = records.read_predictions(self.workdir, name)
+      found = records.read_predictions(self.workdir, name)
+      most = max(found.label.max(), found.prediction.max()) if found else 0
+      if found and most >= len(self.class_counts):
+        raise ValueError(
+          f"{self.workdir / records.PREDICTIONS / name}.npz has class {most}; "
+          f"expected one of 0 to {len(self.class_counts) - 1}."
+        )
+      self._predictions[name] = found
     return self._predictions[name]
 
   @functools.cached_property
@@ -221,17 +234,24 @@ def read_run(workdir: str | pathlib.Path) -> RunRecord:
 
 def check_finished(run: RunRecord) -> None:
   """Raises ValueError unless results.json, if any, has what a report shows."""
-  for which in ("best", "last") if run.results is not None else ():
-    epoch = (run.results or {}).get(which)
-    if not isinstance(epoch, dict) or "epoch" not in epoch:
-      epoch = {}
+  if run.results is None:
+    return
+  needed = {"test_set", "prior"} - set(run.results)
+  for which in ("best", "last"):
+    epoch = run.results.get(which)
+    epoch = epoch if isinstance(epoch, dict) else {}
+    needed |= {
+      f"{which}.{n}" for n in ("epoch", "temperature") if n not in epoch
+    }
     for split in ("validation", "test"):
       values = epoch.get(split)
-      if not isinstance(values, dict) or not set(metrics.GROUPS) <= set(values):
-        raise ValueError(
-          f"{run.workdir / directory.RESULTS} lacks {which}.{split}; expected "
-          "what a finished run writes."
-        )
+      values = values if isinstance(values, dict) else {}
+      needed |= {f"{which}.{split}.{n}" for n in MEASURES if n not in values}
+  if needed:
+    raise ValueError(
+      f"{run.workdir / directory.RESULTS} lacks {min(needed)}; expected what a "
+      "finished run writes."
+    )
 
 
 def _check_classes(path: pathlib.Path, content: Mapping[str, Any]) -> None:

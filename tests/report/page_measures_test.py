@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from blt_jax.report import measures
 from blt_jax.report.confidence import thresholds
 from blt_jax.report.figures import Drawings
 from blt_jax.report.html import (
@@ -71,9 +72,46 @@ def test_classes_are_folded_where_they_are_many(tmp_path, content):
 
 def test_what_the_test_set_is_stands_below_the_numbers(content):
   assert (
-    "The test set is balanced: 40 images of 4 classes. Overall is the mean "
-    "over classes, which is about the share of right images (55.0 %)."
+    "The test set is balanced: 40 images of 4 classes. Overall is about the "
+    "share of images that are right, 55.0\xa0%.</p>"
   ) in content
+
+
+def test_what_is_unusual_about_the_test_set_is_said():
+  found = {"images": 1234, "classes": 9, "is_validation": True}
+  lines = measures.test_set(
+    {
+      "best": {"test": {"accuracy": 60.0}},
+      "class_counts": [5] * 10,
+      "test_set": {"kind": "natural", **found},
+      "prior": "shares.csv",
+    }
+  )
+  assert lines[:3] == [
+    "The test set is about as long-tailed as the training images: 1,234 images "
+    "of 9 classes.",
+    "Overall counts classes alike; of the images 60.0 % are right.",
+    "Classes without a test image: 1.",
+  ]
+  assert lines[3].startswith("The test images are the validation images: ")
+  assert lines[4].startswith("By dataset.prior=shares.csv, F1, the share of ")
+
+
+def test_nothing_is_said_of_a_test_set_before_the_end():
+  assert measures.test_set({}) == []
+
+
+def test_temperature_that_could_not_be_fitted_is_said():
+  table = confidence_tables.calibration_table(
+    {
+      "temperature": 1.0,
+      "test": {
+        **{"nll": 2.0, "ece": 0.5, "groups": {}},
+        "calibrated": {"nll": 2.0, "ece": 0.5, "groups": {}},
+      },
+    }
+  )
+  assert "no temperature fits the validation images" in table
 
 
 def test_calibration_stands_before_and_after(content):

@@ -9,6 +9,7 @@ from blt_jax.config import check_config
 from blt_jax.report import record
 from blt_jax.workdir import directory, records
 from configs import digits_lt
+from tests.report_runs import predictions_of
 from tests.rows import make_row
 
 
@@ -81,6 +82,49 @@ def test_what_was_not_recorded_is_none(run):
   assert run.entries("test-last") is None
   assert run.class_accuracies("test-last") is None
   assert run.examples is None
+  assert run.classes is None
+  assert run.predictions("test-best") is None
+  assert run.tested_paths == []
+
+
+def test_measures_of_classes_are_read_and_unknown_ones_are_nan(run):
+  (run.workdir / "classes.csv").write_text(
+    "class,train,validation,test,recall,precision,f1,top5,confused_with\n"
+    '"a",120,3,4,75.00,100.00,85.71,100.00,b\n'
+    "b,60,3,2,100.00,50.00,66.67,100.00,\n"
+    "c,5,3,0,,,,,\n"
+  )
+  first, second, third = run.classes
+  assert first == record.ClassRow(
+    120, 3, 4, 75.0, 100.0, 85.71, 100.0, confused_with="b"
+  )
+  assert second.confused_with == ""
+  assert third.test == 0
+  assert math.isnan(third.recall)
+
+
+@pytest.mark.parametrize(
+  "content, message",
+  [
+    ("class,train\na,5\n", "classes.csv is not a table of classes"),
+    (
+      "class,train,validation,test,recall,precision,f1,top5,confused_with\n"
+      "a,120,3,4,75,100,85,100,b\n",
+      "classes.csv has 1 classes; expected 3, as in results.json",
+    ),
+  ],
+)
+def test_damaged_table_of_classes_is_refused(run, content, message):
+  (run.workdir / "classes.csv").write_text(content)
+  with pytest.raises(ValueError, match=message):
+    _ = run.classes
+
+
+def test_predictions_of_unknown_classes_are_refused(run):
+  found = predictions_of(np.eye(4, dtype=int))
+  records.write_predictions(run.workdir, "test-best", found)
+  with pytest.raises(ValueError, match=r"test-best\.npz has class 3; expected"):
+    run.predictions("test-best")
 
 
 def test_unfinished_run_tells_what_there_is(tmp_path):

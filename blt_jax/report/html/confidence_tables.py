@@ -30,10 +30,15 @@ def calibration_table(best: Mapping[str, Any]) -> Markup | None:
     if any(cell != "–" for cell in cells):
       rows.append(row(chip(group), *cells))
   head = ("", "NLL before", "after", "ECE before", "after")
+  how = (
+    "no temperature fits the validation images, and nothing changes"
+    if best["temperature"] == 1
+    else f"logits are divided by {best['temperature']:.3g}, which was fitted "
+    "on the validation images"
+  )
   caption = (
     "Negative log-likelihood and calibration error (ECE, 15 bins, 0 to 1) on "
-    "the test images, before and after temperature scaling: logits are divided "
-    f"by {best['temperature']:.3g}, which was fitted on the validation images"
+    f"the test images, before and after temperature scaling: {how}"
   )
   return table(head, rows, caption=caption, class_="numbers")
 

@@ -118,7 +118,8 @@ def _headline(side: Runs) -> Iterator[Markup]:
     f"Top-1 on {split} images, means of per-class accuracies, of the epoch "
     f"that is best on validation: stage {best['stage']} epoch {best['epoch']}."
   )
-  yield tag("p", f"{note} {measures.test_set(content)}", class_="explain")
+  about = " ".join([note, *measures.test_set(content)])
+  yield tag("p", about.replace(" %", "\u00a0%"), class_="explain")
   lines = " ".join(_summary(run, best[split]))
   yield tag("p", lines.replace(" %", "\u00a0%"), class_="summary")
 
