@@ -236,20 +236,21 @@ def check_finished(run: RunRecord) -> None:
   """Raises ValueError unless results.json, if any, has what a report shows."""
   if run.results is None:
     return
-  needed = {"test_set", "prior"} - set(run.results)
+  needed = []
   for which in ("best", "last"):
     epoch = run.results.get(which)
     epoch = epoch if isinstance(epoch, dict) else {}
-    needed |= {
-      f"{which}.{n}" for n in ("epoch", "temperature") if n not in epoch
-    }
     for split in ("validation", "test"):
       values = epoch.get(split)
       values = values if isinstance(values, dict) else {}
-      needed |= {f"{which}.{split}.{n}" for n in MEASURES if n not in values}
+      needed += [f"{which}.{split}.{n}" for n in MEASURES if n not in values]
+    needed += [
+      f"{which}.{n}" for n in ("epoch", "temperature") if n not in epoch
+    ]
+  needed += [name for name in ("test_set", "prior") if name not in run.results]
   if needed:
     raise ValueError(
-      f"{run.workdir / directory.RESULTS} lacks {min(needed)}; expected what a "
+      f"{run.workdir / directory.RESULTS} lacks {needed[0]}; expected what a "
       "finished run writes."
     )
 
