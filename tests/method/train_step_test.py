@@ -200,7 +200,9 @@ def test_step_counts_and_keeps_the_confusion_matrix(state, batch):
 @pytest.mark.parametrize("devices", [1, 4])
 def test_evaluation_keeps_order_and_mask(state, batch, devices):
   step = functools.partial(
-    train_step.eval_step, normalize_fn=lambda images: images / 128.0 - 1.0
+    train_step.eval_step,
+    normalize_fn=lambda images: images / 128.0 - 1.0,
+    with_logits=True,
   )
   mapped = small_step.over_devices(step, devices)
   mask = np.arange(BATCH) < 5
@@ -210,6 +212,7 @@ def test_evaluation_keeps_order_and_mask(state, batch, devices):
   np.testing.assert_array_equal(outputs["label"], batch.label)
   np.testing.assert_array_equal(outputs["mask"], mask)
   (prediction,), (in_top5,) = outputs["prediction"], outputs["in_top5"]
+  np.testing.assert_allclose(outputs["logits"][0], logits, rtol=1e-4, atol=1e-5)
   np.testing.assert_array_equal(prediction, logits.argmax(axis=1))
   worse = (logits < logits[np.arange(BATCH), batch.label][:, None]).sum(1)
   np.testing.assert_array_equal(in_top5, worse >= CLASSES - 5)
@@ -378,6 +381,7 @@ def test_evaluation_adjusts_the_logits(state, batch):
       deal(train_step.EvalBatch(batch.image, batch.label, mask), 1),
     )
   )
+  assert "logits" not in outputs
   logits = np.asarray(state.logits(batch.image / np.float32(128) - 1))
   plain, adjusted = outputs["prediction"]
   np.testing.assert_array_equal(plain, logits.argmax(axis=1))

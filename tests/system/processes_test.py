@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from blt_jax.system import processes
+from blt_jax.workdir import records
 from tests import command_line, program_cache
 from tests.marks import long_test
 
@@ -148,6 +149,23 @@ def test_two_processes_train_what_one_trains(two, one):
   assert int(_rows(one)[-1]["hallucinated"]) > 0
 
 
+def test_two_processes_predict_what_one_predicts(two, one):
+  for split, images in (("validation", 200), ("test", 340)):
+    found, expected = (
+      records.read_predictions(workdir, f"{split}-best")
+      for workdir in (two[0], one)
+    )
+    assert found.row.tolist() == list(range(images))
+    np.testing.assert_array_equal(found.label, expected.label)
+    # Rounding may decide between classes that are equally likely.
+    assert np.mean(found.prediction == expected.prediction) > 0.98
+    for name in ("log_likelihood", "calibrated_log_likelihood"):
+      np.testing.assert_allclose(
+        getattr(found, name), getattr(expected, name), rtol=1e-2, atol=1e-3
+      )
+  assert (two[0] / "classes.csv").exists()
+
+
 def test_the_first_process_alone_talks_and_writes(two):
   workdir, (first, second) = two
   assert "2 x cpu" in first
@@ -163,6 +181,7 @@ def test_the_first_process_alone_talks_and_writes(two):
 # Adds numbers of all processes, again and again.
 _COMPUTES = """
 from blt_jax.system import processes
+from blt_jax.workdir import records
 processes.start()
 try:
   while True:
@@ -266,6 +285,7 @@ def test_processes_of_different_configurations_do_not_wait(two):
 _ENDS = """
 import sys, time
 from blt_jax.system import processes
+from blt_jax.workdir import records
 processes.start()
 time.sleep(float(sys.argv[1 + processes.index()]))
 processes.leave(SystemExit(f"error: {processes.index()} refuses"))
@@ -286,6 +306,7 @@ _JOINED = """
 import sys
 import jax
 from blt_jax.system import processes
+from blt_jax.workdir import records
 before = (processes.index(), processes.count())
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 print(before, (processes.index(), processes.count()), processes.is_first())

@@ -1,0 +1,147 @@
+"""Passes over a split, with logits that are given in the place of images."""
+
+import types
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from blt_jax.method.train_step import EvalBatch
+from blt_jax.training import calibration, evaluation, final
+from tests.rows import make_row
+
+STATE = types.SimpleNamespace(confusion=np.zeros((6, 6), np.int32))
+# Twelve places of batches of four for ten images, of which two can't be read.
+MASK = np.arange(12) < 10
+MASK[[3, 6]] = False
+ROWS = np.flatnonzero(MASK)
+
+
+def _logits():
+  return np.random.default_rng(0).normal(size=(12, 6)).astype(np.float32)
+
+
+LABELS = np.int32([0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 0, 0])
+
+
+def _batches():
+  for some in np.arange(12).reshape(3, 4):
+    yield EvalBatch(_logits()[some], LABELS[some], MASK[some])
+
+
+def _eval_fn(state, batch):
+  ranked = np.argsort(-batch.image, axis=1)[:, :5]
+  return {
+    "label": batch.label,
+    "mask": batch.mask,
+    "prediction": [ranked[:, 0].astype(np.int32)],
+    "in_top5": [(ranked == batch.label[:, None]).any(axis=1)],
+    "logits": [batch.image],
+  }
+
+
+def _predict(*, temperature=2.0, kept=()):
+  chosen = np.isin(np.arange(10), kept)
+  return evaluation.predict(
+    STATE, _batches(), _eval_fn, temperature=temperature, kept=chosen
+  )
+
+
+def test_every_image_that_can_be_read_is_predicted_in_order():
+  found, _ = _predict()
+  assert found.row.tolist() == ROWS.tolist()
+  np.testing.assert_array_equal(found.label, LABELS[ROWS])
+  np.testing.assert_array_equal(found.prediction, _logits()[ROWS].argmax(1))
+  worst = _logits()[ROWS].argmin(axis=1)
+  np.testing.assert_array_equal(found.in_top5, worst != LABELS[ROWS])
+  for name, divided in (("", 1), ("calibrated_", 2)):
+    chances = log_softmax(_logits()[ROWS] / divided, axis=1)
+    np.testing.assert_allclose(
+      getattr(found, f"{name}log_likelihood"),
+      chances[np.arange(8), LABELS[ROWS]],
+      rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+      getattr(found, f"{name}confidence"),
+      np.exp(chances.max(axis=1)),
+      rtol=1e-5,
+    )
+
+
+def test_logits_of_chosen_images_are_kept():
+  _, kept = _predict(kept=(0, 3, 5, 9))  # Image 3 can't be read.
+  np.testing.assert_array_equal(kept.logits, _logits()[[0, 5, 9]])
+  assert kept.labels.tolist() == LABELS[[0, 5, 9]].tolist()
+
+
+def test_counts_are_those_of_the_predictions():
+  (counts,) = evaluation.evaluate(STATE, _batches(), _eval_fn)
+  found, _ = _predict()
+  expected = np.zeros((6, 6), int)
+  np.add.at(expected, (found.label, found.prediction), 1)
+  np.testing.assert_array_equal(counts.confusion, expected)
+  in_top5 = np.bincount(found.label[found.in_top5], minlength=6)
+  np.testing.assert_array_equal(counts.in_top5, in_top5)
+
+
+class _Run:
+  """A run whose splits are the images above; what final.py takes of one."""
+
+  def __init__(self):
+    self.dataset = types.SimpleNamespace(num_classes=6)
+    self.passes = []
+
+  def predict(self, state, role, *, guard, temperature=1.0, keep=0):
+    self.passes.append((role, temperature))
+    kept = np.linspace(0, 9, min(keep, 10)).round()
+    return _predict(temperature=temperature, kept=kept)
+
+
+def _assert_calibrated(tested, temperature):
+  expected, _ = _predict(temperature=temperature)
+  for predictions in tested.predictions.values():
+    for name, values in vars(expected).items():
+      found = getattr(predictions, name)
+      np.testing.assert_allclose(found, values, rtol=1e-6)
+
+
+def test_temperature_is_fitted_between_validation_and_test(capsys):
+  run = _Run()
+  tested = final.test_epoch(run, None, make_row(1, 1, 1), guard=iter)
+  expected = calibration.fit_temperature(_logits()[ROWS], LABELS[ROWS])
+  assert tested.temperature == pytest.approx(expected)
+  assert run.passes == [("validation", 1), ("test", tested.temperature)]
+  _assert_calibrated(tested, expected)
+  assert capsys.readouterr().out == ""
+
+
+def test_part_of_many_validation_images_fits_the_temperature(
+  monkeypatch, capsys
+):
+  monkeypatch.setattr(calibration, "MOST_BYTES", 5 * 6 * 4)
+  run = _Run()
+  tested = final.test_epoch(run, None, make_row(2, 7, 1), guard=iter)
+  some = [0, 2, 4, 7, 9]  # Evenly spread; all can be read.
+  expected = calibration.fit_temperature(_logits()[some], LABELS[some])
+  assert tested.temperature == pytest.approx(expected)
+  divided = tested.temperature
+  # The images were not there any more, so they are predicted once more.
+  assert run.passes == [
+    *(("validation", 1), ("validation", divided), ("test", divided))
+  ]
+  _assert_calibrated(tested, expected)
+  assert capsys.readouterr().out == (
+    "stage 2 epoch 7: the temperature is fitted to 5 of the 8 validation "
+    "images, evenly spread, as many as fit into memory\n"
+  )
+
+
+def test_no_temperature_is_said(monkeypatch, capsys):
+  monkeypatch.setattr(calibration, "fit_temperature", lambda *args: None)
+  tested = final.test_epoch(_Run(), None, make_row(1, 1, 1), guard=iter)
+  assert tested.temperature == 1
+  right = np.count_nonzero(tested.predictions["test"].correct)
+  assert capsys.readouterr().out == (
+    f"stage 1 epoch 1: no temperature fits the validation images, of which "
+    f"{right} of 8 are right; probabilities stay as the network gives them\n"
+  )
