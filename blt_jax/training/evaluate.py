@@ -64,6 +64,11 @@ def evaluate_run(
   if posthoc_taus:
     return _evaluate_taus(run, state, posthoc_taus)
   temperature = _temperature(workdir, checkpoint, row)
+  if temperature is None:
+    console.say(
+      "note: the run has not ended yet, or with another epoch: there is no "
+      "temperature that was fitted to this one"
+    )
   predictions, _ = run.predict(state, "test", temperature=temperature or 1.0)
   tested = measures.measures(
     predictions,

@@ -171,10 +171,13 @@ def write(run: Run, workdir: pathlib.Path, found: Mapping[str, Tested]) -> None:
       predictions.label, predictions.prediction, num_classes=num_classes
     )
     records.write_confusion(workdir, f"test-{which}", confusion)
-    if which == "last" and tested is found["best"]:
-      continue
     for split, predictions in tested.predictions.items():
-      records.write_predictions(workdir, f"{split}-{which}", predictions)
+      name = f"{split}-{which}"
+      if which == "last" and tested is found["best"]:
+        # Left by a run that had fewer epochs, and another best one.
+        records.remove_predictions(workdir, name)
+      else:
+        records.write_predictions(workdir, name, predictions)
   if processes.is_first():
     scores = measures.class_scores(
       found["best"].predictions["test"], num_classes, shares=run.target_shares

@@ -262,6 +262,12 @@ def write_predictions(
   _write(workdir / PREDICTIONS / f"{name}.npz", vars(predictions))
 
 
+def remove_predictions(workdir: pathlib.Path, name: str) -> None:
+  """Removes the predictions of a name, if there are any."""
+  if processes.is_first():
+    (workdir / PREDICTIONS / f"{name}.npz").unlink(missing_ok=True)
+
+
 def read_predictions(workdir: pathlib.Path, name: str) -> Predictions | None:
   """The predictions that were written under a name, None without them.
 

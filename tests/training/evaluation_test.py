@@ -1,5 +1,6 @@
 """Passes over a split, with logits that are given in the place of images."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -145,3 +146,60 @@ def test_no_temperature_is_said(monkeypatch, capsys):
     f"stage 1 epoch 1: no temperature fits the validation images, of which "
     f"{right} of 8 are right; probabilities stay as the network gives them\n"
   )
+
+
+def _tested(row):
+  found, _ = _predict()
+  return final.Tested(row, 2.0, {"validation": found, "test": found})
+
+
+def _finished(row):
+  """What final.py takes of a run to sum it up: six classes, of 5 images."""
+  counts = np.full(6, 5)
+  splits = ("training", "validation", "test")
+  dataset = types.SimpleNamespace(
+    num_classes=6,
+    class_names=tuple("abcdef"),
+    counts=dict.fromkeys(splits, counts),
+    validation=None,
+    test=None,
+  )
+  limits = types.SimpleNamespace(
+    many_above=100, few_up_to=20, name="some", prior=""
+  )
+  config = types.SimpleNamespace(method="blt", dataset=limits, seed=0)
+  return types.SimpleNamespace(
+    config=config,
+    dataset=dataset,
+    devices=[types.SimpleNamespace(device_kind="cpu")],
+    class_counts=counts,
+    target_shares=None,
+  )
+
+
+def test_validation_that_is_not_what_it_was_is_said(capsys):
+  row = make_row(2, 3, 1, val_many=np.nan, val_medium=np.nan)
+  found = _tested(row)
+  right = final.results(_finished(row), {"best": found, "last": found})
+  now = right["best"]["validation"]["overall"]
+  assert right["best"] == right["last"]
+  assert capsys.readouterr().out.startswith(
+    "note: validation of stage 2 epoch 3 is not what it was after the epoch: "
+    f"overall {row.val_overall:.2f} then, {now:.2f}, few "
+  )
+  same = dataclasses.replace(row, val_overall=now, val_few=now)
+  found = _tested(same)
+  final.results(_finished(same), {"best": found, "last": found})
+  assert capsys.readouterr().out == ""
+
+
+def test_last_epoch_has_predictions_only_if_it_is_not_the_best(tmp_path):
+  best, last = _tested(make_row(1, 1, 1)), _tested(make_row(1, 2, 2))
+  run, folder = _finished(best.row), tmp_path / "predictions"
+  both = ["test-best", "test-last", "validation-best", "validation-last"]
+  final.write(run, tmp_path, {"best": best, "last": last})
+  assert sorted(path.stem for path in folder.iterdir()) == both
+  final.write(run, tmp_path, {"best": best, "last": best})
+  assert sorted(path.stem for path in folder.iterdir()) == both[::2]
+  confusions = (tmp_path / "confusion").iterdir()
+  assert sorted(path.stem for path in confusions) == both[:2]

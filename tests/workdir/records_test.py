@@ -75,6 +75,29 @@ def test_predictions_come_back_as_they_were(tmp_path):
   assert len(found) == 3
   assert found.correct.tolist() == [True, False, True]
   assert (tmp_path / "predictions" / "test-best.npz").exists()
+  for _ in range(2):
+    records.remove_predictions(tmp_path, "test-best")
+    assert records.read_predictions(tmp_path, "test-best") is None
+
+
+def test_parts_of_predictions_are_joined_in_order():
+  one = _predictions()
+  joined = records.Predictions.joined([one, one])
+  for name, values in vars(one).items():
+    np.testing.assert_array_equal(getattr(joined, name), [*values, *values])
+
+
+def test_confusion_of_images_is_that_of_the_matrix():
+  label, prediction = np.random.default_rng(0).integers(0, 5, (2, 40))
+  matrix = np.zeros((6, 6), int)
+  np.add.at(matrix, (label, prediction), 1)
+  found = records.Confusion.of_images(label, prediction, num_classes=6)
+  expected = records.Confusion.of(matrix)
+  assert vars(found).keys() == vars(expected).keys()
+  for name, values in vars(expected).items():
+    array = np.asarray(getattr(found, name))
+    np.testing.assert_array_equal(array, values)
+    assert array.dtype == np.asarray(values).dtype
 
 
 @pytest.mark.parametrize(
