@@ -101,6 +101,16 @@ class Description:
       grey_range=grey_range(self.grey_range),
     )
 
+  @property
+  def calibration(self) -> str:
+    """What the softmax of the logits is, in words."""
+    if self.temperature == 1:
+      return "softmax of the network's logits, not calibrated"
+    return (
+      f"calibrated, softmax of the network's logits / {self.temperature:.4g}, "
+      "the temperature fitted on validation"
+    )
+
   def differing(self, other: "Description") -> tuple[str, ...]:
     """The fields by which another network computes something else.
 

@@ -70,6 +70,7 @@ def export(
     for path in sorted(made.iterdir(), key=lambda path: path.name != FILE):
       _replace(path, folder / path.name)
   model_card.write(model.description, folder, workdir=workdir)
+  console.say(f"probabilities: {model.description.calibration}")
   console.say(f"exported: {folder}")
 
 

@@ -142,10 +142,10 @@ def _probabilities(about: Description, folder: pathlib.Path) -> str:
       "The logits are the network's own: their softmax is not calibrated."
     )
   else:
-    added = " + logit_offset" if about.logit_offset else ""
+    own = "(network + logit_offset)" if about.logit_offset else "network"
     lines.append(
       "The softmax of the logits is calibrated: every file here gives "
-      f"(network{added}) / {about.temperature:.6g}, the temperature that was "
+      f"{own} / {about.temperature:.6g}, the temperature that was "
       "fitted on the validation images."
     )
     if (folder / "model.safetensors").exists():

@@ -89,20 +89,10 @@ def predict(
   console.say(
     f"{len(paths) - problems} of {len(paths)} images classified: {output}"
   )
-  console.say(_about_probabilities(model.description.temperature))
+  console.say(f"probability: {model.description.calibration}")
   for line in summary.lines():
     console.say(line)
   return problems
-
-
-def _about_probabilities(temperature: float) -> str:
-  """Says what the column probability is."""
-  if temperature == 1:
-    return "probability: softmax of the network's logits, not calibrated"
-  return (
-    "probability: calibrated, the softmax of the network's logits / "
-    f"{temperature:.4g}, the temperature that was fitted on validation images"
-  )
 
 
 @contextlib.contextmanager

@@ -70,6 +70,7 @@ def test_every_format_was_compared(exported):
   found = re.findall(r"^(\w+): logits differ by (\S+) at most$", said, re.M)
   assert [name for name, _ in found] == ["safetensors", "jax", "savedmodel"]
   assert all(float(difference) <= export.TOLERANCE for _, difference in found)
+  assert "\nprobabilities: " in said
   assert f"exported: {exported}" in said
 
 

@@ -92,7 +92,7 @@ def test_probability_is_calibrated_and_unsure_classes_are_left_out(
   predict.predict(network, photos / "3", output)
   said = capsys.readouterr().out.splitlines()
   assert said[1].startswith(
-    "probability: calibrated, the softmax of the network's logits / 2.5, "
+    "probability: calibrated, softmax of the network's logits / 2.5, "
   )
   without = rows_of(output)
   pixels = [
