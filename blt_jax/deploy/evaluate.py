@@ -92,7 +92,8 @@ def evaluate(
   for line in _lines(model, tested):
     console.say(line)
   if output:
-    console.say(f"a row for each image: {output}")
+    probability = model.description.calibration
+    console.say(f"a row for each image: {output}; probability: {probability}")
   return tested
 
 

@@ -179,7 +179,11 @@ class TrainedModel:
 
     With z the network's logits, (z + logit_offset) / temperature.
     """
-    return self.logits_fn(images) / self.description.temperature
+    return self.calibrate(self.logits_fn(images))
+
+  def calibrate(self, logits: jax.Array) -> jax.Array:
+    """Logits [n, C] of `logits_fn` divided by the temperature."""
+    return logits / self.description.temperature
 
   def logits_of_pixels(self, pixels: jax.Array) -> jax.Array:
     """`calibrated_fn` of images that are not normalised: uint8 [n, s, s, 3]."""

@@ -214,7 +214,7 @@ def predictions_of(
   @jax.jit
   def likeliest(images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     logits = model.logits_fn(model.normalize(images))
-    probabilities = jax.nn.softmax(logits / model.description.temperature)
+    probabilities = jax.nn.softmax(model.calibrate(logits))
     return logits, *jax.lax.top_k(probabilities, count)
 
   size = min(_BATCH_SIZE, -(-len(paths) // len(devices))) * len(devices)

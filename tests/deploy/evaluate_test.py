@@ -76,7 +76,10 @@ def test_accuracies_and_rows_are_those_of_the_network(
   assert said[-4].startswith("macro F1 ")
   assert said[-3].startswith("calibration: ECE 0.")
   assert said[-2].startswith("test set: balanced, 340 images: overall is about")
-  assert said[-1] == f"a row for each image: {output}"
+  assert said[-1] == (
+    f"a row for each image: {output}; probability: "
+    f"{model.description.calibration}"
+  )
 
 
 def test_probabilities_of_the_rows_are_calibrated(

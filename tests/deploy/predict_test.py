@@ -276,7 +276,8 @@ def test_an_interrupted_prediction_leaves_the_old_file(
 def test_posthoc_adjustment_is_part_of_the_logits(run, model):
   config = with_values(directory.read_config(run), {"model.posthoc_tau": 1.5})
   counts = (100, *[10] * 9)
-  offset = from_run._logit_offset(config, counts, step=1)
+  names = [*"0123456789"]
+  offset = from_run._logit_offset(config, names, counts, step=1)
   expected = -1.5 * np.log(np.array(counts) / 190)
   np.testing.assert_allclose(offset, expected, rtol=1e-5)
   assert model.description.logit_offset is None
@@ -304,7 +305,7 @@ def test_evaluate_tries_posthoc_taus_without_training(
   for tau, tested in zip(taus, found, strict=True):
     # The digits of 8 pixels are neither resized nor cropped.
     images = dataset.test.images
-    logits = np.asarray(own.logits_of_pixels(images))
+    logits = np.asarray(own.logits_fn(own.normalize(images)))
     predicted = np.argmax(logits - tau * np.log(counts / counts.sum()), axis=1)
     right = predicted == dataset.test.labels
     each = [right[dataset.test.labels == c].mean() for c in range(10)]
