@@ -74,6 +74,7 @@ PAGES_COMMANDS = {
   "--mode=export --workdir": (),
   "--mode=evaluate": (),
   "--mode=experiment": ("--dry_run",),
+  "--mode=compare": ("--dry_run",),
 }
 # Of docs/data.md.
 DATA_COMMANDS = {

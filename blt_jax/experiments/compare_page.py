@@ -55,7 +55,10 @@ def write(
     files.write_json(folder / f"{NAME}.json", _json(found, found.choice))
   text += [
     page.list_of("What the runs remark", _remarks(found)),
-    page.list_of("Not finished", [line for _, line in _unfinished(found)]),
+    page.list_of(
+      "Not finished",
+      [line.removeprefix("not finished: ") for _, line in _unfinished(found)],
+    ),
     page.list_of("Runs", _places(found, folder)),
   ]
   path = folder / f"{NAME}.md"

@@ -105,6 +105,15 @@ class Outcomes:
   def _estimate(
     self, split: str, method: str, other: str | None
   ) -> dict[str, Estimate]:
+    """Made once: with thousands of classes a bootstrap takes seconds."""
+    key = (split, method, other)
+    if key not in self._made:
+      self._made[key] = self._bootstrap(split, method, other)
+    return self._made[key]
+
+  def _bootstrap(
+    self, split: str, method: str, other: str | None
+  ) -> dict[str, Estimate]:
     answers = self._answers(split)
     first = answers.correct[method]
     second = answers.correct[other] if other else np.zeros_like(first)
@@ -155,6 +164,10 @@ class Outcomes:
       correct = dict(zip(names, np.moveaxis(joined.right, 1, 0), strict=True))
       self._read[split] = Answers(joined.labels, self._class_counts, correct)
     return self._read[split]
+
+  @functools.cached_property
+  def _made(self) -> dict[tuple[str, str, str | None], dict[str, Estimate]]:
+    return {}
 
   @functools.cached_property
   def _read(self) -> "dict[str, Answers]":

@@ -44,11 +44,13 @@ def comparison(
       _marks(axes[row, column], each, group)
     _name_rows(axes[row, 0], list(part))
   for axis, group in zip(axes[0], groups, strict=True):
+    _widen(axis, most=100.5)
     axis.set_title(group)
     axis.set_xlabel("top-1 (percent)")
   if differences:
     for axis in axes[1]:
       axis.axvline(0, color=style.INK, linewidth=0.8)
+      _widen(axis)
       axis.set_xlabel(f"points above {simplest}")
   style.caption(
     figure,
@@ -77,6 +79,14 @@ def _marks(axes: Axes, values: Mapping[str, Estimate], group: str) -> None:
       each.mean, row, color=look["color"], marker=look["marker"], markersize=6
     )
   axes.grid(visible=False, axis="y")
+
+
+def _widen(axes: Axes, *, most: float = math.inf) -> None:
+  """Shows two points at least, and no accuracy above 100."""
+  low, high = axes.get_xlim()
+  missing = max(0.0, 2.0 - (high - low)) / 2
+  high = min(high + missing, most)
+  axes.set_xlim(min(low - missing, high - 2.0), high)
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
