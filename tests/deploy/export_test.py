@@ -142,7 +142,7 @@ def test_programs_are_of_any_number_of_images(exported, model, images):
     rng = np.random.default_rng(0)
     floats = rng.normal(size=(count, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(
-      normalized.call(floats), model.logits_fn(floats), atol=1e-4
+      normalized.call(floats), model.calibrated_fn(floats), atol=1e-4
     )
   assert normalized.platforms == jax_program.PLATFORMS
 
