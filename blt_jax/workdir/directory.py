@@ -324,16 +324,34 @@ def finished_results(
   if _epochs(read_config(workdir)) != _epochs(config):
     return None
   results = read_results(workdir)
-  for name in () if results is None else ("best", "last"):
-    try:
-      for split in ("validation", "test"):
-        results[name][split]["calibrated"]  # type: ignore[index]
-    except (KeyError, TypeError):
-      raise ValueError(
-        f"{workdir / RESULTS} lacks {name}.validation or {name}.test; expected "
-        "what a finished run writes. Without the file the run goes on."
-      ) from None
+  lacking = [] if results is None else _lacking(results)
+  if lacking:
+    raise ValueError(
+      f"{workdir / RESULTS} lacks {lacking[0]}; expected what a finished run "
+      "writes. Without the file the run goes on."
+    )
   return results
+
+
+def _lacking(results: Mapping[str, Any]) -> list[str]:
+  """Fields that the final table shows and that results.json lacks."""
+  needed = ["method", "dataset", "seed", "class_counts", "test_set.kind"]
+  needed += ["prior"]
+  for which in ("best", "last"):
+    needed += [f"{which}.epoch", f"{which}.temperature"]
+    for split in ("validation", "test"):
+      fields = ("overall", "accuracy", "macro_f1", "interval", "calibrated.ece")
+      needed += [f"{which}.{split}.{field}" for field in fields]
+
+  def is_there(path: str) -> bool:
+    content: Any = results
+    for name in path.split("."):
+      if not isinstance(content, dict) or name not in content:
+        return False
+      content = content[name]
+    return True
+
+  return [path for path in needed if not is_there(path)]
 
 
 def read_config(workdir: pathlib.Path) -> Config:

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import log_softmax
 
 from blt_jax.method.train_step import EvalBatch
-from blt_jax.training import calibration, evaluation, final
+from blt_jax.training import calibration, evaluation, final, measures
 from tests.rows import make_row
 
 STATE = types.SimpleNamespace(confusion=np.zeros((6, 6), np.int32))
@@ -153,7 +153,7 @@ def _tested(row):
   return final.Tested(row, 2.0, {"validation": found, "test": found})
 
 
-def _finished(row):
+def _finished(*, prior="", shares=None):
   """What final.py takes of a run to sum it up: six classes, of 5 images."""
   counts = np.full(6, 5)
   splits = ("training", "validation", "test")
@@ -165,7 +165,7 @@ def _finished(row):
     test=None,
   )
   limits = types.SimpleNamespace(
-    many_above=100, few_up_to=20, name="some", prior=""
+    many_above=100, few_up_to=20, name="some", prior=prior
   )
   config = types.SimpleNamespace(method="blt", dataset=limits, seed=0)
   return types.SimpleNamespace(
@@ -173,14 +173,14 @@ def _finished(row):
     dataset=dataset,
     devices=[types.SimpleNamespace(device_kind="cpu")],
     class_counts=counts,
-    target_shares=None,
+    target_shares=shares,
   )
 
 
 def test_validation_that_is_not_what_it_was_is_said(capsys):
   row = make_row(2, 3, 1, val_many=np.nan, val_medium=np.nan)
   found = _tested(row)
-  right = final.results(_finished(row), {"best": found, "last": found})
+  right = final.results(_finished(), {"best": found, "last": found})
   now = right["best"]["validation"]["overall"]
   assert right["best"] == right["last"]
   assert capsys.readouterr().out.startswith(
@@ -189,13 +189,40 @@ def test_validation_that_is_not_what_it_was_is_said(capsys):
   )
   same = dataclasses.replace(row, val_overall=now, val_few=now)
   found = _tested(same)
-  final.results(_finished(same), {"best": found, "last": found})
+  final.results(_finished(), {"best": found, "last": found})
   assert capsys.readouterr().out == ""
+
+
+def test_prior_weighs_the_measures_and_the_scores_of_classes(tmp_path):
+  shares = np.array([5, 1, 1, 1, 1, 1]) / 10
+  found = _tested(make_row(1, 1, 1))
+  both = {"best": found, "last": found}
+  results = {}
+  for prior, run in (
+    ("", _finished()),
+    ("shares.csv", _finished(prior="shares.csv", shares=shares)),
+  ):
+    results[prior] = final.results(run, both)
+    assert results[prior]["prior"] == prior
+    folder = tmp_path / f"run{prior}"
+    folder.mkdir()
+    final.write(run, folder, both)
+    predictions = found.predictions["test"]
+    scores = measures.class_scores(predictions, 6, shares=run.target_shares)
+    text = (folder / "classes.csv").read_text()
+    assert text == measures.classes_csv(scores, [*"abcdef"], run.dataset.counts)
+  plain, weighted = (results[prior]["best"]["test"] for prior in results)
+  right, label = predictions.correct, predictions.label
+  each = shares[label] / np.bincount(label, minlength=6)[label]
+  expected = 100 * np.average(right, weights=each)
+  assert weighted["accuracy"] == pytest.approx(expected)
+  assert plain["accuracy"] == pytest.approx(100 * right.mean())
+  assert plain["overall"] == weighted["overall"]
 
 
 def test_last_epoch_has_predictions_only_if_it_is_not_the_best(tmp_path):
   best, last = _tested(make_row(1, 1, 1)), _tested(make_row(1, 2, 2))
-  run, folder = _finished(best.row), tmp_path / "predictions"
+  run, folder = _finished(), tmp_path / "predictions"
   both = ["test-best", "test-last", "validation-best", "validation-last"]
   final.write(run, tmp_path, {"best": best, "last": last})
   assert sorted(path.stem for path in folder.iterdir()) == both

@@ -1,4 +1,5 @@
 import errno
+import json
 import pathlib
 import subprocess
 import sys
@@ -171,3 +172,28 @@ def test_reading_a_directory_loads_no_large_library():
     "assert not large, large\n"
   )
   subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_results_that_lack_what_a_finished_run_writes_are_refused(tmp_path):
+  config = _config()
+  directory.claim(tmp_path, config)
+  assert directory.finished_results(tmp_path, config) is None
+  split = {"overall": 1, "accuracy": 1, "macro_f1": 1, "interval": {}}
+  epoch = {"epoch": 1, "temperature": 1}
+  for part in ("validation", "test"):
+    epoch[part] = {**split, "calibrated": {"ece": 0}}
+  results = dict.fromkeys(("method", "dataset", "seed", "class_counts"), "")
+  results |= {"test_set": {"kind": "natural"}, "prior": ""}
+  results |= {"best": epoch, "last": epoch}
+  path = tmp_path / directory.RESULTS
+  path.write_text(json.dumps(results))
+  assert directory.finished_results(tmp_path, config) == results
+  for field, damaged in (
+    ("prior", {n: v for n, v in results.items() if n != "prior"}),
+    ("test_set.kind", {**results, "test_set": []}),
+    ("last.temperature", {**results, "last": {"epoch": 1}}),
+    ("best.test.calibrated.ece", {**results, "best": {**epoch, "test": split}}),
+  ):
+    path.write_text(json.dumps(damaged))
+    with pytest.raises(ValueError, match=f"results.json lacks {field}; expect"):
+      directory.finished_results(tmp_path, config)
