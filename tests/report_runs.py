@@ -192,4 +192,4 @@ def _write_classes(folder, confusion, counts, names):
   text = io.StringIO(newline="")
   writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
   writer.writerows([COLUMNS, *rows])
-  files.write_text(folder / "classes.csv", text.getvalue())
+  files.write_text(folder / records.CLASSES, text.getvalue())

@@ -16,8 +16,6 @@ from blt_jax.workdir import directory, files, records
 from blt_jax.workdir.progress import EpochRow
 from blt_jax.workdir.records import Confusion, Examples, Predictions
 
-CLASSES = "classes.csv"
-
 # What results.json holds of a split.
 MEASURES = (
   *metrics.GROUPS,
@@ -140,7 +138,7 @@ class RunRecord:
     Raises:
       ValueError: when the file is damaged.
     """
-    path = self.workdir / CLASSES
+    path = self.workdir / records.CLASSES
     if not path.exists():
       return None
     with path.open(newline="", encoding="utf-8") as file:

@@ -22,8 +22,6 @@ from blt_jax.workdir import files, records
 from blt_jax.workdir.progress import EpochRow
 from blt_jax.workdir.records import Predictions
 
-CLASSES = "classes.csv"
-
 _Guard = Callable[[Iterator[EvalBatch]], Iterator[EvalBatch]]
 
 
@@ -184,4 +182,4 @@ def write(run: Run, workdir: pathlib.Path, found: Mapping[str, Tested]) -> None:
     )
     dataset = run.dataset
     text = measures.classes_csv(scores, dataset.class_names, dataset.counts)
-    files.write_text(workdir / CLASSES, text)
+    files.write_text(workdir / records.CLASSES, text)

@@ -19,7 +19,7 @@ from blt_jax.workdir import files
 from blt_jax.workdir.progress import EpochRow
 
 METRICS, CONFUSION, EXAMPLES = "metrics.csv", "confusion", "perturbed.npz"
-SPLITS, PREDICTIONS = "splits.csv", "predictions"
+SPLITS, PREDICTIONS, CLASSES = "splits.csv", "predictions", "classes.csv"
 
 _EPOCH = re.compile(r"stage(\d+)-epoch(\d+)\.npz")
 
