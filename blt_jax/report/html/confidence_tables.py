@@ -70,9 +70,12 @@ def thresholds_table(found: Sequence[Threshold]) -> Markup | None:
 def _cells(found: Threshold) -> tuple[str, ...]:
   if found.confidence is None:
     return ("not reached", "–", "–", "–")
+  # Rounded down: images of just this confidence are kept. Those of a sure
+  # network differ in the digits behind a row of nines only.
+  digits = 4 if found.confidence < 0.99 else 6
+  limit = math.floor(10**digits * found.confidence) / 10**digits
   return (
-    # Rounded down: images of just this confidence are kept.
-    f"{math.floor(1e4 * found.confidence) / 1e4:.4f}",
+    f"{limit:.{digits}f}",
     f"{found.images:,}",
     percent(100 * found.tested),
     percent(100 * found.coverage),
