@@ -24,7 +24,7 @@ _PLOT, _LETTER, _TEXT_HEIGHT, _GAP = (3.7, 2.3), 0.079, 0.14, 0.06
 def class_accuracies(run: RunRecord) -> Chart | None:
   """Recall on test images at the best epoch, training images on a log axis.
 
-  A class is a dot; classes at the same place share one with their area. Many
+  A class is a dot; up to 16 at the same place share one with their area. Many
   classes have a line through the means of neighbouring ones.
   """
   recalls = run.class_accuracies(TESTED)

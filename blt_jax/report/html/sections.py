@@ -105,11 +105,11 @@ def confidence(side: Runs) -> Markup | None:
     "The confidence of an answer is the probability that the network gives it. "
     "Where a line lies below the dashed one, the network is surer than it is "
     "right. If answers of low confidence are left out, more of the others are "
-    "right: --mode=predict does so with --min_confidence. Marks show where the "
-    "thresholds of the table lead to, which are calibrated confidences. Their "
-    "groups are those of the class that is answered, because an image's own "
-    "class is not known where a network is used; those of the calibration "
-    "error are of the image's own class."
+    "right; the mode predict leaves them out with its flag min_confidence. "
+    "Marks show where the thresholds of the table lead to, which are "
+    "calibrated confidences. Their groups are those of the class that is "
+    "answered, because an image's own class is not known where a network is "
+    "used; those of the calibration error are of the image's own class."
   )
   return section("What its confidence is worth", text, side.each(draw))
 
