@@ -448,5 +448,12 @@ def test_onnx_says_which_environment_it_needs(model, tmp_path):
 
 def test_onnx_gives_the_same_logits(model, tmp_path):
   pytest.importorskip("jax2onnx")
-  export.export(model, tmp_path / "exported", names=["safetensors", "onnx"])
-  assert (tmp_path / "exported" / "model.onnx").exists()
+  import onnx
+
+  folder = tmp_path / "exported"
+  export.export(model, folder, names=["safetensors", "onnx"])
+  (metadata,) = onnx.load(folder / "model.onnx").metadata_props
+  assert metadata.key == "blt_jax"
+  assert json.loads(metadata.value) == json.loads(
+    (folder / "model.json").read_text()
+  )
