@@ -155,7 +155,7 @@ FLAGS = [
       ),
       (
         f"--mode=report --workdir=a {DIGITS}",
-        ("--config is not used by --mode=report", "--mode=train, check_data."),
+        ("--config is not used by --mode=report", "check_data, compare."),
       ),
       (
         f"--mode=check_data {DIGITS} --workdir=a",
