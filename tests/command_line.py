@@ -149,7 +149,9 @@ def _run(request: dict[str, Any], program: Callable[[], None]) -> None:
   if request["one_block"]:
     resnet = importlib.import_module("blt_jax.models.resnet")
     resnet.CONFIGS["small_resnet10"]["stage_sizes"] = (1,)
-    os.environ["PYTHONPATH"] = ONE_BLOCK  # For what it starts itself.
+    # For what it starts itself.
+    os.environ["PYTHONPATH"] = ONE_BLOCK
+    sys.path.append(ONE_BLOCK)
   code = 0
   sys.argv = [str(ROOT / "main.py"), *request["arguments"]]
   try:

@@ -227,6 +227,7 @@ def outputs(folder, command_lines):
       [*shlex.split(command), *extra_of(command, COMMANDS)],
       folder,
       seconds=240,
+      one_block=True,
     )
     for command in commands()
   }

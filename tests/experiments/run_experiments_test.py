@@ -15,7 +15,7 @@ from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The digits at 8 pixels, 1 + 2 epochs of 6 steps with so few slots that the
-# ascent is compiled for one width.
+# ascent is compiled for one width. The network has one block.
 SMALL = (
   "--mode=experiment",
   "--experiment=fig3",
@@ -36,7 +36,9 @@ def call(command_lines):
   """(lines on stdout, stderr) of a command that ends with an exit code."""
 
   def run(*arguments, code=0):
-    finished = command_lines.run(arguments, ROOT, seconds=300)
+    finished = command_lines.run(
+      arguments, ROOT, seconds=300, one_block=True
+    )
     assert finished.code == code, finished.stdout + finished.stderr
     return finished.stdout.splitlines(), finished.stderr
 
