@@ -36,9 +36,7 @@ def call(command_lines):
   """(lines on stdout, stderr) of a command that ends with an exit code."""
 
   def run(*arguments, code=0):
-    finished = command_lines.run(
-      arguments, ROOT, seconds=300, one_block=True
-    )
+    finished = command_lines.run(arguments, ROOT, seconds=300, one_block=True)
     assert finished.code == code, finished.stdout + finished.stderr
     return finished.stdout.splitlines(), finished.stderr
 
