@@ -145,11 +145,11 @@ def _verdict(found: Mapping[str, Estimate], name: str) -> str:
   if "overall" in gains:
     return f"{name} gains{cost}"
   if "overall" in losses:
-    more = f", though {_and(gains)} gain" if gains else ""
+    more = f", with gains on {_and(gains)}" if gains else ""
     return f"{name} loses here{more}"
   if gains:
     return f"{name} gains on {_and(gains)} alone{cost}"
-  more = f", and {_and(losses)} lose" if losses else ""
+  more = f", with losses on {_and(losses)}" if losses else ""
   return f"nothing here is gained by {name}{more}"
 
 

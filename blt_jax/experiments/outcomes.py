@@ -2,7 +2,8 @@
 
 The images of a split are the same for all methods and seeds. An interval is
 that of a bootstrap over the images; over several seeds it is widened by the
-spread of the seeds. The test images of all folds are put together.
+spread of the seeds. The test images of all folds are put together, and the
+interval is never narrower than the spread of the folds makes it.
 """
 
 import dataclasses
@@ -240,15 +241,17 @@ def accuracy_of(run: RunRecord, split: str, group: str) -> float:
 def _widened(
   mean: float, low: float, high: float, each: tuple[float, ...], *, seeds: int
 ) -> Estimate:
-  """An interval over images, widened by the spread of several seeds."""
-  extra = 0.0
-  if seeds > 1:
-    extra = _REACH * statistics.stdev(each) / math.sqrt(seeds)
+  """An interval over images, widened by the spread of seeds or folds.
+
+  Seeds have the same images, so their spread comes on top. Folds have different
+  ones: their spread is of images and networks both.
+  """
+  if len(each) < 2:
+    return Estimate(mean, low, high, each)
+  reach = _REACH * statistics.stdev(each) / math.sqrt(len(each))
+  join = math.hypot if seeds > 1 else max
   return Estimate(
-    mean,
-    mean - math.hypot(mean - low, extra),
-    mean + math.hypot(high - mean, extra),
-    each,
+    mean, mean - join(mean - low, reach), mean + join(high - mean, reach), each
   )
 
 

@@ -105,9 +105,9 @@ def test_everything_within_noise_chooses_the_simplest_of_all():
       "blt gains on few alone, at the cost of many and medium",
     ),
     ({"overall": -3.0, "many": -5.0}, "blt loses here"),
-    ({"overall": -3.0, "few": 5.0}, "blt loses here, though few gain"),
+    ({"overall": -3.0, "few": 5.0}, "blt loses here, with gains on few"),
     ({}, "nothing here is gained by blt"),
-    ({"many": -2.0}, "nothing here is gained by blt, and many lose"),
+    ({"many": -2.0}, "nothing here is gained by blt, with losses on many"),
   ],
 )
 def test_verdict_on_blt(blt, verdict):

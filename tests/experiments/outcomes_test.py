@@ -135,12 +135,16 @@ def test_folds_are_put_together(tmp_path):
   right = np.concatenate([_answers(0.5, fold) for fold in (1, 2, 3, 4)])
   assert overall.mean == pytest.approx(100 * right.mean())
   assert len(overall.each) == 4
-  # Four times as many images as in a fold: half the width.
-  one_fold = metrics.paired_differences(
-    right[:100], np.zeros(100, bool), LABELS, np.array(COUNTS)
+  pooled = metrics.paired_differences(
+    right, np.zeros(400, bool), np.tile(LABELS, 4), np.array(COUNTS)
   )["overall"]
-  width = (one_fold[2] - one_fold[1]) / 2
-  assert overall.high - overall.low == pytest.approx(width, rel=0.15)
+  spread = 1.96 * np.std(overall.each, ddof=1) / 2
+  assert overall.mean - overall.low == pytest.approx(
+    max(pooled[0] - pooled[1], spread)
+  )
+  assert overall.high - overall.mean == pytest.approx(
+    max(pooled[2] - pooled[0], spread)
+  )
   assert outcomes.difference("test", "blt", "plain")["overall"].low > 0
 
 
