@@ -73,14 +73,14 @@ def _fit(found: Predictions, kept: Kept, *, name: str) -> float:
   """The temperature; says what is unusual about it."""
   if len(kept.labels) < len(found):
     console.say(
-      f"{name}: the temperature is fitted to {len(kept.labels)} of the "
+      f"temperature of {name}: fitted to {len(kept.labels)} of the "
       f"{len(found)} validation images, evenly spread, as many as fit into "
       "memory"
     )
   temperature = calibration.fit_temperature(kept.logits, kept.labels)
   if temperature is None:
     console.say(
-      f"{name}: no temperature fits the validation images, of which "
+      f"temperature of {name}: none fits the validation images, of which "
       f"{np.count_nonzero(found.correct)} of {len(found)} are right; "
       "probabilities stay as the network gives them"
     )

@@ -132,8 +132,8 @@ def test_part_of_many_validation_images_fits_the_temperature(
   ]
   _assert_calibrated(tested, expected)
   assert capsys.readouterr().out == (
-    "stage 2 epoch 7: the temperature is fitted to 5 of the 8 validation "
-    "images, evenly spread, as many as fit into memory\n"
+    "temperature of stage 2 epoch 7: fitted to 5 of the 8 validation images, "
+    "evenly spread, as many as fit into memory\n"
   )
 
 
@@ -143,7 +143,7 @@ def test_no_temperature_is_said(monkeypatch, capsys):
   assert tested.temperature == 1
   right = np.count_nonzero(tested.predictions["test"].correct)
   assert capsys.readouterr().out == (
-    f"stage 1 epoch 1: no temperature fits the validation images, of which "
+    "temperature of stage 1 epoch 1: none fits the validation images, of which "
     f"{right} of 8 are right; probabilities stay as the network gives them\n"
   )
 
