@@ -75,6 +75,7 @@ PAGES_COMMANDS = {
   "--mode=evaluate": (),
   "--mode=experiment": ("--dry_run",),
   "--mode=compare": ("--dry_run",),
+  "--mode=report": (),
 }
 # Of docs/data.md.
 DATA_COMMANDS = {
@@ -184,6 +185,7 @@ def folder(tmp_path_factory):
   for name in ("digits_lt", "a"):
     (runs / name).symlink_to("mine")
   (runs / "b").symlink_to("cifar10_lt,method=neither,seed=1")
+  (runs / "c").symlink_to("imagenet_lt")
   return folder
 
 
