@@ -50,7 +50,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from benchmarks import noise_images
-from blt_jax.config import Config, check_config, with_values
+from blt_jax.config import Config, check_config, follow, with_values
 from blt_jax.method.train_step import Batch, TrainState
 from blt_jax.training import build, devices
 from blt_jax.training.run import Run
@@ -86,7 +86,7 @@ def main(_: list[str]) -> None:
   workdir = pathlib.Path(given.workdir) if given.workdir else None
   config = given.config
   if config:
-    config = check_config(config)
+    config = follow(check_config(config))
   elif workdir:
     config = directory.read_config(workdir)
   else:

@@ -28,7 +28,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLAGS = (
   "--config=configs/cifar10_lt.py:batch=16",
   "--config.dataset.image_size=8",
-  "--config.dataset.resize_size=8",
   "--config.num_devices=1",
   "--steps=3",
   "--batches=2",
