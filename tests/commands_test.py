@@ -63,6 +63,8 @@ COMMANDS = {
   "--mode=check_data": DIGITS,
   "--mode=report --workdir=": (),
   "--mode=report --workdirs=": (),
+  # compare_test.py trains.
+  "--mode=compare": ("--dry_run", "--methods=neither", *SMALL),
   # The runs of an experiment are trained in run_experiments_test.py.
   "--mode=experiment --experiment=table4": ("--dry_run",),
   "--mode=experiment --experiment=all": (),

@@ -176,7 +176,10 @@ def _lines(model: TrainedModel, tested: Tested) -> list[str]:
     *lines.measure_lines(tested.measures, about.temperature),
     # Classes without images have been named.
     *lines.test_set_lines(
-      kind, tested.measures["accuracy"], num_classes=kind["classes"]
+      kind,
+      tested.measures["accuracy"],
+      num_classes=kind["classes"],
+      prior=_prior(model),
     ),
     *lines.prior_lines(_prior(model)),
   ]

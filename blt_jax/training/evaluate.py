@@ -84,7 +84,10 @@ def evaluate_run(
   found = (
     *lines.measure_lines(tested, temperature),
     *lines.test_set_lines(
-      about, tested["accuracy"], num_classes=run.dataset.num_classes
+      about,
+      tested["accuracy"],
+      num_classes=run.dataset.num_classes,
+      prior=config.dataset.prior,
     ),
     *lines.prior_lines(config.dataset.prior),
   )

@@ -135,6 +135,7 @@ def results_table(results: Mapping[str, Any]) -> str:
     results["test_set"],
     best["test"]["accuracy"],
     num_classes=len(results["class_counts"]),
+    prior=results["prior"],
   )
   lines += prior_lines(results["prior"])
   about = calibration(best["test"], best["temperature"])
@@ -143,7 +144,11 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 
 def test_set_lines(
-  test_set: Mapping[str, Any], accuracy: float | None, *, num_classes: int
+  test_set: Mapping[str, Any],
+  accuracy: float | None,
+  *,
+  num_classes: int,
+  prior: str,
 ) -> list[str]:
   """What a test set is, what "overall" then means, and what it lacks.
 
@@ -151,9 +156,15 @@ def test_set_lines(
     test_set: see `measures.test_set`.
     accuracy: over the images, percent.
     num_classes: C.
+    prior: `dataset.prior`, by which the images are weighted.
   """
   kind, right = test_set["kind"], f"{_percent(accuracy)} %"
-  if kind == "balanced":
+  if prior:
+    means = (
+      f"overall counts classes alike; weighed as the prior says, {right} of "
+      "the images are right"
+    )
+  elif kind == "balanced":
     means = f"overall is about the share of images that are right, {right}"
   else:
     means = f"overall counts classes alike; of the images {right} are right"

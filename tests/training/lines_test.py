@@ -40,10 +40,10 @@ def test_without_a_temperature_nothing_is_calibrated():
     )
 
 
-def _about(kind, **changes):
+def _about(kind, prior="", **changes):
   test_set = {"kind": kind, "images": 200, "classes": 10}
   test_set = {**test_set, "is_validation": False, **changes}
-  return lines.test_set_lines(test_set, 64.04, num_classes=10)
+  return lines.test_set_lines(test_set, 64.04, num_classes=10, prior=prior)
 
 
 def test_kind_of_the_test_set_says_what_overall_means():
@@ -69,6 +69,10 @@ def test_what_a_test_set_lacks_is_said():
 
 
 def test_prior_is_named():
+  assert _about("balanced", prior="natural") == [
+    "test set: balanced, 200 images: overall counts classes alike; weighed as "
+    "the prior says, 64.0 % of the images are right"
+  ]
   assert lines.prior_lines("") == []
   (line,) = lines.prior_lines("natural")
   assert line.startswith("prior natural: F1, accuracy over images,")
