@@ -60,7 +60,10 @@ def run(wheel, tmp_path_factory):
   installed = tmp_path_factory.mktemp("installed")
   empty = tmp_path_factory.mktemp("empty")
   _pip("install", f"--target={installed}", str(wheel))
-  environment = {**command_line.environment(), "PYTHONPATH": str(installed)}
+  environment = {
+    **command_line.environment(),
+    "PYTHONPATH": os.pathsep.join([str(installed), command_line.ONE_BLOCK]),
+  }
 
   def call(*command, code=0):
     finished = subprocess.run(

@@ -25,7 +25,7 @@ def call(command_lines):
   """Lines on stdout of a command that ends with an exit code."""
 
   def run(*arguments, code=0):
-    finished = command_lines.run(arguments, ROOT, seconds=300)
+    finished = command_lines.run(arguments, ROOT, seconds=300, one_block=True)
     assert finished.code == code, finished.stdout + finished.stderr
     return finished.stdout.splitlines()
 
