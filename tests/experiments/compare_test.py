@@ -17,6 +17,8 @@ SMALL = (
   "--config.dataset.image_size=8",
   "--config.dataset.resize_size=8",
   "--config.num_devices=1",
+  # As the runs of run_experiments_test.py, whose compiled programs these share.
+  "--config.optimizer.rate_batch_size=0",
 )
 
 
