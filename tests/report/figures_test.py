@@ -34,18 +34,6 @@ def _color(group):
   return style.GROUP_STYLE[group]["color"]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-  """A finished run whose classes are not in the order of their sizes."""
-  place = [1, 2, 0, 3]  # Of each class in CONFUSION.
-  return make_run(
-    tmp_path_factory.mktemp("run"),
-    counts=(60, 5, 120, 5),
-    names=("bee", "cat", "ant", "dog"),
-    confusion=np.array(CONFUSION)[place][:, place],
-  )
-
-
 def test_every_figure_of_a_finished_run_is_written(tmp_path):
   make_run(tmp_path)
   command.write_report([tmp_path], tmp_path)

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 
 from blt_jax.method import metrics
 from blt_jax.report import confidence_figures, recall_figure, style
-from tests.report_runs import CONFUSION, make_run
+from tests.report_runs import make_run
 
 
 def _texts(axes):
@@ -15,18 +15,6 @@ def _texts(axes):
 
 def _color(group):
   return style.GROUP_STYLE[group]["color"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-  """A finished run whose classes are not in the order of their sizes."""
-  place = [1, 2, 0, 3]  # Of each class in CONFUSION.
-  return make_run(
-    tmp_path_factory.mktemp("run"),
-    counts=(60, 5, 120, 5),
-    names=("bee", "cat", "ant", "dog"),
-    confusion=np.array(CONFUSION)[place][:, place],
-  )
 
 
 def _dots(axes):

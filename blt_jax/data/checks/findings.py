@@ -114,6 +114,45 @@ def find(scan: Scan, image_size: int) -> tuple[Finding, ...]:
   return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
 
 
+# (severity, name, title, what to do) of each kind of copy.
+_LEAK = (
+  "error",
+  "leak",
+  "images that are in another split as well",
+  "remove it from this split",
+)
+_NEAR_LEAK = (
+  "warning",
+  "near leak",
+  "images that look the same as one of another split",
+  "compare the two; remove it from this split if it is a copy",
+)
+_TWO_CLASSES = (
+  "warning",
+  "two classes",
+  "training images that are in another class as well",
+  "keep it in one class",
+)
+_TWO_CLASSES_ELSEWHERE = (
+  "note",
+  "two classes",
+  "images of another split that are in another class as well",
+  "keep it in one class",
+)
+_NEAR_TWO_CLASSES = (
+  "note",
+  "near two classes",
+  "images that look the same as one of another class",
+  "compare the two; keep one class if they show the same",
+)
+_TWICE = (
+  "note",
+  "twice",
+  "images that are twice in their class and split",
+  "remove it",
+)
+
+
 def _copies(scan: Scan) -> list[Finding]:
   """Images with the content of an earlier one, or that look like one."""
   first, alike = first_of_content(scan), near.first_alike(scan.rows["look"])
@@ -122,60 +161,17 @@ def _copies(scan: Scan) -> list[Finding]:
   split, label = scan.rows["split"], scan.rows["label"]
   leaked, near_leak = (split != split[other] for other in (first, alike))
   moved, near_moved = (label != label[other] for other in (first, alike))
+  two_classes = copied & ~leaked & moved
   training = split == 0
-  remove, one = "remove it from this split", "keep it in one class"
-  look = "compare the two; remove it from this split if it is a copy"
   return [
-    Finding(severity, name, title, action, np.flatnonzero(mask), other[mask])
-    for severity, name, title, action, other, mask in (
-      (
-        "error",
-        "leak",
-        "images that are in another split as well",
-        remove,
-        first,
-        copied & leaked,
-      ),
-      (
-        "warning",
-        "near leak",
-        "images that look the same as one of another split",
-        look,
-        alike,
-        near_copy & near_leak,
-      ),
-      (
-        "warning",
-        "two classes",
-        "training images that are in another class as well",
-        one,
-        first,
-        copied & ~leaked & moved & training,
-      ),
-      (
-        "note",
-        "two classes",
-        "images of another split that are in another class as well",
-        one,
-        first,
-        copied & ~leaked & moved & ~training,
-      ),
-      (
-        "note",
-        "near two classes",
-        "images that look the same as one of another class",
-        "compare the two; keep one class if they show the same",
-        alike,
-        near_copy & ~near_leak & near_moved,
-      ),
-      (
-        "note",
-        "twice",
-        "images that are twice in their class and split",
-        "remove it",
-        first,
-        copied & ~leaked & ~moved,
-      ),
+    Finding(*kind, np.flatnonzero(mask), other[mask])
+    for kind, other, mask in (
+      (_LEAK, first, copied & leaked),
+      (_NEAR_LEAK, alike, near_copy & near_leak),
+      (_TWO_CLASSES, first, two_classes & training),
+      (_TWO_CLASSES_ELSEWHERE, first, two_classes & ~training),
+      (_NEAR_TWO_CLASSES, alike, near_copy & ~near_leak & near_moved),
+      (_TWICE, first, copied & ~leaked & ~moved),
     )
   ]
 
