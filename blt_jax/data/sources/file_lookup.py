@@ -4,10 +4,25 @@ import os
 import posixpath
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from blt_jax.data.dataset import path_array
+
+
+class FilesIn(NamedTuple):
+  """The files of a folder.
+
+  Attributes:
+    names: of the files.
+    links: names of the symbolic links among them.
+    numbers: uint64 [n], by which the file system knows them (inodes).
+  """
+
+  names: set[str]
+  links: set[str]
+  numbers: np.ndarray
 
 
 def check_root(root: str) -> None:
@@ -48,18 +63,63 @@ def below(path: str, starts: Sequence[str]) -> str:
   return path
 
 
-def files_in(folder: str) -> tuple[set[str], set[str]]:
-  """(names of a folder's files, names of the symbolic links among them).
-
-  Both are empty if the folder can't be read.
-  """
+def files_in(folder: str) -> FilesIn:
+  """The files of a folder; none if it can't be read."""
   try:
     with os.scandir(folder) as entries:
       files = [entry for entry in entries if not entry.is_dir()]
-      links = {entry.name for entry in files if entry.is_symlink()}
-      return {entry.name for entry in files}, links
+      return FilesIn(
+        {entry.name for entry in files},
+        {entry.name for entry in files if entry.is_symlink()},
+        np.array([entry.inode() for entry in files], np.uint64),
+      )
   except OSError:
-    return set(), set()
+    return FilesIn(set(), set(), np.empty(0, np.uint64))
+
+
+def identity(path: str) -> str:
+  """A name of a file that all its links share, hard ones as well.
+
+  Some file systems give several files one number, so size and time count, too.
+  A link to nowhere is its own file.
+  """
+  try:
+    status = os.stat(path)
+  except OSError:
+    return path
+  return (
+    f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+  )
+
+
+def repeated(numbers: Iterable[np.ndarray]) -> bool:
+  """Whether a file's number stands twice: it may have two names."""
+  ordered = np.sort(np.concatenate([np.empty(0, np.uint64), *numbers]))
+  return bool(np.any(ordered[1:] == ordered[:-1]))
+
+
+def identities(
+  finders: Sequence["FileFinder"], found: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+  """Names of files that are equal if the files are one.
+
+  Links lead to their targets, hard links are one file, and a file system that
+  ignores case gives a file several names.
+
+  Args:
+    finders: those that found the files.
+    found: of each list its files, strings [n], as `FileFinder.find` returns
+      them.
+
+  Returns:
+    Strings [n] of each list; `found` itself as long as no finder has met
+    anything of that kind.
+  """
+  if not any(finder.met_links for finder in finders) and not repeated(
+    numbers for finder in finders for numbers in finder.numbers
+  ):
+    return list(found)
+  return [path_array(map(identity, files)) for files in found]
 
 
 class FileFinder:
@@ -78,13 +138,10 @@ class FileFinder:
     self._real_root = os.path.join(os.path.realpath(root), "")
     self._flat_folders = tuple(flat_folders)
     self._known: dict[str, set[str]] = {}
-    # What two names of one file can differ by, see `identities`.
-    self._links: dict[str, set[str]] = {}
-    self._places: dict[str, str] = {}
-    self._first: dict[tuple[int, int], str] = {}
-    self._read: dict[tuple[int, int], str] = {}
-    self._aliases = False
     self._composed: dict[str, dict[str, str]] = {}
+    # What tells that a file may have two names, see `identities`.
+    self.met_links = False
+    self.numbers: list[np.ndarray] = []
 
   def find(
     self, paths: Iterable[str], *, place: Callable[[int], str]
@@ -128,57 +185,6 @@ class FileFinder:
       root, paths = root.astype(object), paths.astype(object)
     return root + paths
 
-  def identities(self, found: np.ndarray) -> np.ndarray:
-    """Names of files that are equal if the files are one.
-
-    Links lead to their targets; a file system that ignores case gives a file
-    several names. Hard links are different files here.
-
-    Args:
-      found: strings [n], files as `find` returns them.
-
-    Returns:
-      Strings [n]; `found` itself as long as there was nothing of that kind.
-    """
-    if not self._aliases:
-      return found
-    start = len(os.path.join(self.root, ""))
-    return path_array(self._identity(path[start:]) for path in found)
-
-  def _identity(self, path: str) -> str:
-    folder, _, file = path.rpartition("/")
-    known = self._files(folder)
-    if file in self._links.get(folder, ()):
-      whole = os.path.realpath(os.path.join(self.root, path))
-      return os.path.join(
-        self._place(os.path.dirname(whole)), os.path.basename(whole)
-      )
-    if file not in known:
-      whole = os.path.join(self.root, folder)
-      same = _folded(file)
-      file = next(
-        (
-          name
-          for name in sorted(known)
-          if _folded(name) == same
-          and os.path.samefile(
-            os.path.join(whole, name), os.path.join(whole, file)
-          )
-        ),
-        file,
-      )
-    return os.path.join(self._place(os.path.join(self.root, folder)), file)
-
-  def _place(self, folder: str) -> str:
-    """One name for a folder, however it is called."""
-    if folder not in self._places:
-      status = os.stat(folder)
-      key = status.st_dev, status.st_ino
-      self._places[folder] = self._first.setdefault(
-        key, os.path.realpath(folder)
-      )
-    return self._places[folder]
-
   def _find_elsewhere(self, path: str, place: str) -> str | None:
     """The path of a file that its folder does not list, None if none exists."""
     # Some file systems ignore case or rewrite accents, so look for the file.
@@ -190,7 +196,7 @@ class FileFinder:
           f" {os.path.realpath(whole)!r}; expected files below the root. A root"
           " above both, with paths from there, can hold them."
         )
-      self._aliases = True
+      self.met_links = True
       return path
     if composed := self._find_composed(path):
       return composed
@@ -227,7 +233,7 @@ class FileFinder:
     if file in self._files(folder):
       return True
     if self._holds(os.path.join(self.root, path)):
-      self._aliases = True  # The folder lists it in another way.
+      self.met_links = True  # The folder lists it in another way.
       return True
     return False
 
@@ -242,28 +248,10 @@ class FileFinder:
     """Names of the files in a folder that lie below the root."""
     if folder not in self._known:
       whole = os.path.join(self.root, folder)
-      files, links = files_in(whole) if self._inside(whole) else (set(), set())
-      files -= {
+      files, links, numbers = files_in(whole if self._inside(whole) else "")
+      self._known[folder] = files - {
         link for link in links if not self._holds(os.path.join(whole, link))
       }
-      self._known[folder] = files
-      links &= files
-      if links:
-        self._links[folder] = links
-      if links or self._is_alias(whole):
-        self._aliases = True
+      self.met_links = self.met_links or bool(links & self._known[folder])
+      self.numbers.append(numbers)
     return self._known[folder]
-
-  def _is_alias(self, folder: str) -> bool:
-    """Whether a folder has been read before, by another name."""
-    try:
-      status = os.stat(folder)
-    except OSError:
-      return False
-    key = status.st_dev, status.st_ino
-    return self._read.setdefault(key, folder) != folder
-
-
-def _folded(name: str) -> str:
-  """A name without case, with composed accents."""
-  return unicodedata.normalize("NFC", name.casefold())

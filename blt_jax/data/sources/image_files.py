@@ -9,6 +9,8 @@ import os
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 
+import numpy as np
+
 from blt_jax.data.sources.system_files import file_kind, folder_kind
 from blt_jax.data.text import as_text, counted, reason
 
@@ -43,7 +45,7 @@ _OTHER_KINDS = ("text/", "audio/", "video/", "application/")
 _NAMED = 4
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FoundFiles:
   """The images of a folder and of the folders in it.
 
@@ -52,11 +54,13 @@ class FoundFiles:
     left_out: what was left out -> the paths of the files that it is about; a
       folder without files has "/" at the end.
     links: whether a symbolic link was met.
+    numbers: uint64 [n], by which the file system knows the files (inodes).
   """
 
   paths: list[str]
   left_out: dict[str, list[str]]
-  links: bool = False
+  links: bool
+  numbers: np.ndarray
 
   def lines(self) -> tuple[str, ...]:
     """A line for each kind of files that were left out."""
@@ -104,6 +108,7 @@ def find_images(folder: str, *, without: Collection[str] = ()) -> FoundFiles:
   left_out: dict[str, list[str]] = {}
   others: dict[str, list[str]] = {}
   links = False
+  numbers: list[int] = []
   for place, names, files in _walk(folder, frozenset(without)):
     for name in _take(names, _is_left_out):
       kind = folder_kind(name)
@@ -121,11 +126,12 @@ def find_images(folder: str, *, without: Collection[str] = ()) -> FoundFiles:
         left_out.setdefault(why, []).append(path)
       elif is_image(entry.path):
         found.append(path)
+        numbers.append(entry.inode())
       else:
         others.setdefault(_suffix(entry.name), []).append(path)
   left_out |= _explained(others)
   kept = {what: sorted(left_out[what]) for what in sorted(left_out)}
-  return FoundFiles(sorted(found), kept, links)
+  return FoundFiles(sorted(found), kept, links, np.array(numbers, np.uint64))
 
 
 def merged(parts: Iterable[tuple[str, FoundFiles]]) -> FoundFiles:
@@ -137,10 +143,9 @@ def merged(parts: Iterable[tuple[str, FoundFiles]]) -> FoundFiles:
   paths: list[str] = []
   left_out: dict[str, list[str]] = {}
   others: dict[str, list[str]] = {}
-  links = False
+  parts = list(parts)
   for prefix, found in parts:
     paths += [prefix + path for path in found.paths]
-    links = links or found.links
     for what, files in found.left_out.items():
       more = [prefix + file for file in files]
       if what.startswith(_NO_IMAGES):
@@ -148,7 +153,14 @@ def merged(parts: Iterable[tuple[str, FoundFiles]]) -> FoundFiles:
           others.setdefault(_suffix(path), []).append(path)
       else:
         left_out.setdefault(what, []).extend(more)
-  return FoundFiles(paths, left_out | _explained(others), links)
+  return FoundFiles(
+    paths,
+    left_out | _explained(others),
+    any(found.links for _, found in parts),
+    np.concatenate(
+      [np.empty(0, np.uint64), *(found.numbers for _, found in parts)]
+    ),
+  )
 
 
 _HIDDEN = "with hidden names (a dot begins them)"

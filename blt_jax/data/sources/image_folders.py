@@ -9,7 +9,7 @@ import numpy as np
 
 from blt_jax.data.dataset import Dataset, Split, path_array
 from blt_jax.data.sources.class_names import shown_name
-from blt_jax.data.sources.file_lookup import check_root
+from blt_jax.data.sources.file_lookup import check_root, identity, repeated
 from blt_jax.data.sources.folder_layout import (
   ClassFolder,
   Layout,
@@ -216,10 +216,11 @@ def _read_splits(
 ) -> tuple[dict[str, Split], list[str]]:
   """The splits, and links to files that are there already."""
   labels = {name: label for label, name in enumerate(class_names)}
-  check_links = any(
-    folder.found.links
-    for classes in found.values()
-    for folder in classes.values()
+  parts = [
+    each.found for classes in found.values() for each in classes.values()
+  ]
+  check_links = any(part.links for part in parts) or repeated(
+    part.numbers for part in parts
   )
   seen: dict[str, tuple[str, str, str]] = {}
   splits, copies = {}, []
@@ -250,7 +251,7 @@ def _without_copies(
   """
   kept, again = [], []
   for path in paths:
-    part, name, first = seen.setdefault(os.path.realpath(path), (*place, path))
+    part, name, first = seen.setdefault(identity(path), (*place, path))
     if first == path:
       kept.append(path)
     elif (part, name) == place:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from blt_jax.data.dataset import Split
-from blt_jax.data.sources.file_lookup import FileFinder
+from blt_jax.data.sources.file_lookup import FileFinder, identities
 from blt_jax.data.text import as_text, counted
 
 
@@ -30,11 +30,8 @@ def each_file_once(
   Raises:
     ValueError: a file has two labels, or is in two lists; names both places.
   """
-  files = [
-    finder.identities(split.paths)
-    for split in splits
-    if split.paths is not None
-  ]
+  paths = [split.paths for split in splits if split.paths is not None]
+  files = identities([finder], paths)
   starts = np.cumsum([0, *map(len, splits)])
   again: list[list[int]] = [[] for _ in splits]
   lines: list[str] = [""] * len(splits)
@@ -43,19 +40,19 @@ def each_file_once(
   for row in _candidates(files):
     k = int(np.searchsorted(starts, row, side="right")) - 1
     i = int(row - starts[k])
-    file = str(files[k][i])
-    first_k, first_i = seen.setdefault(file, (k, i))
+    first_k, first_i = seen.setdefault(str(files[k][i]), (k, i))
     if (first_k, first_i) == (k, i):
       continue
+    file = as_text(str(paths[k][i]))
     here, first = places[k](i), places[first_k](first_i)
     label, other = splits[k].labels[i], splits[first_k].labels[first_i]
     if label != other:
       raise ValueError(
-        f"{first} and {here}: the file {as_text(file)!r} has the labels {other}"
+        f"{first} and {here}: the file {file!r} has the labels {other}"
         f" and {label}; expected one."
       )
     if k != first_k:
-      shared.append(f"{first} and {here}: the file {as_text(file)!r}")
+      shared.append(f"{first} and {here}: the file {file!r}")
     else:
       again[k].append(i)
       lines[k] = lines[k] or f"such as {here}, which repeats {first}"

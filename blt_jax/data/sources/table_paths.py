@@ -6,7 +6,12 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 from blt_jax.data.dataset import path_array
-from blt_jax.data.sources.file_lookup import FileFinder, check_root, files_in
+from blt_jax.data.sources.file_lookup import (
+  FileFinder,
+  check_root,
+  files_in,
+  identities,
+)
 from blt_jax.data.sources.image_files import find_images, is_image
 from blt_jax.data.text import as_text, counted
 
@@ -113,19 +118,7 @@ class PathFinder:
 
   def identities(self, files: Sequence[str]) -> list[str]:
     """Names of files that `find` found, equal if the files are one."""
-    if len(self._finders) == 1:
-      return self._finders[0].identities(path_array(files)).tolist()
-    starts = [os.path.join(finder.root, "") for finder in self._finders]
-    of_finder: list[list[int]] = [[] for _ in starts]
-    for i, file in enumerate(files):
-      k = next(k for k, start in enumerate(starts) if file.startswith(start))
-      of_finder[k].append(i)
-    names = list(files)
-    for finder, rows in zip(self._finders, of_finder, strict=True):
-      found = finder.identities(path_array(files[i] for i in rows))
-      for i, name in zip(rows, found, strict=True):
-        names[i] = name
-    return names
+    return identities(self._finders, [path_array(files)])[0].tolist()
 
   def lines(self, files: Sequence[str]) -> list[str]:
     """Lines about files of other folders, and about images without a row.
@@ -258,7 +251,7 @@ def _others(files: Sequence[str]) -> list[str]:
   return [
     f"{folder}/{name}"
     for folder, names in named.items()
-    for name in sorted(files_in(folder or os.curdir)[0] - names)
+    for name in sorted(files_in(folder or os.curdir).names - names)
     if os.path.splitext(name)[1].lower() in suffixes and name[0] != "."
   ]
 
@@ -266,6 +259,6 @@ def _others(files: Sequence[str]) -> list[str]:
 def _by_stem(folder: str) -> dict[str, list[str]]:
   """{name without its suffix: names} of a folder's files."""
   stems: dict[str, list[str]] = {}
-  for name in sorted(files_in(folder)[0]):
+  for name in sorted(files_in(folder).names):
     stems.setdefault(os.path.splitext(name)[0], []).append(name)
   return stems

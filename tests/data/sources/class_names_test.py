@@ -182,7 +182,9 @@ def real(shared, tmp_path, monkeypatch):
     folder, _, file = line.rsplit(" ", 1)[0].rpartition("/")
     there[str(tmp_path / folder)].add(file)
   monkeypatch.setattr(
-    file_lookup, "files_in", lambda folder: (there[folder], set())
+    file_lookup,
+    "files_in",
+    lambda folder: file_lookup.FilesIn(there[folder], set(), np.empty(0)),
   )
   folders = {pathlib.Path(folder).name for folder in there}
   official = sorted(name.replace("-", "/") for name in folders)

@@ -1,6 +1,7 @@
 """Finding files: where they are looked up, and how often."""
 
 import os
+import types
 
 import pytest
 
@@ -88,3 +89,33 @@ def test_names_need_not_be_utf_8(tmp_path, folder, name):
   assert finder.find([name], place=str).tolist() == [
     str(tmp_path / folder / name)
   ]
+
+
+def test_one_file_has_one_identity_and_others_have_their_own(tmp_path):
+  _touch(tmp_path, "a.jpg", "b.jpg")
+  (tmp_path / "hard.jpg").hardlink_to(tmp_path / "a.jpg")
+  (tmp_path / "soft.jpg").symlink_to("a.jpg")
+  (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+  names = [
+    file_lookup.identity(str(tmp_path / f"{name}.jpg"))
+    for name in ("a", "hard", "soft", "b", "gone")
+  ]
+  assert names[0] == names[1] == names[2]
+  assert len(set(names)) == 3
+
+
+def test_files_that_share_a_number_alone_are_not_one(tmp_path, monkeypatch):
+  (tmp_path / "a.jpg").write_bytes(b"1")
+  (tmp_path / "b.jpg").write_bytes(b"22")
+
+  def unnumbered(path):  # As on file systems that number none of their files.
+    found = os.stat(path)
+    return types.SimpleNamespace(
+      st_dev=0, st_ino=0, st_size=found.st_size, st_mtime_ns=0
+    )
+
+  monkeypatch.setattr(file_lookup, "os", types.SimpleNamespace(stat=unnumbered))
+  first, second = (
+    file_lookup.identity(str(tmp_path / name)) for name in ("a.jpg", "b.jpg")
+  )
+  assert first != second

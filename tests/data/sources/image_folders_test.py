@@ -374,6 +374,14 @@ def test_a_file_with_two_labels_by_a_link_is_refused(tmp_path):
     _load(tmp_path)
 
 
+def test_a_hard_link_to_an_image_of_its_class_is_left_out(tmp_path):
+  _files(tmp_path, {"a": 8, "b": 8})
+  (tmp_path / "a" / "x.jpg").hardlink_to(tmp_path / "a" / "03.jpg")
+  dataset = _load(tmp_path)
+  assert sum(dataset.counts.values()).tolist() == [8, 8]
+  assert "left out: 1 link to images" in dataset.left_out[0]
+
+
 def test_a_link_to_an_image_of_its_class_is_left_out(tmp_path):
   _files(tmp_path, {"a": 8, "b": 8, "c": 8})
   (tmp_path / "a" / "x.jpg").symlink_to(tmp_path / "a" / "03.jpg")
@@ -386,9 +394,11 @@ def test_a_link_to_an_image_of_its_class_is_left_out(tmp_path):
   )
 
 
-def test_a_file_in_two_splits_by_a_link_is_refused(tmp_path):
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_file_in_two_splits_by_a_link_is_refused(tmp_path, link):
   _files(tmp_path, {"train/a": 3, "train/b": 3, "test/a": 1, "test/b": 1})
-  (tmp_path / "test" / "a" / "x.jpg").symlink_to(tmp_path / "train/a/01.jpg")
+  again = tmp_path / "test" / "a" / "x.jpg"
+  getattr(again, link)(tmp_path / "train/a/01.jpg")
   with pytest.raises(ValueError, match="are one file, by a link, in two spli"):
     _load(tmp_path)
 

@@ -243,11 +243,14 @@ def test_the_test_list_may_be_the_validation_list(listed):
   assert dataset.test is dataset.validation
 
 
-@pytest.mark.parametrize("link", ["file", "folder"])
+@pytest.mark.parametrize("link", ["file", "hard", "folder"])
 def test_a_link_to_a_listed_file_is_that_file(listed, link):
   if link == "file":
     (listed.root / "cat/link.png").symlink_to("im 0.png")
     again = "cat/link.png"
+  elif link == "hard":
+    (listed.root / "dog/link.png").hardlink_to(listed.root / "cat/im 0.png")
+    again = "dog/link.png"
   else:
     (listed.root / "pets").mkdir()
     (listed.root / "pets/cats").symlink_to("../cat", target_is_directory=True)
@@ -265,7 +268,9 @@ def test_a_disk_that_ignores_case_gives_one_file_two_names(listed, monkeypatch):
   monkeypatch.setattr(
     file_lookup,
     "files_in",
-    lambda folder: (files_in(folder)[0] - {"IM 0.PNG"}, set()),
+    lambda folder: files_in(folder)._replace(
+      names=files_in(folder).names - {"IM 0.PNG"}
+    ),
   )
   dataset = listed([*listed.lines, "cat/IM 0.PNG 0"], held=1)
   assert "left out: 1 image of" in dataset.left_out[0]

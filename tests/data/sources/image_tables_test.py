@@ -400,11 +400,13 @@ def test_a_file_that_two_folders_lead_to_is_one(root, monkeypatch):
 
 def test_a_link_to_a_file_is_that_file(root):
   (root / "a" / "link.jpg").symlink_to(root / "a" / "1.jpg")
+  (root / "a" / "hard.jpg").hardlink_to(root / "a" / "1.jpg")
   (root / "c").symlink_to(root / "b")
   table = _read(root, "path,label\na/1.jpg,x\nb/3.jpg,y\nc/3.jpg,y\n")
   assert table.relative.tolist() == ["a/1.jpg", "b/3.jpg"]
-  message = _refused(root, "path,label\na/1.jpg,x\na/link.jpg,y\n")
-  assert "labels.csv:3: label of" in message
+  for again in ("a/link.jpg", "a/hard.jpg"):
+    message = _refused(root, f"path,label\na/1.jpg,x\n{again},y\n")
+    assert "labels.csv:3: label of" in message
 
 
 def test_whole_numbers_of_one_value_are_one_group(root):
