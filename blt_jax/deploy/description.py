@@ -58,6 +58,10 @@ class Description:
       and by "top5", and the other measures of results.json}; empty where
       nothing was measured.
     config: of the run.
+    test_set: what results.json has of the run's test images, see
+      `measures.test_set`; empty where nothing was measured.
+    shares: [C], of the classes where the network is used, by the run's
+      `dataset.prior`; None without one.
     blt_jax: version that trained it.
     weights: SHA-256 of the variables, in an export.
   """
@@ -88,6 +92,8 @@ class Description:
   epoch: int
   accuracy: Mapping[str, Any]
   config: Mapping[str, Any]
+  test_set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  shares: tuple[float, ...] | None = None
   blt_jax: str = __version__
   weights: str = ""
 
@@ -100,6 +106,13 @@ class Description:
       exif_orientation=self.exif_orientation,
       grey_range=grey_range(self.grey_range),
     )
+
+  @property
+  def prior(self) -> str:
+    """The run's `dataset.prior`, "" without one."""
+    dataset = self.config.get("dataset")
+    given = dataset.get("prior") if isinstance(dataset, dict) else None
+    return given if isinstance(given, str) else ""
 
   @property
   def calibration(self) -> str:
@@ -151,7 +164,7 @@ class Description:
     values: dict[str, Any]
     values = {name: content[name] for name in fields if name in content}
     for name, field in fields.items():
-      if name not in values and field.default is not dataclasses.MISSING:
+      if name not in values and _has_default(field):
         continue
       if name not in values or not _RULES[name].accepts(values[name]):
         raise ValueError(
@@ -162,6 +175,11 @@ class Description:
     for name, value in values.items():
       values[name] = tuple(value) if isinstance(value, list) else value
     return cls(**values)
+
+
+def _has_default(field: dataclasses.Field) -> bool:
+  missing = dataclasses.MISSING
+  return not (field.default is missing and field.default_factory is missing)
 
 
 TEMPERATURE = number(0, above=True)
@@ -205,23 +223,51 @@ def _is_accuracy(value: Any) -> bool:
 
   def are_percents(numbers: Any) -> bool:
     return isinstance(numbers, dict) and all(
-      group in numbers
-      and (numbers[group] is None or NUMBER.accepts(numbers[group]))
-      for group in GROUPS
+      group in numbers and _is_known(numbers[group]) for group in GROUPS
     )
 
-  def have_errors(numbers: dict[str, Any]) -> bool:
+  def have_measures(numbers: dict[str, Any]) -> bool:
     calibrated = numbers.get("calibrated", {})
     return isinstance(calibrated, dict) and all(
-      each.get("ece") is None or NUMBER.accepts(each["ece"])
-      for each in (numbers, calibrated)
+      map(
+        _is_known,
+        (*map(numbers.get, _MEASURES), calibrated.get("ece")),
+      )
     )
+
+  def have_intervals(numbers: dict[str, Any]) -> bool:
+    found = numbers.get("interval", {})
+    pair = several(Rule("a number or null", _is_known), length=2)
+    return isinstance(found, dict) and all(map(pair.accepts, found.values()))
 
   return isinstance(value, dict) and all(
     are_percents(numbers)
     and are_percents(numbers.get("top5"))
-    and have_errors(numbers)
+    and have_measures(numbers)
+    and have_intervals(numbers)
     for numbers in value.values()
+  )
+
+
+# Of a split, beside the accuracies by group: what the model card shows.
+_MEASURES = ("macro_f1", "accuracy", "ece")
+
+
+def _is_known(value: Any) -> bool:
+  """Whether a value is a measure: a number, or null for an unknown one."""
+  return value is None or NUMBER.accepts(value)
+
+
+def _is_test_set(value: Any) -> bool:
+  """Whether a value is what `Description.test_set` may be."""
+  return isinstance(value, dict) and (
+    not value
+    or (
+      value.get("kind") in ("balanced", "natural", "neither")
+      and whole(0).accepts(value.get("images"))
+      and whole(0).accepts(value.get("classes"))
+      and isinstance(value.get("is_validation"), bool)
+    )
   )
 
 
@@ -251,6 +297,11 @@ _RULES: dict[str, Rule] = {
   "epoch": whole(1),
   "accuracy": Rule("percent by split and shot group", _is_accuracy),
   "config": Rule("an object", lambda value: isinstance(value, dict)),
+  "test_set": Rule("what results.json has of a test set", _is_test_set),
+  "shares": Rule(
+    f"null or {_a_class(number(0)).allowed}",
+    lambda value: value is None or _a_class(number(0)).accepts(value),
+  ),
   "blt_jax": TEXT,
   "weights": TEXT,
 }
@@ -264,8 +315,8 @@ def _check_together(values: Mapping[str, Any], source: str) -> None:
       f"{source}: resize_size is {short}; expected at least image_size, {size}."
     )
   classes = len(values["class_names"])
-  for name in ("class_counts", "logit_offset"):
-    if values[name] is not None and len(values[name]) != classes:
+  for name in ("class_counts", "logit_offset", "shares"):
+    if values.get(name) is not None and len(values[name]) != classes:
       raise ValueError(
         f"{source}: {name} is {values[name]!r}; expected {classes} numbers, "
         "one for each of class_names."

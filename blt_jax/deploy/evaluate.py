@@ -14,7 +14,7 @@ from blt_jax.deploy import predict
 from blt_jax.deploy.labelled import Labelled, find_labelled, without_images
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.system import console
-from blt_jax.training import calibration, lines, measures, prior
+from blt_jax.training import calibration, lines, measures
 from blt_jax.workdir import records
 
 
@@ -156,9 +156,7 @@ def _tested(
   values = measures.measures(
     predictions,
     counts,
-    shares=prior.target_shares(
-      _prior(model), class_names=about.class_names, class_counts=counts
-    ),
+    shares=None if about.shares is None else np.asarray(about.shares),
     many_above=about.many_above,
     few_up_to=about.few_up_to,
   )
@@ -172,6 +170,8 @@ def _lines(model: TrainedModel, tested: Tested) -> list[str]:
   kind = measures.test_set(
     np.asarray(about.class_counts), tested.images, is_validation=False
   )
+  given = printable(about.prior)
+  used = given if about.shares is not None else ""
   found = [
     *lines.measure_lines(tested.measures, about.temperature),
     # Classes without images have been named.
@@ -179,26 +179,19 @@ def _lines(model: TrainedModel, tested: Tested) -> list[str]:
       kind,
       tested.measures["accuracy"],
       num_classes=kind["classes"],
-      prior=_prior(model),
+      prior=used,
     ),
-    *lines.prior_lines(_prior(model)),
+    *lines.prior_lines(used),
   ]
-  given = _given_prior(model)
-  if given != _prior(model):
+  if about.shares is not None and not tested.images.all():
+    covered = float(np.asarray(about.shares)[tested.images > 0].sum())
     found.append(
-      f"note: the training's dataset.prior, {printable(given)}, plays no part: "
-      "the measures are for classes as frequent as among these images"
+      f"note: of the prior's shares {100 * covered:.1f} % are of classes with "
+      "images here: these count as 100 %"
+    )
+  if given and about.shares is None:
+    found.append(
+      f"note: the training's dataset.prior, {given}, plays no part, as it is "
+      "gone: the measures are for classes as frequent as among these images"
     )
   return found
-
-
-def _prior(model: TrainedModel) -> str:
-  """The training's `dataset.prior`, "" for a file, which may not be here."""
-  given = _given_prior(model)
-  return given if given in ("natural", "balanced") else ""
-
-
-def _given_prior(model: TrainedModel) -> str:
-  dataset = model.description.config.get("dataset")
-  given = dataset.get("prior") if isinstance(dataset, dict) else None
-  return given if isinstance(given, str) else ""

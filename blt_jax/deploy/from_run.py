@@ -52,18 +52,20 @@ def from_workdir(
   template = build.state_shapes(config, model, len(names))
   arrays, row = read_epoch(workdir, template.arrays(), checkpoint=checkpoint)
   is_own_tau = config.model.posthoc_tau == own_tau
-  measured = _measured(workdir, checkpoint, row)
+  results = directory.read_results(workdir) or {}
+  measured = _measured(results.get(checkpoint), row)
+  begun = prior.as_begun(workdir, config)
   description = _describe(
     config,
     class_names=names,
     class_counts=counts,
-    logit_offset=_logit_offset(
-      prior.as_begun(workdir, config), names, counts, step=row.step
-    ),
+    logit_offset=_logit_offset(begun, names, counts, step=row.step),
     checkpoint=checkpoint,
     stage=row.stage,
     epoch=row.epoch,
     accuracy=_accuracy(row, measured) if is_own_tau else {},
+    test_set=results.get("test_set", {}) if measured and is_own_tau else {},
+    shares=_shares(begun, names, counts),
     temperature=_temperature(
       measured,
       workdir / directory.RESULTS,
@@ -131,11 +133,26 @@ def _logit_offset(
   return tuple(np.asarray(adjust_fn(jnp.zeros((1, len(counts)))))[0].tolist())
 
 
+def _shares(
+  config: Config, class_names: tuple[str, ...], class_counts: tuple[int, ...]
+) -> tuple[float, ...] | None:
+  """The shares of `dataset.prior`; None without one, or if its file is gone.
+
+  They weigh measures alone: without the file a network can still be used.
+  """
+  given = config.dataset.prior
+  if not prior.is_word(given) and not os.path.exists(given):
+    return None
+  found = prior.target_shares(
+    given, class_names=class_names, class_counts=np.asarray(class_counts)
+  )
+  return None if found is None else tuple(found.tolist())
+
+
 def _measured(
-  workdir: pathlib.Path, checkpoint: str, row: EpochRow
+  found: Mapping[str, Any] | None, row: EpochRow
 ) -> Mapping[str, Any] | None:
   """What results.json says about an epoch, None where it is of another."""
-  found = (directory.read_results(workdir) or {}).get(checkpoint)
   if found and (found["stage"], found["epoch"]) == (row.stage, row.epoch):
     return found
   return None

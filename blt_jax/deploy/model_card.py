@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from blt_jax.data import longtail
 from blt_jax.data.text import printable
 from blt_jax.deploy.description import Description
 from blt_jax.method.metrics import GROUPS
+from blt_jax.training.lines import prior_lines, test_set_lines
 from blt_jax.workdir import files
 
 FILE = "README.md"
@@ -112,17 +115,15 @@ def _accuracy(about: Description) -> str:
   lines = [
     "## Accuracy",
     "",
-    "Mean of the classes' accuracies, in percent. many: more than "
-    f"{about.many_above} training images; few: {about.few_up_to} or "
-    "fewer.",
+    "Mean of the classes' accuracies, and of their F1 (macro F1), in percent. "
+    f"many: more than {about.many_above} training images; few: "
+    f"{about.few_up_to} or fewer.",
     "",
-    f"| images | {' | '.join(GROUPS)} |",
-    f"|---|{'---|' * len(GROUPS)}",
+    f"| images | {' | '.join(GROUPS)} | macro F1 |",
+    f"|---|{'---|' * len(GROUPS)}---|",
   ]
   for split, values in about.accuracy.items():
-    for title, numbers in (("top-1", values), ("top-5", values["top5"])):
-      cells = (_percent(numbers[group]) for group in GROUPS)
-      lines.append(f"| {split}, {title} | {' | '.join(cells)} |")
+    lines += _rows(split, values)
   sizes = ", ".join(f"{n} {int(mask.sum())}" for n, mask in groups.items())
   lines += [
     "",
@@ -131,7 +132,45 @@ def _accuracy(about: Description) -> str:
   ]
   if "test" not in about.accuracy:
     lines.append("The run had not ended: there is no test yet.")
+  elif about.test_set:
+    lines += ["", *_test_set(about)]
   return "\n".join(lines)
+
+
+def _rows(split: str, values: Mapping[str, Any]) -> list[str]:
+  """The rows of a split: as in a run's table the test has intervals."""
+
+  def row(title: str, cells: Iterable[str], last: str = "") -> str:
+    return f"| {split}, {title} | {' | '.join(cells)} | {last} |"
+
+  top1, top5 = (
+    [_percent(numbers[group]) for group in GROUPS]
+    for numbers in (values, values["top5"])
+  )
+  rows = [row("top-1", top1, _percent(values.get("macro_f1")))]
+  if split == "test" and "interval" in values:
+    found = values["interval"]
+    rows.append(
+      row("95 % interval", (_interval(found.get(group)) for group in GROUPS))
+    )
+  return [*rows, row("top-5", top5)]
+
+
+def _test_set(about: Description) -> list[str]:
+  """What the test set is, and what the intervals are of, an item each."""
+  prior = _code(about.prior) if about.prior else ""
+  found = [
+    *test_set_lines(
+      about.test_set,
+      about.accuracy["test"].get("accuracy"),
+      num_classes=len(about.class_names),
+      prior=prior,
+    ),
+    *prior_lines(prior),
+    "intervals: a bootstrap over the test images of each class; another "
+    "training may land outside",
+  ]
+  return [f"- {line}" for line in found]
 
 
 def _probabilities(about: Description, folder: pathlib.Path) -> str:
@@ -175,6 +214,12 @@ def _probabilities(about: Description, folder: pathlib.Path) -> str:
 
 def _error(value: float | None) -> str:
   return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(ends: Sequence[float | None] | None) -> str:
+  if ends is None or None in ends:
+    return "-"
+  return "-".join(map(_percent, ends))
 
 
 def _percent(value: float | None) -> str:

@@ -21,6 +21,11 @@ _WORDS = ("", "natural", "balanced")
 _HEADERS = "class,share or class,count"
 
 
+def is_word(prior: str) -> bool:
+  """Whether a `dataset.prior` is no file."""
+  return prior in _WORDS
+
+
 def target_shares(
   prior: str, *, class_names: Sequence[str], class_counts: np.ndarray
 ) -> np.ndarray | None:
@@ -68,7 +73,7 @@ def record(
   Raises:
     ValueError: they were kept before, and the file has changed since.
   """
-  if prior in _WORDS:
+  if is_word(prior):
     return
   path = workdir / FILE
   if not path.exists():
@@ -95,7 +100,7 @@ def as_begun(workdir: pathlib.Path, config: Config) -> Config:
   The file itself may have changed since, or be gone.
   """
   path = workdir / FILE
-  if config.dataset.prior in _WORDS or not path.exists():
+  if is_word(config.dataset.prior) or not path.exists():
     return config
   return with_values(config, {"dataset.prior": str(path)})
 

@@ -1,5 +1,7 @@
 import csv
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from PIL import Image
 from blt_jax.data.sources import load_digits_lt
 from blt_jax.deploy.evaluate import evaluate
 from blt_jax.deploy.export import export
+from blt_jax.deploy.from_run import from_workdir
 from blt_jax.deploy.load import load
 from blt_jax.method import metrics
+from blt_jax.training import prior
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,16 @@ def _flat(values, name=""):
       for path, number in _flat(value, f"{name}/{key}").items()
     }
   return {name: values}
+
+
+def with_prior(model, prior, shares):
+  """The network of a run with a `dataset.prior`."""
+  about = dataclasses.replace(
+    model.description,
+    config={"dataset": {"prior": prior}},
+    shares=None if shares is None else tuple(shares.tolist()),
+  )
+  return dataclasses.replace(model, description=about)
 
 
 def _rows(path):
@@ -108,26 +122,64 @@ def test_probabilities_of_the_rows_are_calibrated(
 
 
 def test_prior_of_the_training_weighs_the_measures(model, folder, capsys):
-  found = {}
-  for prior in ("", "natural", "shares.csv"):
-    config = {"dataset": {"prior": prior}}
-    about = dataclasses.replace(model.description, config=config)
-    other = dataclasses.replace(model, description=about)
-    found[prior] = evaluate(other, folder).measures
-  assert found[""] == found["shares.csv"]
-  assert found[""]["overall"] == found["natural"]["overall"]
-  assert found[""]["accuracy"] != pytest.approx(found["natural"]["accuracy"])
-  # Balanced classes of few images: their recalls, by the training's shares.
-  counts = np.asarray(model.description.class_counts)
+  shares = np.arange(1.0, 11) / 55
+  found = {
+    prior: evaluate(with_prior(model, prior, given), folder).measures
+    for prior, given in (("", None), ("shares.csv", shares), ("gone.csv", None))
+  }
+  assert found[""] == found["gone.csv"]
+  assert found[""]["overall"] == found["shares.csv"]["overall"]
+  assert found[""]["accuracy"] != pytest.approx(found["shares.csv"]["accuracy"])
+  # Balanced classes of few images: their recalls, by the shares.
   labels = load_digits_lt().test.labels
   right = model.predict(load_digits_lt().test.images) == labels
   recalls = [100 * right[labels == c].mean() for c in range(10)]
-  assert found["natural"]["accuracy"] == pytest.approx(
-    np.average(recalls, weights=counts)
+  assert found["shares.csv"]["accuracy"] == pytest.approx(
+    np.average(recalls, weights=shares)
   )
   said = capsys.readouterr().out
-  assert "prior natural: F1, accuracy over images, log-likelihood" in said
-  assert "note: the training's dataset.prior, shares.csv, plays no part" in said
+  assert "prior shares.csv: F1, accuracy over images, log-likelihood" in said
+  assert "note: the training's dataset.prior, gone.csv, plays no part" in said
+  assert "of the prior's shares" not in said
+
+
+def test_shares_of_classes_without_images_are_dealt_to_the_others(
+  model, folder, digits, capsys
+):
+  shutil.rmtree(folder / "9")
+  shares = np.arange(1.0, 11) / 55
+  found = evaluate(with_prior(model, "shares.csv", shares), folder).measures
+  right = model.predict(digits.images) == digits.labels
+  recalls = [100 * right[digits.labels == c].mean() for c in range(9)]
+  assert found["accuracy"] == pytest.approx(
+    np.average(recalls, weights=shares[:9])
+  )
+  assert (
+    "note: of the prior's shares 81.8 % are of classes with images here: these "
+    "count as 100 %"
+  ) in capsys.readouterr().out
+
+
+def test_shares_of_a_run_are_those_that_it_began_with(run, tmp_path, model):
+  copy = tmp_path / "run"
+  shutil.copytree(run, copy)
+  assert model.description.shares is None
+  content = json.loads((copy / "config.json").read_text())
+  counts = np.asarray(model.description.class_counts)
+  rows = "".join(f"{c},{c + 1}\n" for c in range(10))
+  (copy / prior.FILE).write_text(f"class,share\n{rows}")
+  for given, expected in (
+    ("natural", counts / counts.sum()),
+    ("balanced", np.full(10, 0.1)),
+    ("gone.csv", np.arange(1, 11) / 55),
+  ):
+    content["dataset"]["prior"] = given
+    (copy / "config.json").write_text(json.dumps(content))
+    about = from_workdir(copy).description
+    assert about.prior == given
+    np.testing.assert_allclose(about.shares, expected, rtol=1e-12)
+  (copy / prior.FILE).unlink()
+  assert from_workdir(copy).description.shares is None
 
 
 def test_export_is_tested_as_its_run_is(model, folder, tmp_path):

@@ -96,6 +96,7 @@ def test_description_is_enough_to_rebuild(exported, run, model):
   results = directory.read_results(run)
   assert about.accuracy["test"] == results["best"]["test"]
   assert about.accuracy["validation"] == results["best"]["validation"]
+  assert about.test_set == results["test_set"]
   assert about.config == json.loads((run / "config.json").read_text())
   rebuilt = safetensors_file.read(exported)
   assert rebuilt.description == about
@@ -319,10 +320,35 @@ def test_card_shows_accuracies_and_figures(exported, run):
   cells = " | ".join(
     f"{numbers[group]:.1f}" for group in ("overall", "many", "medium", "few")
   )
-  assert f"| test, top-1 | {cells} |" in card
+  assert f"| test, top-1 | {cells} | {numbers['macro_f1']:.1f} |" in card
+  ends = " | ".join(
+    "-".join(f"{end:.1f}" for end in numbers["interval"][group])
+    for group in ("overall", "many", "medium", "few")
+  )
+  assert f"| test, 95 % interval | {ends} |  |" in card
+  assert "validation, 95 %" not in card
   pictures = re.findall(r"!\[[^]]*\]\((figures/\w+\.png)\)", card)
   assert "figures/class_accuracies.png" in pictures
   assert all((exported / picture).stat().st_size for picture in pictures)
+
+
+def test_card_says_what_the_test_set_is(exported, model, tmp_path):
+  card = (exported / "README.md").read_text()
+  right = f"{model.description.accuracy['test']['accuracy']:.1f} %"
+  assert (
+    "- test set: balanced, 340 images: overall is about the share of images "
+    f"that are right, {right}\n"
+  ) in card
+  about = dataclasses.replace(
+    model.description,
+    config={"dataset": {"prior": "my_shares.csv"}},
+    test_set={**model.description.test_set, "classes": 8},
+  )
+  model_card.write(about, tmp_path)
+  card = (tmp_path / "README.md").read_text()
+  assert f"weighed as the prior says, {right} of the images" in card
+  assert "- note: 2 of 10 classes have no test image" in card
+  assert "- prior `my_shares.csv`: F1, accuracy over images" in card
 
 
 @pytest.mark.parametrize("title", ["With blt_jax", "With JAX alone"])
@@ -372,6 +398,9 @@ def with_metadata(exported, path, change):
     ("resize_size", 8, None),
     ("std", [0, 0, 0], "std is"),
     ("logit_offset", [0.5], "logit_offset is"),
+    ("shares", [0.5], r"shares is \[0.5\]; expected 10 numbers"),
+    ("shares", [-1.0] * 10, "shares is .* a number of at least 0 for each"),
+    ("test_set", {"kind": "odd"}, "test_set is .* expected what results.json"),
     ("logit_offset", [0.5] * 10, None),
     ("image_size", 9, "resize_size is 8; expected at least image_size, 9"),
     ("accuracy", None, "accuracy is None; expected percent by split"),
