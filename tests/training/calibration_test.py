@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
+from scipy.optimize import bisect, minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from blt_jax.method import metrics
@@ -33,11 +33,60 @@ def test_temperature_is_that_of_a_search_for_the_smallest_loss(temperature):
   assert found == pytest.approx(temperature, rel=0.2)
 
 
+def _by_bisection(logits, labels):
+  """T where the derivative of the loss in 1 / T is 0, in float64."""
+  logits = logits.astype(np.float64)
+  right = logits[np.arange(len(labels)), labels]
+
+  def slope(temperature):
+    chances = softmax(logits / temperature, axis=1)
+    return np.mean(np.sum(chances * logits, axis=1) - right)
+
+  return bisect(slope, 1e-2, 1e2, xtol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.4, 1.0, 3.0, 40.0])
+@pytest.mark.parametrize("n, classes", [(90, 5), (3000, 2), (3000, 300)])
+def test_temperature_is_that_of_a_slow_search(n, classes, temperature):
+  logits, labels = _logits(n, classes, temperature=temperature)
+  found = calibration.fit_temperature(logits, labels)
+  assert found == pytest.approx(_by_bisection(logits, labels), rel=1e-6)
+
+
+@pytest.mark.parametrize("start", [0.01, 0.02, 1.0, 100.0])
+def test_temperature_does_not_depend_on_where_the_search_begins(start):
+  """Far off, slopes are flat, and a step leads far away."""
+  logits, labels = _logits(temperature=3.0)
+  found = calibration._fit(logits, labels, start=start)
+  assert found == pytest.approx(_by_bisection(logits, labels), rel=1e-6)
+
+
+def test_few_wrong_images_among_far_right_ones_have_a_temperature():
+  logits = np.zeros((5000, 4), np.float32)
+  logits[:, 0] = 80
+  labels = np.zeros(5000, int)
+  labels[7] = 1
+  found = calibration.fit_temperature(logits, labels)
+  assert found == pytest.approx(_by_bisection(logits, labels), rel=1e-6)
+
+
+def test_a_constant_added_to_the_logits_of_an_image_changes_nothing():
+  logits, labels = _logits(temperature=3.0)
+  logits = np.round(logits * 64) / 64  # So that adding rounds nothing off.
+  moved = logits + np.float32(2.0) ** np.arange(400)[:, None].clip(max=12)
+  expected = calibration.fit_temperature(logits, labels)
+  assert calibration.fit_temperature(moved, labels) == pytest.approx(
+    expected, rel=1e-6
+  )
+
+
 def test_blocks_of_images_change_nothing(monkeypatch):
   logits, labels = _logits()
   whole = calibration.fit_temperature(logits, labels)
-  monkeypatch.setattr(calibration, "_AT_A_TIME", 7 * 30)
-  assert calibration.fit_temperature(logits, labels) == pytest.approx(whole)
+  monkeypatch.setattr(calibration, "_IN_CACHE", 7 * 30)
+  assert calibration.fit_temperature(logits, labels) == pytest.approx(
+    whole, rel=1e-9
+  )
 
 
 def test_temperature_makes_an_overconfident_network_honest():
@@ -57,6 +106,8 @@ def test_no_temperature_where_all_or_nothing_is_right():
   assert calibration.fit_temperature(logits, best) is None
   assert calibration.fit_temperature(logits, worst) is None
   assert calibration.fit_temperature(logits[:0], best[:0]) is None
+  assert calibration.fit_temperature(0 * logits, best) is None
+  assert calibration.fit_temperature(np.nan * logits, best) is None
 
 
 def test_what_is_kept_is_the_softmax_of_the_logits():
