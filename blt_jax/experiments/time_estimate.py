@@ -96,17 +96,22 @@ class Steps:
       for stage, seconds in times.epochs.items()
       if stage == 2 or trains_stage1
     )
-    begin = self._imports + times.reading + compiles * times.compiling
+    begin = self._imports + times.starting + compiles * times.compiling
     return begin + training + times.testing
 
   def lines(self) -> list[str]:
-    """What was measured, a line a method."""
-    return [
+    """What was measured, a line a method, and what was not."""
+    measured = [
       f"measured: {method}: "
       + ", ".join(
         f"{1000 * seconds:.0f} ms a step of stage {stage}"
         for stage, seconds in times.steps.items()
       )
-      + f", {times.reading + times.compiling:.0f} s until the first"
+      + f", {times.compiling:.0f} s of compiling once; in every run "
+      f"{self._imports + times.starting:.0f} s to start and "
+      f"{times.testing:.0f} s of tests"
       for method, times in self._measured.items()
     ]
+    if not measured:
+      return []
+    return [*measured, "not in it: checkpoints and the report of every run"]

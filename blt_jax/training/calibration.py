@@ -8,12 +8,9 @@ import numpy as np
 
 from blt_jax.workdir.records import Predictions
 
-# Bytes of validation logits that a temperature is fitted to, and the numbers
-# that are in memory as float64 meanwhile.
-MOST_BYTES, _AT_A_TIME = 200 * 10**6, 2**22
-
-# Numbers that a processor has at hand.
-_IN_CACHE = 2**16
+# Bytes of validation logits that a temperature is fitted to, and numbers that
+# are computed with at a time: as many as a processor has at hand.
+MOST_BYTES, _AT_A_TIME = 200 * 10**6, 2**16
 
 # A temperature is fitted to every 16th image first. It is found when a step
 # changes its logarithm by less than _CLOSE.
@@ -102,7 +99,7 @@ def _moments(
     largest: float32 [n], the largest logit of each image.
     scale: above 0.
   """
-  size = max(1, _IN_CACHE // logits.shape[1])
+  size = max(1, _AT_A_TIME // logits.shape[1])
   mean_sum = variance_sum = 0.0
   for first in range(0, len(logits), size):
     block = slice(first, first + size)

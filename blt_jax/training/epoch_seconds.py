@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from blt_jax.config import Config
 from blt_jax.method.train_step import Batch, TrainState
 from blt_jax.training import build, choose, devices
+from blt_jax.training.examples import make_examples
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.training.static_images import Pool
@@ -28,14 +29,15 @@ class Times:
   """What was measured, in seconds.
 
   Attributes:
-    reading: finding the images, and making the network.
-    compiling: the first step of each stage and the first evaluation.
+    starting: finding the images, making the network, and tracing its steps.
+    compiling: what runs of the same programs need not do again.
     steps: {stage: a step}.
     epochs: {stage: an epoch with its validation}.
-    testing: the tests at the end.
+    testing: validation and test of two epochs at the end, and the examples of
+      perturbed images. Writing the report is not in it.
   """
 
-  reading: float
+  starting: float
   compiling: float
   steps: dict[int, float]
   epochs: dict[int, float]
@@ -51,25 +53,49 @@ def measure(config: Config) -> Times:
   Raises:
     ValueError: as a run of the configuration would.
   """
-  start = time.monotonic()
-  chosen = choose.complete(config)
-  run = Run(chosen.config, dataset=chosen.dataset)
-  state = build.init_state(run.config, run.model, run.dataset.num_classes)
-  reading = time.monotonic() - start
-  confusion, batch, compiling = _evaluation(run, state)
-  state = devices.place(state.replace(confusion=confusion), run.config)
-  steps, epochs = {}, {}
-  for stage in run.stages:
-    state, first, steps[stage.number] = _steps(run, stage, state)
-    compiling += first
+  with _compiler() as compiled:
+    start = time.monotonic()
+    chosen = choose.complete(config)
+    run = Run(chosen.config, dataset=chosen.dataset)
+    state = build.init_state(run.config, run.model, run.dataset.num_classes)
+    starting = time.monotonic() - start
+    confusion, batch, first = _evaluation(run, state)
+    starting += first
+    state = devices.place(state.replace(confusion=confusion), run.config)
+    steps, epochs = {}, {}
     validation = batch * _batches(run, "validation")
-    epochs[stage.number] = stage.steps * steps[stage.number] + validation
-  testing = 2 * batch * _batches(run, "test")  # The best and the last epoch.
-  return Times(reading, compiling, steps, epochs, testing)
+    for stage in run.stages:
+      state, first, steps[stage.number] = _steps(run, stage, state)
+      starting += first
+      epochs[stage.number] = stage.steps * steps[stage.number] + validation
+    before, start = compiled(), time.monotonic()
+    make_examples(run.feeder, state)
+    making = time.monotonic() - start - (compiled() - before)
+    # The best epoch and the last one.
+    testing = 2 * (validation + batch * _batches(run, "test")) + making
+    return Times(
+      max(starting - before, 0.0), compiled(), steps, epochs, testing
+    )
+
+
+@contextlib.contextmanager
+def _compiler() -> Generator[Callable[[], float]]:
+  """Gives a function that says how many seconds XLA has compiled since."""
+  durations = [0.0]
+
+  def listen(event: str, seconds: float, **_: str | int) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+      durations.append(seconds)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    yield lambda: sum(durations)
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def _evaluation(run: Run, state: TrainState) -> tuple[np.ndarray, float, float]:
-  """(confusion on some images, seconds of a batch, seconds of compiling)."""
+  """(confusion on some images, seconds of a batch, of the first one more)."""
 
   def evaluate(count: int) -> tuple[np.ndarray, float]:
     start = time.monotonic()

@@ -101,7 +101,7 @@ def test_measured_steps_tell_the_time_of_runs(tmp_path, monkeypatch):
   def measure(config):
     measured.append(config.method)
     return epoch_seconds.Times(
-      reading=3.0,
+      starting=3.0,
       compiling=20.0,
       steps={1: 0.1},
       epochs={1: 2.0, 2: 5.0},
@@ -117,5 +117,8 @@ def test_measured_steps_tell_the_time_of_runs(tmp_path, monkeypatch):
   assert again == pytest.approx(begin + 3 + 18 * 5 + 1)
   assert measured == ["blt"]
   assert steps.lines() == [
-    "measured: blt: 100 ms a step of stage 1, 23 s until the first"
+    "measured: blt: 100 ms a step of stage 1, 20 s of compiling once; in every "
+    f"run {begin + 3:.0f} s to start and 1 s of tests",
+    "not in it: checkpoints and the report of every run",
   ]
+  assert time_estimate.Steps({}).lines() == []

@@ -83,7 +83,7 @@ def test_a_constant_added_to_the_logits_of_an_image_changes_nothing():
 def test_blocks_of_images_change_nothing(monkeypatch):
   logits, labels = _logits()
   whole = calibration.fit_temperature(logits, labels)
-  monkeypatch.setattr(calibration, "_IN_CACHE", 7 * 30)
+  monkeypatch.setattr(calibration, "_AT_A_TIME", 7 * 30)
   assert calibration.fit_temperature(logits, labels) == pytest.approx(
     whole, rel=1e-9
   )
