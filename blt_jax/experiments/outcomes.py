@@ -51,7 +51,7 @@ class Estimate:
   @property
   def spread(self) -> float:
     """Standard deviation over the seeds or folds, NaN for one."""
-    return statistics.stdev(self.each) if len(self.each) > 1 else math.nan
+    return _deviation(self.each)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -246,13 +246,25 @@ def _widened(
   Seeds have the same images, so their spread comes on top. Folds have different
   ones: their spread is of images and networks both.
   """
-  if len(each) < 2:
+  deviation = _deviation(each)
+  if math.isnan(deviation):
     return Estimate(mean, low, high, each)
-  reach = _REACH * statistics.stdev(each) / math.sqrt(len(each))
+  reach = _REACH * deviation / math.sqrt(len(_known(each)))
   join = math.hypot if seeds > 1 else max
   return Estimate(
     mean, mean - join(mean - low, reach), mean + join(high - mean, reach), each
   )
+
+
+def _deviation(each: Sequence[float]) -> float:
+  """The standard deviation of what is known, NaN of fewer than two."""
+  known = _known(each)
+  return statistics.stdev(known) if len(known) > 1 else math.nan
+
+
+def _known(each: Sequence[float]) -> list[float]:
+  """The values of seeds or folds that have any: a group may be empty."""
+  return [value for value in each if not math.isnan(value)]
 
 
 def _same_images(runs: Sequence[RunRecord], *, split: str) -> _Part:

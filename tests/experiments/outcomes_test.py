@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blt_jax.experiments import compare_page
+from blt_jax.experiments import outcomes as outcomes_module
 from blt_jax.experiments.compare import choose
 from blt_jax.experiments.compare_tables import Found
 from blt_jax.experiments.comparison import make_comparison
@@ -105,6 +106,44 @@ def test_mean_over_seeds_and_its_interval(three_seeds):
   expected = math.hypot(images[0] - images[1], extra)
   assert overall.mean - overall.low == pytest.approx(expected)
   assert overall.high - overall.mean > images[2] - images[0]
+
+
+def test_group_without_classes_is_unknown_with_several_seeds(
+  three_seeds, tmp_path
+):
+  """Small data: no class has more than 100 images."""
+  for run in three_seeds.runs:
+    path = run.workdir / directory.RESULTS
+    results = files.read_object(path)
+    results["class_counts"] = [90, *COUNTS[1:]]
+    for split in ("validation", "test"):
+      results["best"][split]["many"] = None
+    files.write_json(path, results)
+  outcomes = read_outcomes(three_seeds)
+  for found in (
+    outcomes.accuracy("test", "plain")["many"],
+    outcomes.difference("test", "blt", "plain")["many"],
+  ):
+    assert all(map(math.isnan, (found.mean, found.low, found.high)))
+    assert math.isnan(found.spread)
+  assert outcomes.accuracy("test", "plain")["medium"].spread > 0
+  found = Found(three_seeds, outcomes, choose(outcomes), ())
+  lines = compare_page.write(found, tmp_path, {})
+  assert "many" not in "\n".join(lines)
+  assert "nan" not in (tmp_path / "compare.md").read_text()
+
+
+def test_fold_without_a_group_has_no_part_in_its_spread():
+  widened = outcomes_module._widened(
+    50.0, 49.0, 51.0, (40.0, math.nan, 60.0), seeds=1
+  )
+  reach = 1.96 * np.std([40.0, 60.0], ddof=1) / math.sqrt(2)
+  assert widened.low == pytest.approx(50 - reach)
+  assert widened.high == pytest.approx(50 + reach)
+  alone = (50.0, math.nan)
+  assert outcomes_module._widened(
+    50.0, 49.0, 51.0, alone, seeds=1
+  ).low == pytest.approx(49.0)
 
 
 def test_differences_are_paired(three_seeds):
