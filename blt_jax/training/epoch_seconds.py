@@ -83,9 +83,9 @@ def _compiler() -> Generator[Callable[[], float]]:
   """Gives a function that says how many seconds XLA has compiled since."""
   durations = [0.0]
 
-  def listen(event: str, seconds: float, **_: str | int) -> None:
+  def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
-      durations.append(seconds)
+      durations.append(duration_secs)
 
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:

@@ -1,7 +1,10 @@
 """How long runs will take, against numbers worked out by hand."""
 
 import pathlib
+import time
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from blt_jax.config import check_config, with_values
@@ -122,3 +125,16 @@ def test_measured_steps_tell_the_time_of_runs(tmp_path, monkeypatch):
     "not in it: checkpoints and the report of every run",
   ]
   assert time_estimate.Steps({}).lines() == []
+
+
+def test_time_of_compiling_is_told_from_that_of_tracing():
+  with epoch_seconds._compiler() as compiled:
+    assert compiled() == 0
+    jax.jit(lambda x: time.sleep(0.2) or 3 * x).lower(1.0)
+    assert compiled() == 0
+    start = time.monotonic()
+    jax.jit(lambda x: jnp.sin(5 * x))(1.0)
+    assert 0 < compiled() < time.monotonic() - start
+  before = compiled()
+  jax.jit(lambda x: jnp.sin(7 * x))(1.0)
+  assert compiled() == before
