@@ -8,7 +8,7 @@ from blt_jax.config import Config, check_used, with_values
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console
-from blt_jax.training import build, lines, measures, prior
+from blt_jax.training import build, lines, measures, prior, splits_file
 from blt_jax.training.run import Run
 from blt_jax.training.stages import shot_limits
 from blt_jax.workdir import checkpoint as checkpoints
@@ -125,6 +125,7 @@ def _images_of(workdir: pathlib.Path, config: Config) -> Dataset:
     dataset.class_names,
     remedy=f"{moved} To test on other labelled images, add --input=FOLDER.",
   )
+  splits_file.compare(workdir, config, dataset)
   return dataset
 
 

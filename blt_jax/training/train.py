@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
 import shlex
 import time
@@ -148,25 +147,22 @@ def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
       workdir, run.dataset.counts, run.dataset.class_names
     )
     directory.record_places(workdir, config)
-    _write_splits(workdir, run)
+    _record_splits(workdir, run)
     _record_prior(workdir, run)
     checkpoints = held.enter_context(run.open_checkpoints(workdir))
     events = held.enter_context(tensorboard.Events(workdir))
     yield Session(run, workdir, checkpoints, events, watch)
 
 
-def _write_splits(workdir: pathlib.Path, run: Run) -> None:
-  """Writes splits.csv as a run begins; nothing if its images have no files."""
-  path = workdir / records.SPLITS
-  if path.exists() or not processes.is_first():
+def _record_splits(workdir: pathlib.Path, run: Run) -> None:
+  """Writes splits.csv as a run begins; says what has changed as it goes on."""
+  if not processes.is_first():
     return
-  from blt_jax.data.sources.splits_csv import splits_csv  # Needed once.
+  from blt_jax.training import splits_file  # Needed once.
 
-  dataset = run.config.dataset
-  root = dataset.root or os.path.dirname(dataset.table)
-  content = splits_csv(run.dataset, root)
-  if content is not None:
-    files.write_bytes(path, content)
+  begun = (workdir / records.SPLITS).exists()
+  record = splits_file.compare if begun else splits_file.write
+  record(workdir, run.config, run.dataset)
 
 
 def _record_prior(workdir: pathlib.Path, run: Run) -> None:

@@ -158,6 +158,7 @@ def test_moved_images_are_tested_and_others_refused(trained, tmp_path, capsys):
   images = sum(int(row["train"]) for row in classes)
   np.testing.assert_allclose(tested["accuracy"], found / images, atol=0.1)
   assert (trained.workdir / "config.json").read_bytes() == before
+  assert "splits.csv" not in capsys.readouterr().out
   (moved / "digit 0" / "00.png").unlink()
   with pytest.raises(
     ValueError,
@@ -169,6 +170,20 @@ def test_moved_images_are_tested_and_others_refused(trained, tmp_path, capsys):
     ValueError, match="'digit 1' is missing here, 'digit one' is new"
   ):
     evaluate_run(trained.workdir, places=_root(moved))
+
+
+def test_images_that_took_the_place_of_others_are_said(
+  trained, tmp_path, capsys
+):
+  images = pathlib.Path(trained.config.dataset.root)
+  moved = shutil.copytree(images, tmp_path / "moved")
+  # The only image of its class: no other one changes its split.
+  (moved / "digit 5" / "00.png").rename(moved / "digit 5" / "new.png")
+  evaluate_run(trained.workdir, places=_root(moved))
+  assert (
+    f"note: {trained.workdir / 'splits.csv'} lacks 1 of 88 images, such as"
+    " 'digit 5/new.png,digit 5,train,': since the run began they were renamed"
+  ) in capsys.readouterr().out
 
 
 def test_missing_images_are_said_with_the_flag_for_their_place(
