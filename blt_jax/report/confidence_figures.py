@@ -42,7 +42,9 @@ def reliability(run: RunRecord) -> Chart | None:
   axes.set_xlim(0, 100)
   axes.set_xticks(range(0, 101, 20))
   chart.percent_axis(axes)
-  axes.legend(loc="upper left", fontsize=9, handlelength=2, borderpad=0.2)
+  # A line of a cautious network runs through the upper corner, one of a network
+  # that is too sure through the lower one.
+  axes.legend(loc="best", fontsize=9, handlelength=2, borderpad=0.2)
   below.set_xlabel("confidence, %", loc="right", fontsize=9, color=style.SOFT)
   return Chart(
     figure,
@@ -113,11 +115,12 @@ def coverage(run: RunRecord) -> Chart | None:
     lowest = min(lowest, float(precision.min()))
     ends.append((float(precision[-1]), f"{group} {precision[-1]:.0f}", color))
     summary.append(f"{group} {precision[-1]:.1f}")
-  _mark_thresholds(axes, run)
+  lowest = min(lowest, *_mark_thresholds(axes, run))
   axes.set_xlim(0, 100)
   axes.set_xticks(range(0, 101, 20))
-  low = 25 * int(min(lowest, 75.0) // 25)
-  axes.set_yticks([y for y in (0, 25, 50, 75, 90, 100) if y >= low])
+  low = max(y for y in (0, 25, 50, 75, 90) if y <= lowest)
+  ticks = (0, 25, 50, 75, 90, 100) if low < 90 else (90, 95, 100)
+  axes.set_yticks([y for y in ticks if y >= low])
   axes.set_ylim(low - 0.02 * (100 - low), 100 + 0.02 * (100 - low))
   axes.set_xlabel("answers kept, %", loc="right", fontsize=9, color=style.SOFT)
   chart.end_labels(axes, ends)
@@ -139,7 +142,9 @@ def _thinned(
   return 100 * kept[places], 100 * curve.precision[::-1][places]
 
 
-def _mark_thresholds(axes: Axes, run: RunRecord) -> None:
+def _mark_thresholds(axes: Axes, run: RunRecord) -> list[float]:
+  """Marks what thresholds lead to; returns the precisions, in percent."""
+  marked = [100.0]
   for found in confidence.thresholds(run):
     if found.coverage > 0:
       look = style.GROUP_STYLE[found.group]
@@ -153,3 +158,5 @@ def _mark_thresholds(axes: Axes, run: RunRecord) -> None:
         clip_on=False,
         zorder=3,
       )
+      marked.append(100 * found.tested)
+  return marked

@@ -1,11 +1,14 @@
 """What the charts of recall and of confidence draw."""
 
+import types
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from blt_jax.method import metrics
 from blt_jax.report import confidence_figures, recall_figure, style
+from blt_jax.workdir.records import Predictions
 from tests.report_runs import make_run
 
 
@@ -138,3 +141,40 @@ def test_precision_is_drawn_up_to_all_answers_of_each_group(run):
   assert "many 50.0, medium 47.1, few 100.0" in drawn.description.replace(
     "overall 55.0, ", ""
   )
+
+
+@pytest.mark.parametrize("is_cautious", [True, False])
+def test_legend_of_reliability_hides_no_line(is_cautious):
+  """Cautious networks are right more often than they say, others less."""
+  confidence = np.repeat(np.linspace(0.05, 0.95, 10), 20)
+  shares = confidence**0.2 if is_cautious else confidence**5
+  number = len(confidence)
+  found = Predictions(
+    row=np.arange(number),
+    label=np.zeros(number, int),
+    prediction=(np.tile(np.arange(20) / 20, 10) >= shares).astype(int),
+    in_top5=np.ones(number, bool),
+    confidence=confidence,
+    log_likelihood=np.log(confidence),
+    calibrated_confidence=confidence,
+    calibrated_log_likelihood=np.log(confidence),
+  )
+  run = types.SimpleNamespace(predictions=lambda split: found)
+  drawn = confidence_figures.reliability(run)
+  axes = drawn.figure.axes[0]
+  drawn.figure.draw_without_rendering()
+  box = axes.get_legend().get_window_extent()
+  for line in axes.lines[1:]:
+    path = line.get_path().transformed(line.get_transform())
+    assert not path.intersects_bbox(box)
+
+
+def test_axis_of_precision_begins_where_the_lines_do(tmp_path, run):
+  right = 49 * np.eye(4, dtype=int) + np.roll(np.eye(4, dtype=int), 1, axis=1)
+  sure = make_run(tmp_path, confusion=right, rows=(), examples=0)
+  for each, ticks in ((sure, [90, 95, 100]), (run, [25, 50, 75, 90, 100])):
+    axes = confidence_figures.coverage(each).figure.axes[0]
+    assert axes.get_yticks().tolist() == ticks
+    low, high = axes.get_ylim()
+    for line in axes.lines:
+      assert low <= line.get_ydata().min() <= line.get_ydata().max() <= high
