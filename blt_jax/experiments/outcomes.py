@@ -53,6 +53,11 @@ class Estimate:
     """Standard deviation over the seeds or folds, NaN for one."""
     return _deviation(self.each)
 
+  def within(self, lowest: float) -> "Estimate":
+    """The same with an interval that is within lowest ... 100."""
+    low, high = max(self.low, lowest), min(self.high, 100.0)
+    return dataclasses.replace(self, low=low, high=high)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcomes:
@@ -76,18 +81,15 @@ class Outcomes:
 
   def accuracy(self, split: str, method: str) -> dict[str, Estimate]:
     """Accuracy by group on the "validation" or "test" split."""
-    return {
-      group: dataclasses.replace(
-        each, low=max(each.low, 0.0), high=min(each.high, 100.0)
-      )
-      for group, each in self._estimate(split, method, None).items()
-    }
+    found = self._estimate(split, method, None)
+    return {group: each.within(0.0) for group, each in found.items()}
 
   def difference(
     self, split: str, method: str, other: str
   ) -> dict[str, Estimate]:
     """By how many points a method is better than another, by group."""
-    return self._estimate(split, method, other)
+    found = self._estimate(split, method, other)
+    return {group: each.within(-100.0) for group, each in found.items()}
 
   def seconds(self, method: str) -> float:
     """Training with validation of both stages, mean over the repeats."""

@@ -133,6 +133,24 @@ def test_group_without_classes_is_unknown_with_several_seeds(
   assert "nan" not in (tmp_path / "compare.md").read_text()
 
 
+def test_intervals_hold_nothing_impossible(tmp_path):
+  """Two seeds that differ much widen an interval beyond what can be."""
+  comparison = _comparison(tmp_path, seeds=(0, 1))
+  none, every = np.zeros(100, bool), np.ones(100, bool)
+  for run in comparison.runs:
+    is_better = run.config.method == "blt" and run.config.seed
+    right = every if is_better else none
+    _finish(run, right, right)
+  outcomes = read_outcomes(comparison)
+  for found in (
+    outcomes.difference("test", "blt", "plain")["overall"],
+    outcomes.difference("test", "plain", "blt")["overall"],
+  ):
+    assert found.is_noise
+    assert (abs(found.mean), found.high - found.low) == (50, 148)
+    assert -100 <= found.low < found.high <= 100
+
+
 def test_fold_without_a_group_has_no_part_in_its_spread():
   widened = outcomes_module._widened(
     50.0, 49.0, 51.0, (40.0, math.nan, 60.0), seeds=1
