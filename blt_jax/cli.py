@@ -32,7 +32,8 @@ try:
   from absl import app, flags, logging
   from ml_collections import config_flags
 
-  from blt_jax.system import command_line, path_flags
+  from blt_jax.data import lazy_tensorflow
+  from blt_jax.system import command_line, nameless_lines, path_flags
 except ImportError as error:
   sys.exit(f"error: {installed.import_message(error)}")
 
@@ -382,6 +383,7 @@ def run() -> None:
   for flag in flags.FLAGS.get_flags_for_module(__name__):
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
   installed.provide_configs()
+  lazy_tensorflow.before_import.append(nameless_lines.start)
   try:
     try:
       app.run(main, flags_parser=_parse_flags)

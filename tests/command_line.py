@@ -126,6 +126,9 @@ def _serve() -> None:
   ):
     importlib.import_module(name)
   importlib.import_module("blt_jax.data.lazy_tensorflow").tensorflow()
+  importlib.import_module(
+    "blt_jax.data.lazy_tensorflow"
+  ).tensorflow.cache_clear()
   for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()
@@ -167,6 +170,7 @@ def _run(request: dict[str, Any], program: Callable[[], None]) -> None:
     with contextlib.suppress(BaseException):
       sys.stdout.flush()
       sys.stderr.flush()
+      importlib.import_module("blt_jax.system.nameless_lines").stop()
     os._exit(int(code))
 
 

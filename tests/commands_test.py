@@ -5,6 +5,7 @@ is not listed here fails the test. Those of docs/data.md are run always, those
 of the other pages with BLT_LONG_TESTS, and otherwise only parsed.
 """
 
+import collections
 import csv
 import re
 import shlex
@@ -21,6 +22,7 @@ from sklearn.datasets import load_digits
 
 from blt_jax.models import create_model, torch_weights
 from tests import command_line
+from tests.damaged_jpegs import DAMAGED
 from tests.marks import long_test
 
 README = (command_line.ROOT / "README.md").read_text()
@@ -193,7 +195,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data_folder(folder, tmp_path_factory):
-  """Where the commands of docs/data.md find photos, tables and lists."""
+  """Where the commands of docs/data.md find photos, tables and lists.
+
+  Three photos have damaged pixels.
+  """
   data = tmp_path_factory.mktemp("data")
   (data / "configs").symlink_to(command_line.ROOT / "configs")
   photos = folder / "DIR"
@@ -214,6 +219,8 @@ def data_folder(folder, tmp_path_factory):
   for k, name in enumerate(("train.txt", "test.txt")):
     lines = [f"{path} {path.parent.name[-1]}\n" for path, _, i in rows[k::2]]
     (data / name).write_text("".join(lines))
+  for (path, _, _), kind in zip(rows, ("ones", "cut", "restart"), strict=False):
+    (data / "photos" / path).write_bytes(DAMAGED[kind][0])
   pixels = [np.asarray(Image.open(photos / path)) for path, _, _ in rows]
   np.savez(
     data / "arrays.npz",
@@ -294,12 +301,18 @@ def test_flags_of_the_pages_are_understood(folder, command_lines):
 def test_commands_of_data_md_end_well(data_folder, command_lines):
   commands = page_commands("main.py", "data.md")
   assert len(commands) > 10
+  notes = collections.Counter()
   for command in commands:
     flags = [*shlex.split(command), *extra_of(command, DATA_COMMANDS)]
     finished = command_lines.run(
       flags, data_folder, seconds=240, one_block=True
     )
     assert finished.code == 0, f"{command}\n{finished.stderr[-2000:]}"
+    # One line of ours instead of libjpeg's, which do not name a file.
+    assert "\nCorrupt JPEG" not in "\n" + finished.stderr, command
+    notes[finished.stderr.count("note: a JPEG file is damaged (libjpeg: ")] += 1
+  assert notes.keys() == {0, 1}
+  assert notes[1] > 3  # Those that train on the photos.
   first = (data_folder / "runs/photos/splits.csv").read_text()
   again = (data_folder / "runs/again/splits.csv").read_text()
   assert first == again

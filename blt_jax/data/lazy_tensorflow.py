@@ -3,8 +3,12 @@
 import contextlib
 import functools
 import os
+from collections.abc import Callable
 
 from blt_jax.data import text
+
+before_import: list[Callable[[], None]] = []
+"""What the command line does before TensorFlow is imported."""
 
 
 @functools.cache
@@ -18,6 +22,8 @@ def tensorflow():
   # truncated JPEG, without its name.
   if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2") == "2":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+  for function in before_import:
+    function()
   try:
     import tensorflow as tf
 

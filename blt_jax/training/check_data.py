@@ -7,14 +7,18 @@ reads and decodes each image once and prints what the data set holds and what
 is wrong with it. The command exits with 1 when a file can't be decoded, when
 two splits share an image, when a class has no training image, or when the
 counts contradict what is known of the data set (data/checks/facts.py). Images
-that look the same as one of another split and groups that lie in two splits are
-warnings; odd formats, names and sizes and copies inside a split are only noted.
-The last lines are the three most useful things to do. --output names a CSV file
-for every finding and for the number of training images of each class; it may be
-left out. Nothing is trained, no device is used, and TensorFlow
-is used only where the source is TFDS. Where a configuration has no test list or
-folder, its validation images are the test as well; they count once and are no
-leak.
+that look the same as one of another split, groups that lie in two splits and
+JPEG images with damaged pixels are warnings; odd formats, names and sizes and
+copies inside a split are only noted. The last lines are the three most useful
+things to do. --output names a CSV file for every finding and for the number of
+training images of each class; it may be left out. Nothing is trained and no
+device is used. Where a configuration has no test list or folder, its validation
+images are the test as well; they count once and are no leak.
+
+TensorFlow is used where there are JPEG images: it decodes them, to the same
+pixels as Pillow, because what its libjpeg prints tells which have damaged
+pixels (data/checks/damage.py), a warning. Where it is not installed, a line
+says that these are not looked for. TFDS needs it as well.
 """
 
 import errno
@@ -29,7 +33,7 @@ import ml_collections
 from blt_jax.config import Config, check_config
 from blt_jax.data.checks import facts, findings, lines, scan
 from blt_jax.data.dataset import Dataset
-from blt_jax.system import console
+from blt_jax.system import console, nameless_lines
 from blt_jax.training import build, choose, stages
 
 
@@ -56,11 +60,14 @@ def check_data(
   for line in notes:
     console.say(line)
   start = time.monotonic()
-  scanned = scan.scan(
-    dataset,
-    decoding=build.decoding(config),
-    progress=functools.partial(console.progress, title="checked", unit="image"),
-  )
+  progress = functools.partial(console.progress, title="checked", unit="image")
+  with nameless_lines.Listener() as listener:
+    scanned = scan.scan(
+      dataset,
+      decoding=build.decoding(config),
+      progress=progress,
+      listener=listener,
+    )
   seconds = time.monotonic() - start
   groups = stages.shot_groups(config, dataset.class_counts)
   known, note = facts.compare(dataset, groups, config.dataset)

@@ -106,6 +106,13 @@ def find(scan: Scan, image_size: int) -> tuple[Finding, ...]:
       "save it again with finite values",
       np.flatnonzero(scan.rows["infinite"]),
     ),
+    Finding(
+      "warning",
+      "damaged pixels",
+      "JPEG images with damaged pixels, used as far as they can be decoded",
+      "look at it; save it again from a better copy, or remove it",
+      np.array(sorted(scan.damage), np.int64),
+    ),
     *_copies(scan),
     *_torn(scan),
     *_oddities(scan, image_size),

@@ -48,6 +48,7 @@ def text(report: Report, table: str = "") -> str:
       *_empty_classes(report),
       *(line for f in report.findings for line in _finding(report, f)),
       *_small(report.scan),
+      *_not_searched(report.scan),
       _result(report),
       *(["what to do first:"] if todo else []),
       *(f"  {place}. {deed}" for place, deed in enumerate(todo, start=1)),
@@ -107,7 +108,7 @@ def _other(report: Report, finding: Finding, k: int) -> dict:
   row = scan.rows[image]
   seen = f"{scan.kinds[row['kind']]}, {row['width']} x {row['height']} pixels"
   if finding.others is None:
-    return {"detail": scan.errors.get(image, seen)}
+    return {"detail": _reason(scan, finding, image) or seen}
   other = int(finding.others[k])
   name = report.dataset.class_names[scan.rows["label"][other]]
   detail = f"the other: {scan.split_name(other)}, class {name}; {seen}"
@@ -201,6 +202,12 @@ def _small(scan: Scan) -> Iterator[str]:
     )
 
 
+def _not_searched(scan: Scan) -> Iterator[str]:
+  """Says that nothing looked for damaged pixels, and why."""
+  if scan.not_searched:
+    yield f"not searched for damaged pixels of JPEG images: {scan.not_searched}"
+
+
 def _facts(report: Report) -> Iterator[str]:
   if report.facts_note:
     yield report.facts_note
@@ -240,15 +247,22 @@ def _finding(report: Report, finding: Finding) -> Iterator[str]:
 
 
 def _example(report: Report, finding: Finding, k: int) -> str:
-  """The k-th image, the one that it is like, and why it can't be read."""
+  """The k-th image, the one that it is like, and what is wrong with it."""
   image = int(finding.images[k])
-  text, error = _image(report, image), report.scan.errors.get(image)
+  text, reason = _image(report, image), _reason(report.scan, finding, image)
   if finding.others is not None:
     sign = "=" if finding.name in _EXACT else "~"
     text += f" {sign} {_image(report, int(finding.others[k]))}"
   if _disagrees(report, finding, k):
     text += ": the labels disagree"
-  return f"{text}: {error}" if error else text
+  return f"{text}: {reason}" if reason else text
+
+
+def _reason(scan: Scan, finding: Finding, image: int) -> str:
+  """Why an image can't be read, or what is damaged."""
+  if finding.name == "damaged pixels":
+    return scan.damage[image]
+  return scan.errors.get(image, "")
 
 
 def _disagrees(report: Report, finding: Finding, k: int) -> bool:

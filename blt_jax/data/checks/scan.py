@@ -1,5 +1,6 @@
 """Reads and decodes every image of a data set once, on several threads."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from PIL import Image
 
-from blt_jax.data.checks import near
+from blt_jax.data.checks import damage, near
 from blt_jax.data.dataset import Dataset, Records, Split
 from blt_jax.data.reading import decode
 from blt_jax.data.text import reason
@@ -57,12 +58,16 @@ class Scan:
     rows: [n] of ROW, in the order of the splits.
     kinds: formats and modes: "JPEG RGB" or "PNG I;16" for example.
     errors: row -> why its image can't be decoded.
+    damage: row -> what libjpeg says of an image with damaged pixels.
+    not_searched: why nothing looked for damaged pixels of JPEG images, or "".
   """
 
   splits: dict[str, Split]
   rows: np.ndarray
   kinds: list[str]
   errors: dict[int, str]
+  damage: dict[int, str] = dataclasses.field(default_factory=dict)
+  not_searched: str = ""
 
   def __len__(self) -> int:
     return len(self.rows)
@@ -80,14 +85,17 @@ class Scan:
 
   def image_name(self, row: int) -> str:
     """The file or record of an image, or else its position in its split."""
-    split = self.splits[self.split_name(row)]
-    first = np.searchsorted(self.rows["split"], self.rows["split"][row])
-    index = int(row - first)
+    split, index = self.place(row)
     if split.paths is not None:
       return str(split.paths[index])
     if split.records is not None:
       return split.records.name(index)
     return f"image {index}"
+
+  def place(self, row: int) -> tuple[Split, int]:
+    """The split of an image, and its position there."""
+    first = np.searchsorted(self.rows["split"], self.rows["split"][row])
+    return self.splits[self.split_name(row)], int(row - first)
 
 
 _TOLD = tuple(
@@ -96,7 +104,11 @@ _TOLD = tuple(
 
 
 class _Seen(NamedTuple):
-  """The result of reading an image, see ROW; `error` is "" if it worked."""
+  """The result of reading an image, see ROW.
+
+  `error` is "" if it worked. `printed`: whether libjpeg may have said something
+  of the image, see damage.JpegDecoder.decode.
+  """
 
   digest: bytes
   kind: str = ""
@@ -109,6 +121,7 @@ class _Seen(NamedTuple):
   high: float = 0.0
   infinite: bool = False
   error: str = ""
+  printed: bool = False
 
 
 def scan(
@@ -117,6 +130,7 @@ def scan(
   decoding: decode.Decoding = decode.DEFAULT,
   num_threads: int = 0,
   progress: Callable[..., Iterable] | None = None,
+  listener: damage.Listener | None = None,
 ) -> Scan:
   """Reads and decodes every image once.
 
@@ -125,6 +139,8 @@ def scan(
     decoding: how files become RGB.
     num_threads: threads that decode; 0 takes one for each core.
     progress: called as progress(iterator, total=n); passes the items on.
+    listener: hears libjpeg, to find JPEG images with damaged pixels; without
+      one they are not looked for.
 
   Returns:
     The Scan; the same for any number of threads.
@@ -141,12 +157,14 @@ def scan(
   )
   kinds: dict[str, int] = {}
   errors: dict[int, str] = {}
+  printed: list[int] = []
+  jpegs = damage.JpegDecoder(listener)
   with warnings.catch_warnings():
     # Pillow warns of odd files; this scan finds those that matter itself.
     warnings.simplefilter("ignore")
     seen: Iterable[_Seen] = itertools.chain.from_iterable(
       in_order(
-        lambda part: [_look_at(part[0], i, decoding) for i in part[1]],
+        lambda part: [_look_at(part[0], i, decoding, jpegs) for i in part[1]],
         parts,
         num_threads=num_threads or cores(),
       )
@@ -159,7 +177,25 @@ def scan(
         rows[field][row] = getattr(one, field)
       if one.error:
         errors[row] = one.error
-  return Scan(splits, rows, list(kinds), errors)
+      elif one.printed:
+        printed.append(row)
+  result = Scan(splits, rows, list(kinds), errors)
+  return dataclasses.replace(
+    result,
+    damage=_damage(result, printed, jpegs),
+    not_searched=jpegs.missing,
+  )
+
+
+def _damage(
+  scan: Scan, rows: Iterable[int], jpegs: damage.JpegDecoder
+) -> dict[int, str]:
+  """Which of some images libjpeg speaks of, and what it says; one at a time."""
+  found = {}
+  for row in rows:
+    with contextlib.suppress(OSError, ValueError):  # It was readable.
+      found[row] = jpegs.damage(_read(*scan.place(row))[0])
+  return {row: words for row, words in found.items() if words}
 
 
 def _distinct_splits(dataset: Dataset) -> dict[str, Split]:
@@ -173,7 +209,12 @@ def _distinct_splits(dataset: Dataset) -> dict[str, Split]:
   }
 
 
-def _look_at(split: Split, index: int, decoding: decode.Decoding) -> _Seen:
+def _look_at(
+  split: Split,
+  index: int,
+  decoding: decode.Decoding,
+  jpegs: damage.JpegDecoder,
+) -> _Seen:
   """Reads and decodes one image."""
   if split.images is not None:
     image = split.images[index]
@@ -186,16 +227,27 @@ def _look_at(split: Split, index: int, decoding: decode.Decoding) -> _Seen:
     digest = _digest(data)
     header = decode.read_header(data)
     kind, width, height = _kind(header, data), header.width, header.height
+    decode.check_pixels(width * height, decoding.max_pixels)
     deep = _deep_values(data, decoding) if header.deep else {}
-    look = near.look(decode.decode_rgb(data, decoding))
+    found = _SAME_NAMES.get(header.format, header.format)
+    turned, printed = _is_turned(data, found), False
+    if found == "JPEG" and jpegs.begin():
+      rgb, printed = jpegs.decode(data, decoding, turned=turned)
+    else:
+      rgb = decode.decode_rgb(data, decoding)
+    look = near.look(rgb)
   except (OSError, ValueError) as error:
     return _Seen(digest, kind, width, height, error=reason(error))
-  found = _SAME_NAMES.get(header.format, header.format)
   extension = os.path.splitext(name)[1].lower()
   misnamed = Image.registered_extensions().get(extension, found) != found
-  head = data[: _end_of_head(data)] if found == "JPEG" else data
-  seen = _Seen(digest, kind, width, height, misnamed, decode.is_turned(head))
-  return seen._replace(look=look, **deep)
+  seen = _Seen(digest, kind, width, height, misnamed, turned)
+  return seen._replace(look=look, printed=printed, **deep)
+
+
+def _is_turned(data: bytes, kind: str) -> bool:
+  """Whether EXIF data ask for another orientation."""
+  head = data[: _end_of_head(data)] if kind == "JPEG" else data
+  return decode.is_turned(head)
 
 
 def _deep_values(data: bytes, decoding: decode.Decoding) -> dict[str, Any]:

@@ -23,6 +23,10 @@ _DEEDS = {
     "split anew by groups with --config.dataset.split=none: another split has "
     "the groups of {images} of {splits}"
   ),
+  "damaged pixels": (
+    "look at {images} with damaged pixels: replace or remove those that show "
+    "too little"
+  ),
   "not finite": "save {images} again without NaN and infinity",
   "two classes": "choose one class for {images}, now in two",
   "near two classes": (

@@ -185,6 +185,12 @@ def is_turned(data: bytes) -> bool:
     return False
 
 
+def upright(rgb: np.ndarray, data: bytes) -> np.ndarray:
+  """Turns the decoded pixels of a file, [h, w, 3], as its EXIF data say."""
+  with _open(data) as image:
+    return _upright(rgb, image)
+
+
 def check_pixels(pixels: int, max_pixels: int) -> None:
   """Raises ImageError if there are more pixels than allowed."""
   if pixels > max_pixels:
