@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from blt_jax.experiments import run_status
 from blt_jax.experiments.comparison import Comparison
@@ -22,9 +23,6 @@ from blt_jax.method import metrics
 from blt_jax.report.record import RunRecord, read_run
 from blt_jax.workdir import records
 from blt_jax.workdir.records import Predictions
-
-# Standard errors to either side of a mean that an interval of 95 % reaches.
-_REACH = 1.96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,10 +246,11 @@ def _widened(
   Seeds have the same images, so their spread comes on top. Folds have different
   ones: their spread is of images and networks both.
   """
-  deviation = _deviation(each)
+  deviation, number = _deviation(each), len(_known(each))
   if math.isnan(deviation):
     return Estimate(mean, low, high, each)
-  reach = _REACH * deviation / math.sqrt(len(_known(each)))
+  # Student's t: few seeds tell little about their own spread.
+  reach = stats.t.ppf(0.975, number - 1) * deviation / math.sqrt(number)
   join = math.hypot if seeds > 1 else max
   return Estimate(
     mean, mean - join(mean - low, reach), mean + join(high - mean, reach), each

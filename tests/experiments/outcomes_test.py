@@ -102,7 +102,7 @@ def test_mean_over_seeds_and_its_interval(three_seeds):
   images = metrics.paired_differences(
     right, np.zeros_like(right), LABELS, np.array(COUNTS)
   )["overall"]
-  extra = 1.96 * overall.spread / math.sqrt(3)
+  extra = 4.30265273 * overall.spread / math.sqrt(3)  # Student's t, 2 degrees.
   expected = math.hypot(images[0] - images[1], extra)
   assert overall.mean - overall.low == pytest.approx(expected)
   assert overall.high - overall.mean > images[2] - images[0]
@@ -147,7 +147,7 @@ def test_intervals_hold_nothing_impossible(tmp_path):
     outcomes.difference("test", "plain", "blt")["overall"],
   ):
     assert found.is_noise
-    assert (abs(found.mean), found.high - found.low) == (50, 148)
+    assert (abs(found.mean), found.high - found.low) == (50, 200)
     assert -100 <= found.low < found.high <= 100
 
 
@@ -155,7 +155,7 @@ def test_fold_without_a_group_has_no_part_in_its_spread():
   widened = outcomes_module._widened(
     50.0, 49.0, 51.0, (40.0, math.nan, 60.0), seeds=1
   )
-  reach = 1.96 * np.std([40.0, 60.0], ddof=1) / math.sqrt(2)
+  reach = 12.70620474 * np.std([40.0, 60.0], ddof=1) / math.sqrt(2)
   assert widened.low == pytest.approx(50 - reach)
   assert widened.high == pytest.approx(50 + reach)
   alone = (50.0, math.nan)
@@ -195,7 +195,7 @@ def test_folds_are_put_together(tmp_path):
   pooled = metrics.paired_differences(
     right, np.zeros(400, bool), np.tile(LABELS, 4), np.array(COUNTS)
   )["overall"]
-  spread = 1.96 * np.std(overall.each, ddof=1) / 2
+  spread = 3.18244631 * np.std(overall.each, ddof=1) / 2
   assert overall.mean - overall.low == pytest.approx(
     max(pooled[0] - pooled[1], spread)
   )
