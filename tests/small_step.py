@@ -30,7 +30,7 @@ def make_state(model):
   return train_step.TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables["params"],
-    batch_stats=variables["batch_stats"],
+    batch_stats=variables.get("batch_stats", {}),
     opt_state=TX.init(variables["params"]),
     confusion=jnp.ones((CLASSES, CLASSES), jnp.int32),
     rng=jax.random.key(7),

@@ -47,7 +47,8 @@ class TrainedModel:
 
   Attributes:
     description: what the network is and was trained for.
-    variables: {"params", "batch_stats"} of `module`.
+    variables: {"params", "batch_stats"} of `module`; the latter is empty for a
+      network without batch normalisation.
   """
 
   description: Description

@@ -30,7 +30,8 @@ class TrainState(flax.struct.PyTreeNode):
   Attributes:
     step: int32 scalar, steps made so far over both stages.
     params: the network's parameters.
-    batch_stats: running statistics of batch normalisation.
+    batch_stats: running statistics of batch normalisation; {} for a network
+      that has none.
     opt_state: the optimizer's state.
     confusion: int32 [C, C], [true, predicted] counts of the latest validation.
     rng: PRNG key of the run (`rng.run_key`); training does not change it.
@@ -224,7 +225,7 @@ def _update(
     )
     values = loss_fn(logits, labels)
     loss = losses.weighted_mean(values, parts, total_weight=total_weight)
-    return loss, updates["batch_stats"]
+    return loss, updates.get("batch_stats", {})
 
   (loss, batch_stats), grads = jax.value_and_grad(mean_loss, has_aux=True)(
     state.params

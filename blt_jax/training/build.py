@@ -127,7 +127,7 @@ def state_of(
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables["params"],
-    batch_stats=variables["batch_stats"],
+    batch_stats=variables.get("batch_stats", {}),
     opt_state=optimizer.init(variables["params"]),
     confusion=jnp.zeros((num_classes, num_classes), jnp.int32),
     rng=key,

@@ -99,9 +99,10 @@ def with_pretrained(config: Config, state: TrainState) -> TrainState:
     return state
   parts = jax.tree.map(jnp.asarray, _pretrained(config, say=console.say))
   console.say(f"the backbone begins with the weights of {model.init_from}")
+  stats = parts["batch_stats"]
   return state.replace(
     params={**state.params, "backbone": parts["params"]},
-    batch_stats={**state.batch_stats, "backbone": parts["batch_stats"]},
+    batch_stats={"backbone": stats} if stats else {},
   )
 
 
