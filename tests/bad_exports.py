@@ -22,7 +22,7 @@ _WEIGHTS = "exported/model.safetensors"
 _PREDICT = "--mode=predict --model=exported --output=a.csv --input="
 _EXPORT = "--mode=export --model=exported --output="
 _BEGIN = "--config=configs/digits_lt.py --config.model.init_from="
-_ABOUT: dict[str, Any] = {
+ABOUT: dict[str, Any] = {
   "format": 1,
   "backbone": "small_resnet10",
   "classifier": "squashing_cosine",
@@ -71,7 +71,7 @@ def exported(**changes: Any):
 
   def prepare(folder):
     image_folders()(folder)
-    metadata = {"blt_jax": json.dumps(_ABOUT | changes)}
+    metadata = {"blt_jax": json.dumps(ABOUT | changes)}
     (folder / "exported").mkdir()
     (folder / _WEIGHTS).write_bytes(save(_tensors(), metadata=metadata))
 

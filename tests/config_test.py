@@ -378,6 +378,31 @@ def test_bad_value_is_refused_by_name(field, value, message):
   assert f"config.{field} is" in str(error.value)
 
 
+@pytest.mark.parametrize(
+  "backbone, size, message",
+  [
+    (
+      "vit_small_patch14_dinov2",
+      160,
+      "expected 154 or 168, multiples of the 14 pixels of a patch, with config."
+      "model.backbone vit_small_patch14_dinov2.",
+    ),
+    ("vit_tiny_patch16_224", 8, "expected 16, multiples of the 16 pixels"),
+    ("convnext_atto", 28, "expected 32 or more, with config.model.backbone"),
+  ],
+)
+def test_images_that_a_backbone_does_not_take_are_refused(
+  backbone, size, message
+):
+  config = _config()
+  config.model.backbone = backbone
+  config.dataset.image_size = size
+  config.dataset.resize_size = 0
+  with pytest.raises(ValueError, match=re.escape(message)) as error:
+    check_config(config)
+  assert f"config.dataset.image_size is {size}" in str(error.value)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_passes_the_check(loss):
   config = _config()

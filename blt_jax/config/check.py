@@ -14,6 +14,7 @@ from blt_jax.config.rules import PATH, Rule, home_expanded
 from blt_jax.config.schema import Config, ModelConfig
 from blt_jax.data.sources import USED_FIELDS
 from blt_jax.data.sources.splits import check_folds
+from blt_jax.models import BACKBONES, expected_size
 
 if TYPE_CHECKING:
   import ml_collections
@@ -318,6 +319,13 @@ def _check_together(config: Config) -> None:
     raise ValueError(
       f"config.dataset.resize_size is {dataset.resize_size}; expected at least "
       f"config.dataset.image_size, {dataset.image_size}, or 0 to follow it."
+    )
+  name, size = config.model.backbone, dataset.image_size
+  sizes = expected_size(name, size) if size and name in BACKBONES else ""
+  if sizes:
+    raise ValueError(
+      f"config.dataset.image_size is {size}; expected {sizes}, with "
+      f"config.model.backbone {name}."
     )
 
 

@@ -226,7 +226,7 @@ class ModelConfig:
   """The network and its loss."""
 
   backbone: Annotated[str, one_of(*BACKBONES)] = field(
-    "resnet10", "The convolutional network.", left_open="auto"
+    "resnet10", "The network up to its features.", left_open="auto"
   )
   classifier: Annotated[str, one_of(*CLASSIFIERS)] = field(
     "squashing_cosine", "The last layer."

@@ -17,6 +17,7 @@ from blt_jax.config.rules import (
 )
 from blt_jax.data.reading.decode import Decoding, grey_range
 from blt_jax.method.metrics import GROUPS
+from blt_jax.models import expected_size
 
 # Written into each description. A change that would make programs misread a
 # description takes the next number.
@@ -313,6 +314,11 @@ def _check_together(values: Mapping[str, Any], source: str) -> None:
   if short < size:
     raise ValueError(
       f"{source}: resize_size is {short}; expected at least image_size, {size}."
+    )
+  if sizes := expected_size(values["backbone"], size):
+    raise ValueError(
+      f"{source}: image_size is {size}; expected {sizes}, with backbone "
+      f"{values['backbone']}."
     )
   classes = len(values["class_names"])
   for name in ("class_counts", "logit_offset", "shares"):

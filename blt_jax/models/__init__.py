@@ -5,6 +5,7 @@ checked against the names quickly.
 """
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +26,29 @@ _BACKBONES = {
   "small_resnet10": "resnet:ResNet",
   "densenet121": "densenet:DenseNet",
   "efficientnet_b0": "efficientnet:EfficientNet",
+  "tf_efficientnet_lite0": "efficientnet:EfficientNet",
+  "vit_tiny_patch16_224": "vit:ViT",
+  "vit_small_patch16_224": "vit:ViT",
+  "vit_base_patch16_224": "vit:ViT",
+  "vit_large_patch16_224": "vit:ViT",
+  "vit_base_patch16_clip_224": "vit:ViT",
+  "vit_base_patch16_clip_quickgelu_224": "vit:ViT",
+  "vit_small_patch14_dinov2": "vit:ViT",
+  "vit_base_patch14_dinov2": "vit:ViT",
+  "vit_small_patch14_reg4_dinov2": "vit:ViT",
+  "vit_base_patch14_reg4_dinov2": "vit:ViT",
+  "convnext_atto": "convnext:ConvNeXt",
+  "convnext_nano": "convnext:ConvNeXt",
+  "convnext_tiny": "convnext:ConvNeXt",
+  "convnext_small": "convnext:ConvNeXt",
+  "convnext_base": "convnext:ConvNeXt",
 }
 BACKBONES: tuple[str, ...] = tuple(_BACKBONES)
 CLASSIFIERS: tuple[str, ...] = ("squashing_cosine", "linear")
+# In the name of a backbone that cuts images into patches: their side, pixels.
+_PATCH = re.compile(r"_patch(\d+)_")
+# A ConvNeXt makes one pixel of as many in each direction.
+_LEAST_CONVNEXT = 32
 
 
 def create_model(
@@ -115,3 +136,43 @@ def create_backbone(
   module = importlib.import_module(f"{__name__}.{module_name}")
   backbone = getattr(module, class_name)
   return backbone(**module.CONFIGS[name], dtype=dtype, axis_name=axis_name)
+
+
+def fitting_sizes(name: str, size: int) -> tuple[int, ...]:
+  """The nearest image sizes that a backbone takes: (size,) if it takes that.
+
+  A vision transformer takes multiples of its patch, a ConvNeXt 32 pixels or
+  more, as timm's do; the others take any size.
+
+  Args:
+    name: one of BACKBONES.
+    size: side of the images, pixels, 1 or more.
+
+  Returns:
+    One or two sizes in rising order.
+  """
+  if name.startswith("convnext_"):
+    return (max(size, _LEAST_CONVNEXT),)
+  patch = _PATCH.search(name)
+  step = int(patch[1]) if patch else 1
+  below = size // step * step
+  if below == size:
+    return (size,)
+  return (below, below + step) if below else (step,)
+
+
+def expected_size(name: str, size: int) -> str:
+  """What a backbone expects instead of images of `size`; "" if it takes them.
+
+  Example:
+    >>> expected_size("vit_tiny_patch16_224", 100)
+    '96 or 112, multiples of the 16 pixels of a patch'
+  """
+  fitting = fitting_sizes(name, size)
+  if fitting == (size,):
+    return ""
+  patch = _PATCH.search(name)
+  if not patch:
+    return f"{fitting[0]} or more"
+  numbers = " or ".join(map(str, fitting))
+  return f"{numbers}, multiples of the {patch[1]} pixels of a patch"

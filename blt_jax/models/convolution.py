@@ -20,7 +20,7 @@ def conv_general_dilated(
   images: jax.Array,
   kernel: jax.Array,
   strides: Sequence[int],
-  padding: Sequence[tuple[int, int]],
+  padding: str | Sequence[tuple[int, int]],
   *,
   feature_group_count: int = 1,
   **options: Any,
@@ -40,7 +40,7 @@ def conv_general_dilated(
     images: [n, h, w, c].
     kernel: [kh, kw, c / feature_group_count, filters].
     strides: of height and width.
-    padding: ((low, high), (low, high)) in pixels.
+    padding: ((low, high), (low, high)) in pixels, or "SAME" or "VALID".
     feature_group_count: groups; more than 1 is left to lax.
     **options: further arguments of `lax.conv_general_dilated`; a convolution
       with any that is not the default is left to lax, too.
@@ -49,6 +49,10 @@ def conv_general_dilated(
     [n, h', w', filters].
   """
   options.pop("dimension_numbers", None)
+  if isinstance(padding, str):
+    padding = lax.padtype_to_pads(
+      images.shape[1:3], kernel.shape[:2], strides, padding
+    )
   given = {k: v for k, v in options.items() if not _is_default(k, v)}
   on_cpu = jax.default_backend() == "cpu"
   if not on_cpu or feature_group_count != 1 or given:

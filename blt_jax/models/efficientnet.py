@@ -1,10 +1,14 @@
-"""EfficientNet-B0 as torchvision defines it, in NHWC, without the last layer.
+"""EfficientNet-B0 and -Lite0, in NHWC, without the last layer.
 
-Tan and Le 2019, arXiv:1905.11946. Modules carry torchvision's names with "_"
-for ".", see torch_names.py.
+B0 (Tan and Le 2019, arXiv:1905.11946) is as torchvision defines it. Lite0 is
+Google's form of it for small devices, as timm's `tf_efficientnet_lite0` has it:
+ReLU6 for SiLU, no squeeze-and-excitation, TensorFlow's padding and its epsilon
+of batch normalisation. Modules carry torchvision's names of B0 with "_" for
+".", see torch_names.py.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -33,19 +37,19 @@ class MBConvConfig(NamedTuple):
   expansion: int = 6
 
 
+_STAGES = (
+  MBConvConfig(blocks=1, filters=16, size=3, strides=1, expansion=1),
+  MBConvConfig(blocks=2, filters=24, size=3, strides=2),
+  MBConvConfig(blocks=2, filters=40, size=5, strides=2),
+  MBConvConfig(blocks=3, filters=80, size=3, strides=2),
+  MBConvConfig(blocks=3, filters=112, size=5, strides=1),
+  MBConvConfig(blocks=4, filters=192, size=5, strides=2),
+  MBConvConfig(blocks=1, filters=320, size=3, strides=1),
+)
 # Keyword arguments of EfficientNet by backbone name.
 CONFIGS: dict[str, dict[str, Any]] = {
-  "efficientnet_b0": {
-    "stages": (
-      MBConvConfig(blocks=1, filters=16, size=3, strides=1, expansion=1),
-      MBConvConfig(blocks=2, filters=24, size=3, strides=2),
-      MBConvConfig(blocks=2, filters=40, size=5, strides=2),
-      MBConvConfig(blocks=3, filters=80, size=3, strides=2),
-      MBConvConfig(blocks=3, filters=112, size=5, strides=1),
-      MBConvConfig(blocks=4, filters=192, size=5, strides=2),
-      MBConvConfig(blocks=1, filters=320, size=3, strides=1),
-    )
-  },
+  "efficientnet_b0": {"stages": _STAGES},
+  "tf_efficientnet_lite0": {"stages": _STAGES, "lite": True},
 }
 
 # An image's PRNG key is used twice; each use folds its own number into it.
@@ -87,6 +91,8 @@ class InvertedBottleneck(nn.Module):
     conv: makes a convolution: (filters, kernel size, strides, name=, groups=,
       bias=).
     norm: makes a normalisation: (name=).
+    lite: see `EfficientNet`. The number of the squeeze stays free without it,
+      so that one table of names serves both.
   """
 
   filters: int
@@ -96,6 +102,7 @@ class InvertedBottleneck(nn.Module):
   drop_rate: float
   conv: layers.Layer
   norm: layers.Layer
+  lite: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, keep: jax.Array | None) -> jax.Array:
@@ -111,18 +118,20 @@ class InvertedBottleneck(nn.Module):
     """
     channels = x.shape[3]
     width = channels * self.expansion
+    act = _activation(self.lite)
     y, part = x, 0
     if self.expansion > 1:
       y = self.conv(width, 1, 1, name="block_0_0")(y)
-      y = nn.silu(self.norm(name="block_0_1")(y))
+      y = act(self.norm(name="block_0_1")(y))
       part = 1
     y = self.conv(
       width, self.size, self.strides, groups=width, name=f"block_{part}_0"
     )(y)
-    y = nn.silu(self.norm(name=f"block_{part}_1")(y))
-    y = SqueezeExcitation(
-      max(1, channels // 4), self.conv, name=f"block_{part + 1}"
-    )(y)
+    y = act(self.norm(name=f"block_{part}_1")(y))
+    if not self.lite:
+      y = SqueezeExcitation(
+        max(1, channels // 4), self.conv, name=f"block_{part + 1}"
+      )(y)
     y = self.conv(self.filters, 1, 1, name=f"block_{part + 2}_0")(y)
     y = self.norm(name=f"block_{part + 2}_1")(y)
     if self.strides > 1 or channels != self.filters:
@@ -138,11 +147,12 @@ class EfficientNet(nn.Module):
   In training an image loses block i of k with probability
   i / k * `stochastic_depth` (i from 0), and each of its features with
   probability `dropout`. This is torchvision's dropout before the last layer; in
-  our networks it lies before the layer `hidden`. In inference mode nothing is
-  random.
+  our networks it lies before the layer `hidden`. Google trained Lite0 with the
+  same rates. In inference mode nothing is random.
 
   Attributes:
     stages: kinds of blocks in their order.
+    lite: Lite0's activation, padding and normalisation, and no squeeze.
     filters: of the stem.
     features: channels that are pooled, of the last convolution.
     stochastic_depth: rate that the block rates approach linearly, 0..1
@@ -153,6 +163,7 @@ class EfficientNet(nn.Module):
   """
 
   stages: tuple[MBConvConfig, ...]
+  lite: bool = False
   filters: int = 32
   features: int = 1280
   stochastic_depth: float = 0.2
@@ -177,16 +188,22 @@ class EfficientNet(nn.Module):
       ValueError: if training lacks keys, or there are not n of them.
     """
     rngs = self._training_rngs(images, train, image_rngs)
-    conv = functools.partial(layers.conv, dtype=self.dtype)
+    act = _activation(self.lite)
+    conv = functools.partial(layers.conv, same=self.lite, dtype=self.dtype)
     norm = functools.partial(
-      layers.norm, self.dtype, self.axis_name, train, mask
+      layers.norm,
+      self.dtype,
+      self.axis_name,
+      train,
+      mask,
+      epsilon=1e-3 if self.lite else 1e-5,
     )
     x = conv(self.filters, 3, 2, name="features_0_0")(images.astype(self.dtype))
-    x = nn.silu(norm(name="features_0_1")(x))
+    x = act(norm(name="features_0_1")(x))
     x = self._blocks(x, conv, norm, rngs)
     last = f"features_{len(self.stages) + 1}"
     x = conv(self.features, 1, 1, name=f"{last}_0")(x)
-    x = layers.global_pool(nn.silu(norm(name=f"{last}_1")(x)))
+    x = layers.global_pool(act(norm(name=f"{last}_1")(x)))
     if rngs is not None:
       x = noise.dropout(x, rngs, self.dropout, layer=_DROPOUT)
     return x
@@ -233,7 +250,13 @@ class EfficientNet(nn.Module):
           drop_rate=rates[block],
           conv=conv,
           norm=norm,
+          lite=self.lite,
           name=f"features_{number}_{index}",
         )(x, None if keep is None else keep[:, block])
         block += 1
     return x
+
+
+def _activation(lite: bool) -> Callable[[jax.Array], jax.Array]:
+  """Between the layers."""
+  return nn.relu6 if lite else nn.silu

@@ -23,7 +23,9 @@ def conv(
   name: str,
   groups: int = 1,
   bias: bool = False,
+  same: bool = False,
   fan: Literal["fan_in", "fan_out"] = "fan_out",
+  kernel_init: nn.initializers.Initializer | None = None,
   dtype: jnp.dtype = jnp.float32,
 ) -> nn.Conv:
   """A convolution with PyTorch's padding and torchvision's initial values.
@@ -36,7 +38,10 @@ def conv(
     name: of the module.
     groups: groups of channels; a group for each channel is depthwise.
     bias: whether to add a bias, which starts at 0.
+    same: TensorFlow's padding instead, "SAME": where a strided convolution
+      needs an odd number of pixels, it has one more below and to the right.
     fan: the kernel starts normal with variance 2 / fan: "fan_in" or "fan_out".
+    kernel_init: in place of that.
     dtype: type of the computation and of the output.
 
   Returns:
@@ -46,13 +51,13 @@ def conv(
     filters,
     (size, size),
     strides,
-    # Not "SAME", which pads a strided convolution on the other side.
-    padding=size // 2,
+    padding="SAME" if same else size // 2,
     feature_group_count=groups,
     use_bias=bias,
     dtype=dtype,
     conv_general_dilated=convolution.conv_general_dilated,
-    kernel_init=nn.initializers.variance_scaling(2.0, fan, "normal"),
+    kernel_init=kernel_init
+    or nn.initializers.variance_scaling(2.0, fan, "normal"),
     name=name,
   )
 
@@ -64,12 +69,62 @@ def norm(
   mask: jax.Array | None,
   *,
   name: str,
+  epsilon: float = 1e-5,
 ) -> Callable[[jax.Array], jax.Array]:
   """Batch normalisation by the batch (train) or by running statistics."""
   return functools.partial(
-    normalization.BatchNorm(dtype=dtype, axis_name=axis_name, name=name),
+    normalization.BatchNorm(
+      dtype=dtype, axis_name=axis_name, epsilon=epsilon, name=name
+    ),
     use_running_average=not train,
     mask=mask,
+  )
+
+
+class PatchConv(nn.Module):
+  """A convolution whose strides are its kernel's size, without padding.
+
+  It is computed as a product of matrices, so that its gradient with respect to
+  images is one as well; as a convolution, that would be one over images spread
+  with zeros. Rows and columns that fill no patch are left out.
+
+  Attributes:
+    filters: channels of the output.
+    size: height and width of the kernel, and the strides.
+    bias: whether to add a bias, which starts at 0.
+    kernel_init: by default PyTorch's, uniform in +-1 / sqrt(fan in).
+    dtype: type of the computation and of the output.
+  """
+
+  filters: int
+  size: int
+  bias: bool = True
+  kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
+    1 / 3, "fan_in", "uniform"
+  )
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[n, h, w, c] to [n, h // size, w // size, filters] of `dtype`."""
+    n, height, width, channels = x.shape
+    size, rows, columns = self.size, height // self.size, width // self.size
+    shape = (size, size, channels, self.filters)
+    kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
+    x = x[:, : rows * size, : columns * size].astype(self.dtype)
+    x = x.reshape(n, rows, size, columns, size, channels)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows, columns, -1)
+    y = x @ kernel.reshape(-1, self.filters)
+    if self.bias:
+      bias = self.param("bias", nn.initializers.zeros, (self.filters,))
+      y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+    return y
+
+
+def layer_norm(dtype: jnp.dtype, epsilon: float, *, name: str) -> nn.LayerNorm:
+  """Layer normalisation over the last axis in float32, to `dtype`."""
+  return nn.LayerNorm(
+    epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name
   )
 
 

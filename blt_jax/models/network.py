@@ -9,7 +9,7 @@ from blt_jax.models import efficientnet
 
 
 class Network(nn.Module):
-  """Backbone -> global average pool -> Dense -> ReLU -> classifier.
+  """Backbone -> pooled features -> Dense -> ReLU -> classifier.
 
   Attributes:
     backbone: images to pooled features: (images, train=, mask=); an
@@ -35,7 +35,8 @@ class Network(nn.Module):
     Args:
       images: float [n, h, w, 3], normalised.
       train: normalise by the batch and update the running statistics
-        (collection "batch_stats", to be passed as mutable).
+        (collection "batch_stats", to be passed as mutable; a vision transformer
+        has none).
       mask: bool or float [n]; 0 keeps an image out of the batch statistics.
       image_rngs: PRNG keys [n], one an image, for what EfficientNet drops at
         random in training. The other backbones and inference need none.

@@ -1,7 +1,9 @@
 """The names of our backbones' tensors in torchvision and timm.
 
 timm has torchvision's names for ResNet and DenseNet, except for the last layer,
-and names of its own for EfficientNet.
+and names of its own for EfficientNet. The vision transformers, ConvNeXts and
+EfficientNet-Lite0 are timm's: where this package speaks of torchvision's names,
+theirs are timm's.
 """
 
 import functools
@@ -26,10 +28,13 @@ LEAVES = {
   "mean": "running_mean",
   "var": "running_var",
 }
-# Beginnings of the names of the last layer.
-LAST_LAYER = ("fc.", "classifier.")
-# Axes of a convolution's kernel: HWIO of our [h, w, in, out] as OIHW.
-TO_OIHW = (3, 2, 0, 1)
+# Backbones whose modules carry timm's names, with "__" for ".".
+_TIMM = ("vit_", "convnext_")
+# Axes of a kernel by their number: HWIO of our [h, w, in, out] as OIHW, and a
+# dense layer's [in, out] as [out, in].
+TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
+# A size of images that every backbone takes.
+ANY_SIZE = 224
 
 # The files of DenseNet weights that torchvision publishes write "norm.1".
 _OLD_DENSENET = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -81,7 +86,7 @@ def paths(name: str) -> dict[Path, tuple[int, ...]]:
   def init(rng: jax.Array) -> None:
     # Read while tracing: eval_shape would sort the modules by name, init
     # returns them as the backbone calls them, which is torchvision's order.
-    images = jnp.zeros((1, 32, 32, 3))
+    images = jnp.zeros((1, ANY_SIZE, ANY_SIZE, 3))
     variables = backbone.init(rng, images, train=False)
     for path, value in traverse_util.flatten_dict(variables).items():
       shapes[path] = value.shape
@@ -97,17 +102,33 @@ def paths(name: str) -> dict[Path, tuple[int, ...]]:
   return {path: shapes[path] for path in ordered}
 
 
-def torch_name(path: Path) -> str:
-  """The name that torchvision gives to a variable."""
+def torch_name(name: str, path: Path) -> str:
+  """The name that torchvision gives to a variable of a backbone."""
+  leaf = LEAVES.get(path[-1], path[-1])
+  if name.startswith(_TIMM):
+    return ".".join((*path[1:-1], leaf)).replace("__", ".")
   module = ".".join(path[1:-1]).replace("_", ".")
-  return f"{module}.{LEAVES[path[-1]]}"
+  if name.startswith("tf_"):
+    module = _timm_module(module)
+  return f"{module}.{leaf}"
+
+
+def _timm_module(module: str) -> str:
+  """The name in timm of an EfficientNet's module, from torchvision's."""
+  for theirs, ours in _OUTER.items():
+    if module == ours:
+      return theirs
+  _, stage, number, _, part = module.split(".", 4)
+  parts = _EXPANDING if stage != "1" else _FIRST
+  (theirs,) = (theirs for theirs, ours in parts.items() if ours == part)
+  return f"blocks.{int(stage) - 1}.{number}.{theirs}"
 
 
 def torch_shapes(name: str) -> dict[str, tuple[int, ...]]:
   """Shapes of a backbone's tensors by torchvision's names, in its order."""
   return {
-    torch_name(path): tuple(shape[axis] for axis in TO_OIHW)
-    if len(shape) == 4
+    torch_name(name, path): tuple(shape[axis] for axis in TO_TORCH[len(shape)])
+    if len(shape) in TO_TORCH
     else shape
     for path, shape in paths(name).items()
   }
@@ -115,9 +136,16 @@ def torch_shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 def last_layer(name: str) -> str:
   """The name that torchvision gives to the last layer of a network."""
-  if name.startswith(("densenet", "efficientnet")):
+  if name.startswith("densenet") or "efficientnet" in name:
     return "classifier"
-  return "fc"
+  if name.startswith("convnext_"):
+    return "head.fc"
+  return "head" if name.startswith("vit_") else "fc"
+
+
+def is_last_layer(name: str, key: str) -> bool:
+  """Whether a tensor of a file belongs to a network's last layer."""
+  return key.startswith(("fc.", "classifier.", f"{last_layer(name)}."))
 
 
 def to_torchvision(name: str, key: str) -> str:
@@ -125,7 +153,8 @@ def to_torchvision(name: str, key: str) -> str:
 
   Args:
     name: of the backbone, one of blt_jax.models.BACKBONES.
-    key: torchvision's or timm's; others are returned as they are.
+    key: torchvision's or timm's; others are returned as they are, like all of
+      a network that has timm's names alone.
   """
   key = _OLD_DENSENET.sub(r"\1\2", key)
   if not name.startswith("efficientnet"):
@@ -196,6 +225,6 @@ def _below(name: str, keys: dict[str, str], prefix: str) -> dict[str, str]:
   for key, original in keys.items():
     if key.startswith(prefix):
       ours = to_torchvision(name, key.removeprefix(prefix))
-      if not ours.startswith(LAST_LAYER) and not ours.endswith(TRACKED):
+      if not is_last_layer(name, ours) and not ours.endswith(TRACKED):
         tensors[ours] = original
   return tensors

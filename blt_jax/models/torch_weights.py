@@ -13,9 +13,10 @@ from flax import traverse_util
 
 from blt_jax import models
 from blt_jax.models import torch_names
-from blt_jax.models.torch_names import LAST_LAYER, LEAVES, TO_OIHW, TRACKED
+from blt_jax.models.torch_names import LEAVES, TO_TORCH, TRACKED
 
-_TO_HWIO = (2, 3, 1, 0)
+# Axes of PyTorch's kernels by their number, in our order.
+_FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
 # safetensors' names of the types that weights may have.
 _FLOATS = ("F64", "F32", "F16", "BF16")
 # First bytes of PyTorch's files: archives, and pickles of older versions.
@@ -25,28 +26,34 @@ _HEAD = {"hidden": 0, "classifier": 2}
 
 
 def backbone_from_torchvision(
-  name: str, state_dict: Mapping[str, Any]
+  name: str, state_dict: Mapping[str, Any], image_size: int | None = None
 ) -> dict[str, Any]:
   """Variables of a backbone from a torchvision state dict.
 
-  The last layer ("fc.*" or "classifier.*") and "*.num_batches_tracked" are left
-  out. timm's names are understood as well, and those in torchvision's files of
-  DenseNet weights, which differ from its modules' ("norm.1" for "norm1"). The
-  backbone may be a part of another network ("module.encoder.conv1.weight"),
-  whose other parts are left out.
+  The last layer ("fc.*", "classifier.*", a vision transformer's "head.*", a
+  ConvNeXt's "head.fc.*") and "*.num_batches_tracked" are left out. timm's names
+  are understood as well, and those in torchvision's files of DenseNet weights,
+  which differ from its modules' ("norm.1" for "norm1"). The backbone may be a
+  part of another network ("module.encoder.conv1.weight"), whose other parts
+  are left out.
 
   Args:
     name: one of blt_jax.models.BACKBONES.
     state_dict: arrays by torchvision's or timm's names, convolutions as OIHW.
+    image_size: side of the images to come, pixels, to be checked; None for no
+      check. It changes no variable: position embeddings keep the shape that
+      they were trained in, and the network resamples them for its images.
 
   Returns:
     {"params": ..., "batch_stats": ...} of float32 numpy arrays, for
     `models.create_backbone(name).apply`; what a model of
-    `models.create_model` holds under "backbone" in each of the two.
+    `models.create_model` holds under "backbone" in each of the two. Without
+    batch normalisation "batch_stats" is empty, and a model has none at all.
 
   Raises:
     ValueError: if the backbone is unknown; if a tensor is missing, unexpected
-      or of another shape than the backbone's.
+      or of another shape than the backbone's; if the backbone takes no images
+      of that size.
 
   Example:
     >>> tensors = {
@@ -58,6 +65,10 @@ def backbone_from_torchvision(
     (7, 7, 3, 64)
   """
   expected = torch_names.torch_shapes(name)
+  if image_size and (sizes := models.expected_size(name, image_size)):
+    raise ValueError(
+      f"image_size is {image_size}; expected {sizes}, for {name}."
+    )
   what = f"{name}, state dict"
   used = {
     ours: state_dict[key]
@@ -66,13 +77,13 @@ def backbone_from_torchvision(
   _check_names(f"{name}, state dict", used, expected)
   flat = {}
   for path in torch_names.paths(name):
-    key = torch_names.torch_name(path)
+    key = torch_names.torch_name(name, path)
     value = np.asarray(used[key])
     _check_shape(f"{name}, state dict: {key!r}", value.shape, expected[key])
-    if value.ndim == 4:
-      value = value.transpose(_TO_HWIO)
+    if value.ndim in _FROM_TORCH:
+      value = value.transpose(_FROM_TORCH[value.ndim])
     flat[path] = np.array(value, np.float32, order="C")
-  return traverse_util.unflatten_dict(flat)
+  return {"batch_stats": {}, **traverse_util.unflatten_dict(flat)}
 
 
 def backbone_to_torchvision(
@@ -111,9 +122,9 @@ def backbone_to_torchvision(
   for path, shape in paths.items():
     value = np.asarray(flat[path], np.float32)
     _check_shape(f"{name}, variables: {'/'.join(path)!r}", value.shape, shape)
-    if value.ndim == 4:
-      value = value.transpose(TO_OIHW)
-    key = torch_names.torch_name(path)
+    if value.ndim in TO_TORCH:
+      value = value.transpose(TO_TORCH[value.ndim])
+    key = torch_names.torch_name(name, path)
     state_dict[key] = np.array(value, order="C")
     if path[-1] == "var":
       key = key.removesuffix(LEAVES["var"]) + TRACKED
@@ -194,9 +205,10 @@ def network_from_safetensors(
       for leaf, key in leaves.items()
       if key in expected
     }
+  stats = backbone["batch_stats"]
   return {
     "params": params,
-    "batch_stats": {"backbone": backbone["batch_stats"]},
+    "batch_stats": {"backbone": stats} if stats else {},
   }
 
 
@@ -224,7 +236,7 @@ def network_to_torchvision(
   params, stats = variables["params"], variables["batch_stats"]
   tensors = backbone_to_torchvision(
     name,
-    {"params": params["backbone"], "batch_stats": stats["backbone"]},
+    {"params": params["backbone"], "batch_stats": stats.get("backbone", {})},
   )
   for part, place in _HEAD.items():
     for leaf, value in params[part].items():
@@ -320,7 +332,7 @@ def _read(
     keys = sorted(file.keys())
     used = _tensors_of(f"{path} for {name}", name, keys)
     if with_head:
-      used |= {key: key for key in keys if key.startswith(LAST_LAYER)}
+      used |= {k: k for k in keys if torch_names.is_last_layer(name, k)}
     _check_names(f"{path} for {name}", used, expected)
     if clause := _part_of_another(name, used, keys):
       say(f"{path}: {clause}")
@@ -338,10 +350,11 @@ def _read(
 @functools.cache
 def _num_features(name: str) -> int:
   """Length of a backbone's feature vectors."""
-  backbone, images = models.create_backbone(name), jnp.zeros((1, 32, 32, 3))
+  backbone, size = models.create_backbone(name), torch_names.ANY_SIZE
   features, _ = jax.eval_shape(
-    lambda rng: backbone.init_with_output(rng, images, train=False),
+    functools.partial(backbone.init_with_output, train=False),
     jax.random.key(0),
+    jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32),
   )
   return features.shape[1]
 

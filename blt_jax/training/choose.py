@@ -6,6 +6,7 @@ run that goes on takes them from there.
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from blt_jax.config import (
 )
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.reading.decode import ImageError, read_header
+from blt_jax.models import fitting_sizes
 from blt_jax.training import build, devices
 from blt_jax.workdir import directory
 
@@ -157,9 +159,10 @@ def choose(
   reasons = []
   size = config.dataset.image_size
   if "dataset.image_size" in is_open:
-    size = image_size(sample)
-    if config.dataset.resize_size:
-      size = min(size, config.dataset.resize_size)
+    most = config.dataset.resize_size or math.inf
+    size = int(min(image_size(sample), most))
+    if "model.backbone" not in is_open:
+      size = _fitting(config.model.backbone, size, most=most)
     values["dataset.image_size"] = size
     reasons.append(
       f"picked image size {size}: the short sides of the images have a median "
@@ -179,6 +182,16 @@ def choose(
       f"picked batch size {batch}: {sample.num_images // batch} steps an epoch"
     )
   return follow(with_values(config, values)), reasons
+
+
+def _fitting(name: str, size: int, *, most: float) -> int:
+  """The image size up to `most` nearest to `size` that a backbone takes."""
+  fitting = fitting_sizes(name, size)
+  return min(
+    (each for each in fitting if each <= most),
+    key=lambda each: abs(each - size),
+    default=fitting[0],
+  )
 
 
 def image_size(sample: Sample) -> int:

@@ -80,7 +80,7 @@ def _stem(config: Config) -> Iterator[str]:
   """Remarks on a network that is made for images of another size."""
   name, size = config.model.backbone, config.dataset.image_size
   is_small = name.startswith("small_")
-  if not is_small and size <= SMALL:
+  if not is_small and not name.startswith("vit_") and size <= SMALL:
     yield (
       f"config.model.backbone {name} makes one pixel of 32 x 32: of "
       f"config.dataset.image_size {size} little is left; small_resnet10 is for "

@@ -444,7 +444,15 @@ def test_sample_images_are_real_and_differ():
 
 
 @pytest.mark.parametrize(
-  "backbone", ["resnet10", "densenet121", "efficientnet_b0"]
+  "backbone",
+  [
+    "resnet10",
+    "densenet121",
+    "efficientnet_b0",
+    "tf_efficientnet_lite0",
+    "vit_tiny_patch16_224",
+    "convnext_atto",
+  ],
 )
 def test_tensors_of_every_family_come_back(backbone, tmp_path):
   from blt_jax.models import create_model
@@ -456,7 +464,7 @@ def test_tensors_of_every_family_come_back(backbone, tmp_path):
     )
   )
   rng = np.random.default_rng(0)
-  variables = jax.tree.map(
+  variables = {"batch_stats": {}} | jax.tree.map(
     lambda s: rng.normal(size=s.shape).astype(np.float32), shapes
   )
   tensors = torch_weights.network_to_torchvision(backbone, variables)

@@ -1,5 +1,7 @@
+import functools
 import json
 import math
+import os
 import pathlib
 import subprocess
 import sys
@@ -10,7 +12,15 @@ import numpy as np
 import pytest
 
 from blt_jax import models
-from blt_jax.models import densenet, efficientnet, resnet, torch_weights
+from blt_jax.models import (
+  convnext,
+  densenet,
+  efficientnet,
+  resnet,
+  torch_weights,
+  vit,
+)
+from tests.marks import long_test
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 GOLDEN_NAMES = (
@@ -21,10 +31,34 @@ GOLDEN_NAMES = (
   "resnet152",
   "densenet121",
   "efficientnet_b0",
+  "vit_tiny_patch16_224",
+  "vit_small_patch16_224",
+  "vit_small_patch14_dinov2",
+  "vit_base_patch16_clip_quickgelu_224",
+  "convnext_tiny",
 )
-# torchvision defines no backbone of these names; torch_weights_test.py compares
-# the names and shapes of two others with those of their relatives.
-NOT_GOLDEN = ("resnet101", "resnext50_32x4d", "small_resnet10")
+# These have no file; torch_weights_test.py compares the names and shapes of two
+# with those of their relatives, and pytorch_test.py those of timm with timm.
+NOT_GOLDEN = (
+  "resnet101",
+  "resnext50_32x4d",
+  "small_resnet10",
+  "tf_efficientnet_lite0",
+  "vit_base_patch16_224",
+  "vit_large_patch16_224",
+  "vit_base_patch16_clip_224",
+  "vit_base_patch14_dinov2",
+  "vit_small_patch14_reg4_dinov2",
+  "vit_base_patch14_reg4_dinov2",
+  "convnext_atto",
+  "convnext_nano",
+  "convnext_small",
+  "convnext_base",
+)
+# Features of these are compared where BLT_LONG_TESTS is set, and the others at
+# these sizes alone: smaller networks have the same blocks.
+LONG = ("vit_small_patch16_224", "vit_base_patch16_clip_quickgelu_224")
+SIZES = {"resnet152": ("32",), "convnext_tiny": ("96",)}
 
 # Parameters of whole models with 10 classes (squashing cosine).
 NUM_PARAMETERS = {
@@ -38,9 +72,25 @@ NUM_PARAMETERS = {
   "small_resnet10": 378_704,
   "densenet121": 7_483_776,
   "efficientnet_b0": 4_668_540,
+  "tf_efficientnet_lite0": 4_032_000,
+  "vit_tiny_patch16_224": 5_628_352,
+  "vit_small_patch16_224": 21_867_904,
+  "vit_base_patch16_224": 86_197_504,
+  "vit_large_patch16_224": 303_831_552,
+  "vit_base_patch16_clip_224": 86_198_272,
+  "vit_base_patch16_clip_quickgelu_224": 86_198_272,
+  "vit_small_patch14_dinov2": 22_258_432,
+  "vit_base_patch14_dinov2": 86_978_560,
+  "vit_small_patch14_reg4_dinov2": 22_259_584,
+  "vit_base_patch14_reg4_dinov2": 86_980_864,
+  "convnext_atto": 3_543_992,
+  "convnext_nano": 15_285_872,
+  "convnext_tiny": 28_218_976,
+  "convnext_small": 49_853_536,
+  "convnext_base": 88_096_384,
 }
-# What torchvision publishes, with its last layer of 1000 classes.
-TORCHVISION_TOTALS = {
+# What torchvision and timm publish, with a last layer of 1000 classes.
+PUBLISHED_TOTALS = {
   "resnet18": (11_689_512, 512),
   "resnet34": (21_797_672, 512),
   "resnet50": (25_557_032, 2048),
@@ -49,6 +99,15 @@ TORCHVISION_TOTALS = {
   "resnext50_32x4d": (25_028_904, 2048),
   "densenet121": (7_978_856, 1024),
   "efficientnet_b0": (5_288_548, 1280),
+  "vit_tiny_patch16_224": (5_717_416, 192),
+  "vit_small_patch16_224": (22_050_664, 384),
+  "vit_base_patch16_224": (86_567_656, 768),
+  "vit_large_patch16_224": (304_326_632, 1024),
+  "convnext_nano": (15_593_560, 640),
+  "convnext_tiny": (28_589_128, 768),
+  "convnext_small": (50_223_688, 768),
+  "convnext_base": (88_591_464, 1024),
+  "tf_efficientnet_lite0": (4_652_008, 1280),
 }
 
 
@@ -57,7 +116,7 @@ def read_golden(name):
 
 
 def test_names_are_those_that_can_be_created():
-  modules = (resnet, densenet, efficientnet)
+  modules = (resnet, densenet, efficientnet, vit, convnext)
   names = [name for module in modules for name in module.CONFIGS]
   assert list(models.BACKBONES) == names
 
@@ -86,6 +145,10 @@ def golden_weight(index, name, shape):
   u = frac(np.sin(12.9898 * i + 78.233 * (index + 1)) * 43758.5453)
   if name.endswith("running_var"):
     values = 1 + 0.5 * u
+  elif name.endswith(("cls_token", "pos_embed", "reg_token")):
+    values = 0.5 * u
+  elif name.endswith("gamma"):
+    values = 0.5 + 0.25 * u
   elif len(shape) == 1:
     values = 1 + 0.1 * u if name.endswith("weight") else 0.1 * u
   else:
@@ -108,7 +171,7 @@ def golden_variables(name):
   return torch_weights.backbone_from_torchvision(name, state_dict)
 
 
-def shapes_of(model, size=32):
+def shapes_of(model, size=224):
   """Shapes of a model's variables; computes none of them."""
   images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
   return jax.eval_shape(
@@ -116,9 +179,14 @@ def shapes_of(model, size=32):
   )
 
 
-def num_parameters(model):
-  params = shapes_of(model)["params"]
+def num_parameters(params):
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+@functools.cache
+def shapes_of_model(name):
+  """Shapes of the parameters of a model with 10 classes."""
+  return shapes_of(models.create_model(name, 10))["params"]
 
 
 def initial(model, pick):
@@ -145,8 +213,14 @@ def small_model():
   return model, jax.tree.map_with_path(values, shapes_of(model))
 
 
-@pytest.mark.parametrize("name", GOLDEN_NAMES)
-def test_features_agree_with_torchvision(name):
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=long_test("large")) if name in LONG else name
+    for name in GOLDEN_NAMES
+  ],
+)
+def test_features_agree_with_torchvision_or_timm(name):
   golden = read_golden(name)["features"]
   variables = golden_variables(name)
   backbone = models.create_backbone(name)
@@ -155,8 +229,8 @@ def test_features_agree_with_torchvision(name):
     lambda v, x: backbone.apply(v, x, train=False),
     compiler_options={"xla_backend_optimization_level": 0},
   )
-  # Compiling the largest once is enough: one size of image.
-  for size in ("32",) if name == "resnet152" else ("32", "64"):
+  is_long = "BLT_LONG_TESTS" in os.environ
+  for size in golden if is_long else SIZES.get(name, golden):
     features = np.asarray(apply(variables, golden_images(int(size))))
     want = golden[size]
     scale = np.abs(want["first8"]).max()
@@ -165,25 +239,26 @@ def test_features_agree_with_torchvision(name):
       features[:, :8], want["first8"], rtol=1e-3, atol=1e-5 * scale
     )
     np.testing.assert_allclose(features.mean(), want["mean"], rtol=1e-3)
-    np.testing.assert_allclose(features.std(), want["std"], rtol=1e-3)
+    np.testing.assert_allclose(features.std(ddof=1), want["std"], rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", GOLDEN_NAMES)
 def test_backbone_parameter_count_agrees_with_golden(name):
-  backbone = models.create_backbone(name)
-  assert num_parameters(backbone) == read_golden(name)["backbone_parameters"]
+  found = num_parameters(shapes_of_model(name)["backbone"])
+  assert found == read_golden(name)["backbone_parameters"]
 
 
-@pytest.mark.parametrize("name", TORCHVISION_TOTALS)
-def test_parameter_count_agrees_with_torchvision(name):
-  total, features = TORCHVISION_TOTALS[name]
+@pytest.mark.parametrize("name", PUBLISHED_TOTALS)
+def test_parameter_count_agrees_with_what_is_published(name):
+  total, features = PUBLISHED_TOTALS[name]
   last_layer = 1000 * features + 1000
-  assert num_parameters(models.create_backbone(name)) == total - last_layer
+  found = num_parameters(shapes_of_model(name)["backbone"])
+  assert found == total - last_layer
 
 
 @pytest.mark.parametrize("name", NUM_PARAMETERS)
 def test_model_parameter_count(name):
-  assert num_parameters(models.create_model(name, 10)) == NUM_PARAMETERS[name]
+  assert num_parameters(shapes_of_model(name)) == NUM_PARAMETERS[name]
 
 
 def test_every_backbone_has_a_parameter_count():
@@ -194,9 +269,12 @@ def test_every_backbone_has_golden_features_or_is_named_here():
   assert sorted(models.BACKBONES) == sorted(GOLDEN_NAMES + NOT_GOLDEN)
 
 
-@pytest.mark.parametrize("name", models.BACKBONES)
-def test_image_of_16_pixels_leaves_something_to_pool(name):
+@pytest.mark.parametrize(
+  "name", [name for name in models.BACKBONES if not name.startswith("vit_")]
+)
+def test_smallest_image_leaves_something_to_pool(name):
   backbone = models.create_backbone(name)
+  size = models.fitting_sizes(name, 16)[0]
 
   def outputs(images):
     _, updates = backbone.init_with_output(
@@ -208,7 +286,7 @@ def test_image_of_16_pixels_leaves_something_to_pool(name):
     )
     return updates["intermediates"]
 
-  images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+  images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
   shapes = [
     leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(outputs, images))
   ]
@@ -218,7 +296,8 @@ def test_image_of_16_pixels_leaves_something_to_pool(name):
 
 def test_linear_classifier_adds_a_bias():
   linear = models.create_model("small_resnet10", 10, classifier="linear")
-  assert num_parameters(linear) == NUM_PARAMETERS["small_resnet10"] + 10
+  found = num_parameters(shapes_of(linear)["params"])
+  assert found == NUM_PARAMETERS["small_resnet10"] + 10
 
 
 def test_top_level_names():

@@ -1,12 +1,13 @@
 """Weights to and from PyTorch, where it is installed."""
 
+import functools
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from blt_jax.models import create_backbone, create_model, torch_weights
 from tests.small_run import ROOT
@@ -19,8 +20,9 @@ NAMES = ("resnet18", "resnext50_32x4d", "densenet121", "efficientnet_b0")
 
 def random_variables(network):
   """Variables of a network with running statistics that are not 0 and 1."""
+  images = np.zeros((1, 224, 224, 3), np.float32)
   shapes = jax.eval_shape(
-    lambda: network.init(jax.random.key(0), IMAGES, train=False)
+    lambda: network.init(jax.random.key(0), images, train=False)
   )
   rng = np.random.default_rng(1)
 
@@ -34,10 +36,10 @@ def random_variables(network):
   return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def in_torch(network):
+def in_torch(network, images=IMAGES):
   """What a network of PyTorch makes of the images."""
   with torch.no_grad():
-    images = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy())
+    images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     return network.eval()(images).numpy()
 
 
@@ -87,6 +89,70 @@ def test_weights_of_timm(name, tmp_path):
   theirs = timm.create_model(name, pretrained=False)
   path = tmp_path / "timm.safetensors"
   safetensors_torch.save_file(theirs.state_dict(), path)
+  variables = torch_weights.backbone_from_safetensors(name, path)
+  theirs.reset_classifier(0)
+  found = create_backbone(name).apply(variables, IMAGES, train=False)
+  np.testing.assert_allclose(found, in_torch(theirs), rtol=1e-3, atol=1e-4)
+
+
+# Sizes to compare features at: the native one and another.
+OF_TIMM = {
+  "tf_efficientnet_lite0": (224, 101),
+  "vit_tiny_patch16_224": (224, 96),
+  "vit_small_patch16_224": (224, 96),
+  "vit_base_patch16_224": (224, 96),
+  "vit_large_patch16_224": (224, 96),
+  "vit_base_patch16_clip_224": (224, 96),
+  "vit_base_patch16_clip_quickgelu_224": (224, 96),
+  "vit_small_patch14_dinov2": (518, 98),
+  "vit_base_patch14_dinov2": (518, 98),
+  "vit_small_patch14_reg4_dinov2": (518, 98),
+  "vit_base_patch14_reg4_dinov2": (518, 98),
+  "convnext_atto": (224, 75),
+  "convnext_nano": (224, 75),
+  "convnext_tiny": (224, 75),
+  "convnext_small": (224, 75),
+  "convnext_base": (224, 75),
+}
+
+
+def timm_network(name):
+  timm = pytest.importorskip("timm")
+  options = {"dynamic_img_size": True} if name.startswith("vit_") else {}
+  return timm.create_model(name, pretrained=False, num_classes=0, **options)
+
+
+@pytest.mark.parametrize("name", OF_TIMM)
+def test_features_of_timm_both_ways(name, tmp_path):
+  theirs = timm_network(name)
+  variables = random_variables(create_backbone(name))
+  tensors = torch_weights.backbone_to_torchvision(name, variables)
+  path = tmp_path / "ours.safetensors"
+  save_file(tensors, path)
+  theirs.load_state_dict(as_tensors(load_file(path)), strict=True)
+  assert list(theirs.state_dict()) == list(tensors)
+  theirs_as_arrays = {k: v.numpy() for k, v in theirs.state_dict().items()}
+  found = torch_weights.backbone_from_torchvision(name, theirs_as_arrays)
+  apply = jax.jit(
+    functools.partial(create_backbone(name).apply, train=False),
+    compiler_options={"xla_backend_optimization_level": 0},
+  )
+  for size in OF_TIMM[name]:
+    images = np.random.default_rng(size).normal(size=(1, size, size, 3))
+    images = images.astype(np.float32)
+    expected = in_torch(theirs, images)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+      apply(found, images), expected, rtol=1e-3, atol=1e-4 * scale
+    )
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "convnext_atto"])
+def test_network_of_timm_begins_ours(name, tmp_path):
+  timm = pytest.importorskip("timm")
+  theirs = timm.create_model(name, pretrained=False, num_classes=5)
+  path = tmp_path / "timm.safetensors"
+  save_file({k: v.numpy() for k, v in theirs.state_dict().items()}, path)
   variables = torch_weights.backbone_from_safetensors(name, path)
   theirs.reset_classifier(0)
   found = create_backbone(name).apply(variables, IMAGES, train=False)

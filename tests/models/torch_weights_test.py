@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from blt_jax import models
-from blt_jax.models import torch_weights
+from blt_jax.models import torch_names, torch_weights
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 GOLDEN_FILES = sorted(GOLDEN.glob("*.json"))
@@ -38,7 +38,7 @@ def state_dict():
 def zeros(name):
   """Variables of a backbone, all zeros that take no memory."""
   backbone = models.create_backbone(name)
-  images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+  images = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
   shapes = jax.eval_shape(
     lambda images: backbone.init(jax.random.key(0), images, train=False),
     images,
@@ -97,7 +97,14 @@ def test_resnext50_is_resnet50_with_wide_grouped_convolutions():
 
 
 @pytest.mark.parametrize(
-  "name", ["resnet10", "resnet50", "densenet121", "efficientnet_b0"]
+  "name",
+  [
+    "resnet10",
+    "resnet50",
+    "densenet121",
+    "efficientnet_b0",
+    "vit_tiny_patch16_224",
+  ],
 )
 def test_round_trip_is_exact(name):
   want = random_state_dict(name)
@@ -151,6 +158,47 @@ def test_last_layer_called_classifier_is_ignored():
   found = torch_weights.backbone_from_torchvision("efficientnet_b0", whole)
   want = torch_weights.backbone_from_torchvision("efficientnet_b0", state_dict)
   jax.tree.map(np.testing.assert_array_equal, found, want)
+
+
+def test_last_layer_called_head_is_ignored():
+  name = "vit_tiny_patch16_224"
+  state_dict = random_state_dict(name)
+  whole = state_dict | {"head.weight": np.ones((9, 192)), "head.bias": 0}
+  found = torch_weights.backbone_from_torchvision(name, whole)
+  want = torch_weights.backbone_from_torchvision(name, state_dict)
+  jax.tree.map(np.testing.assert_array_equal, found, want)
+
+
+def test_norm_in_the_head_of_a_convnext_is_part_of_the_backbone():
+  assert torch_names.is_last_layer("convnext_tiny", "head.fc.weight")
+  assert not torch_names.is_last_layer("convnext_tiny", "head.norm.weight")
+
+
+def test_dense_layers_become_in_out_and_tokens_stay():
+  state_dict = random_state_dict("vit_tiny_patch16_224")
+  params = torch_weights.backbone_from_torchvision(
+    "vit_tiny_patch16_224", state_dict, image_size=160
+  )["params"]
+  kernel = params["blocks__3"]["attn__qkv"]["kernel"]
+  assert kernel.shape == (192, 576)
+  assert kernel[5, 77] == state_dict["blocks.3.attn.qkv.weight"][77, 5]
+  np.testing.assert_array_equal(params["pos_embed"], state_dict["pos_embed"])
+
+
+def test_image_size_that_a_backbone_does_not_take_is_refused():
+  with pytest.raises(ValueError, match="image_size is 100; expected 96 or 112"):
+    torch_weights.backbone_from_torchvision(
+      "vit_tiny_patch16_224", {}, image_size=100
+    )
+
+
+def test_lite0_has_the_names_of_timm():
+  names = list(torch_names.torch_shapes("tf_efficientnet_lite0"))
+  assert names[:2] == ["conv_stem.weight", "bn1.weight"]
+  assert "blocks.0.0.conv_pw.weight" in names
+  assert "blocks.6.0.bn3.running_var" in names
+  assert names[-5] == "conv_head.weight"
+  assert not any("se." in name for name in names)
 
 
 def test_names_in_published_densenet_files_are_understood():

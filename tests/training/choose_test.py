@@ -131,6 +131,26 @@ def test_image_is_never_larger_than_what_it_is_cut_from():
   assert (config.dataset.image_size, config.dataset.resize_size) == (128, 128)
 
 
+@pytest.mark.parametrize(
+  "backbone, shape, size",
+  [
+    ("vit_small_patch14_dinov2", (200, 210), 196),
+    ("vit_tiny_patch16_224", (28, 28), 32),
+    ("convnext_atto", (28, 28), 32),
+  ],
+)
+def test_image_size_is_one_that_the_backbone_takes(backbone, shape, size):
+  seen = _sample(shapes=[shape] * 2)
+  config, _ = _pick(seen, arg=f"backbone={backbone}")
+  assert config.dataset.image_size == size
+
+
+def test_image_size_that_a_backbone_takes_stays_below_what_it_is_cut_from():
+  arg = "backbone=vit_small_patch14_dinov2"
+  config, _ = _pick(_sample(), arg=arg, resize_size=195)
+  assert config.dataset.image_size == 182
+
+
 def test_one_batch_can_be_set_alone():
   config = image_folder.get_config()
   config.stage2.batch_size = 10

@@ -1,0 +1,230 @@
+"""Vision transformers as timm defines them, in NHWC, without the last layer.
+
+Dosovitskiy et al. 2021, arXiv:2010.11929, as timm trained them on ImageNet; the
+image encoders of CLIP (Radford et al. 2021, arXiv:2103.00020) without their
+projection; DINOv2 (Oquab et al. 2023, arXiv:2304.07193) with and without
+registers (Darcet et al. 2023, arXiv:2309.16588). Modules carry timm's names
+with "__" for ".", see torch_names.py.
+
+There is neither dropout nor stochastic depth, in training either: these
+networks are here to be fine-tuned for a few epochs, for which timm's defaults
+have none. Nothing depends on a batch: a network has no "batch_stats".
+"""
+
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from blt_jax.models import layers
+
+_SMALL: dict[str, Any] = {"width": 384}
+_BASE: dict[str, Any] = {"width": 768}
+_CLIP: dict[str, Any] = {"pre_norm": True, "epsilon": 1e-5}
+_DINOV2: dict[str, Any] = {
+  "patch": 14,
+  "native_size": 518,
+  "layer_scale": 1e-5,
+}
+
+# Keyword arguments of ViT by backbone name.
+CONFIGS: dict[str, dict[str, Any]] = {
+  "vit_tiny_patch16_224": {"width": 192},
+  "vit_small_patch16_224": _SMALL,
+  "vit_base_patch16_224": _BASE,
+  "vit_large_patch16_224": {"width": 1024, "depth": 24},
+  "vit_base_patch16_clip_224": _BASE | _CLIP,
+  "vit_base_patch16_clip_quickgelu_224": _BASE | _CLIP | {"quick_gelu": True},
+  "vit_small_patch14_dinov2": _SMALL | _DINOV2,
+  "vit_base_patch14_dinov2": _BASE | _DINOV2,
+  "vit_small_patch14_reg4_dinov2": _SMALL | _DINOV2 | {"registers": 4},
+  "vit_base_patch14_reg4_dinov2": _BASE | _DINOV2 | {"registers": 4},
+}
+
+# timm cuts its normal distributions off at +-2, which is never reached.
+_normal = nn.initializers.normal(0.02)
+_tiny_normal = nn.initializers.normal(1e-6)
+
+
+class Block(nn.Module):
+  """Attention of all tokens to all, then two dense layers for each token.
+
+      x + s1 * attention(norm(x)),  then  x + s2 * dense(act(dense(norm(x))))
+
+  Attributes:
+    head_width: channels of an attention head.
+    layer_scale: what the factors s1 and s2 start at; 0 for none.
+    quick_gelu: x * sigmoid(1.702 x) in place of the exact GELU.
+    dense: makes a dense layer: (features, name=).
+    norm: makes a layer normalisation: (name=).
+  """
+
+  head_width: int
+  layer_scale: float
+  quick_gelu: bool
+  dense: layers.Layer
+  norm: layers.Layer
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """As x: [n, tokens, width]."""
+    n, tokens, width = x.shape
+    y = self.dense(3 * width, name="attn__qkv")(self.norm(name="norm1")(x))
+    heads = width // self.head_width
+    y = y.reshape(n, tokens, 3, heads, self.head_width)
+    y = jax.nn.dot_product_attention(y[:, :, 0], y[:, :, 1], y[:, :, 2])
+    y = self.dense(width, name="attn__proj")(y.reshape(n, tokens, width))
+    x = x + self._scaled(y, "ls1__gamma")
+    y = self.dense(4 * width, name="mlp__fc1")(self.norm(name="norm2")(x))
+    if self.quick_gelu:
+      y = y * nn.sigmoid(1.702 * y)
+    else:
+      y = nn.gelu(y, approximate=False)
+    y = self.dense(width, name="mlp__fc2")(y)
+    return x + self._scaled(y, "ls2__gamma")
+
+  def _scaled(self, y: jax.Array, name: str) -> jax.Array:
+    """The output of a branch times a factor for each channel, if any."""
+    if not self.layer_scale:
+      return y
+    start = nn.initializers.constant(self.layer_scale)
+    gamma = self.param(name, start, (y.shape[-1],))
+    return y * gamma.astype(y.dtype).reshape(1, 1, -1)
+
+
+class ViT(nn.Module):
+  """Images to the normalised class token.
+
+  Images may have any height and width that are multiples of `patch`: position
+  embeddings keep the shape of `native_size` as parameters and are resampled to
+  the grid of an image's patches at each call.
+
+  Attributes:
+    width: channels of a token.
+    depth: number of blocks.
+    patch: height and width of a patch, pixels.
+    native_size: side of the images that the position embeddings are for.
+    head_width: channels of an attention head.
+    registers: tokens beside the class token; with any, the class token has no
+      position embedding, as in DINOv2's networks with registers.
+    pre_norm: CLIP's: a normalisation before the blocks, and patches without
+      bias.
+    layer_scale: what the blocks' factors start at; 0 for none.
+    quick_gelu: see `Block`.
+    epsilon: of the normalisations.
+    dtype: what everything but normalisations and softmax computes in.
+    axis_name: without effect, as there are no batch statistics.
+  """
+
+  width: int
+  depth: int = 12
+  patch: int = 16
+  native_size: int = 224
+  head_width: int = 64
+  registers: int = 0
+  pre_norm: bool = False
+  layer_scale: float = 0.0
+  quick_gelu: bool = False
+  epsilon: float = 1e-6
+  dtype: jnp.dtype = jnp.float32
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(
+    self,
+    images: jax.Array,
+    *,
+    train: bool,
+    mask: jax.Array | None = None,
+  ) -> jax.Array:
+    """Features, float32 [n, width], of images float [n, h, w, 3].
+
+    `train` and `mask`, which all backbones take, change nothing.
+
+    Raises:
+      ValueError: if h or w is no multiple of `patch`.
+    """
+    del train, mask
+    dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=_normal)
+    norm = functools.partial(layers.layer_norm, self.dtype, self.epsilon)
+    x = self._tokens(images)
+    if self.pre_norm:
+      x = norm(name="norm_pre")(x)
+    for index in range(self.depth):
+      x = Block(
+        self.head_width,
+        self.layer_scale,
+        self.quick_gelu,
+        dense,
+        norm,
+        name=f"blocks__{index}",
+      )(x)
+    return layers.layer_norm(jnp.float32, self.epsilon, name="norm")(x[:, 0])
+
+  def _tokens(self, images: jax.Array) -> jax.Array:
+    """Class token, registers and patches with positions, [n, tokens, width]."""
+    n, height, width, _ = images.shape
+    if height % self.patch or width % self.patch:
+      raise ValueError(
+        f"images have {height} x {width} pixels; expected multiples of "
+        f"{self.patch}, the side of a patch."
+      )
+    side = self.native_size // self.patch
+    prefix = 0 if self.registers else 1
+    extra = [self.param("cls_token", _tiny_normal, (1, 1, self.width))]
+    if self.registers:
+      shape = (1, self.registers, self.width)
+      extra.append(self.param("reg_token", _tiny_normal, shape))
+    shape = (1, prefix + side**2, self.width)
+    positions = resample_positions(
+      self.param("pos_embed", _normal, shape),
+      (height // self.patch, width // self.patch),
+    ).astype(self.dtype)
+    x = layers.PatchConv(
+      self.width,
+      self.patch,
+      bias=not self.pre_norm,
+      dtype=self.dtype,
+      name="patch_embed__proj",
+    )(images)
+    x = x.reshape(n, -1, self.width) + positions[:, prefix:]
+    first = jnp.concatenate(extra, axis=1).astype(self.dtype)
+    if prefix:
+      first = first + positions[:, :prefix]
+    first = jnp.broadcast_to(first, (n, *first.shape[1:]))
+    return jnp.concatenate([first, x], axis=1)
+
+
+def resample_positions(
+  positions: jax.Array, grid: tuple[int, int]
+) -> jax.Array:
+  """Position embeddings for another grid of patches.
+
+  Bicubic and antialiased, as timm's `resample_abs_pos_embed` and PyTorch's
+  `interpolate(mode="bicubic", antialias=True)`.
+
+  Args:
+    positions: float32 [1, s * s, d], or [1, 1 + s * s, d], whose first one
+      belongs to the class token and stays.
+    grid: rows and columns of the patches.
+
+  Returns:
+    float32 [1, rows * columns, d], or one more; `positions` themselves if
+    grid is (s, s).
+  """
+  _, count, width = positions.shape
+  side = math.isqrt(count)
+  if grid == (side, side):
+    return positions
+  prefix = count - side**2
+  resized = jax.image.resize(
+    positions[:, prefix:].reshape(1, side, side, width),
+    (1, *grid, width),
+    "bicubic",
+  )
+  return jnp.concatenate(
+    [positions[:, :prefix], resized.reshape(1, -1, width)], axis=1
+  )
