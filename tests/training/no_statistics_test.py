@@ -16,7 +16,13 @@ from blt_jax.deploy.formats import jax_program
 from blt_jax.deploy.from_run import from_workdir
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.method import hallucinate, train_step
-from blt_jax.models import classifiers, convnext, torch_names, vit
+from blt_jax.models import (
+  classifiers,
+  convnext,
+  torch_names,
+  torch_weights,
+  vit,
+)
 from blt_jax.models.network import Network
 from blt_jax.training import build, resume
 from blt_jax.training.devices import deal
@@ -46,9 +52,14 @@ def small_vit():
   """A small network has the name of a larger one."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(vit.CONFIGS, NAME, VIT)
-    torch_names.paths.cache_clear()
+    _forget_shapes()
     yield
+  _forget_shapes()
+
+
+def _forget_shapes():
   torch_names.paths.cache_clear()
+  torch_weights._num_features.cache_clear()
 
 
 def make_vit_config(**fields):
