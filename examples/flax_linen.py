@@ -47,7 +47,8 @@ def evaluate(state, split):
   return confusion.confusion_matrix(split.labels, logits.argmax(axis=1), 10)
 
 
-rng, tx = jax.random.key(0), optax.sgd(optax.linear_schedule(0.05, 0, 480), 0.9)
+rate = optax.linear_schedule(0.0125, 0, 480)
+rng, tx = jax.random.key(0), optax.sgd(rate, 0.9)
 params = Network().init(rng, x)
 start = TrainState.create(apply_fn=Network().apply, params=params, tx=tx)
 for name in ("without", "with"):

@@ -40,7 +40,7 @@ def train_step(params, step, matrix):
     logs = jax.nn.log_softmax(net(params, images))
     return -logs[jnp.arange(36), labels] @ weights / weights.sum()
 
-  rate, grads = 0.3 * (1 - step / 480), jax.grad(loss_fn)(params)
+  rate, grads = 0.05 * (1 - step / 480), jax.grad(loss_fn)(params)
   return jax.tree.map(lambda w, g: w - rate * g, params, grads)
 
 

@@ -125,10 +125,9 @@ def _serve() -> None:
     "blt_jax.training.train",
   ):
     importlib.import_module(name)
-  importlib.import_module("blt_jax.data.lazy_tensorflow").tensorflow()
-  importlib.import_module(
-    "blt_jax.data.lazy_tensorflow"
-  ).tensorflow.cache_clear()
+  lazy = importlib.import_module("blt_jax.data.lazy_tensorflow")
+  lazy.tensorflow()
+  lazy.tensorflow.cache_clear()  # A command begins as in a new process.
   for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()

@@ -26,7 +26,7 @@ _HEAD = {"hidden": 0, "classifier": 2}
 
 
 def backbone_from_torchvision(
-  name: str, state_dict: Mapping[str, Any], image_size: int | None = None
+  name: str, state_dict: Mapping[str, Any], *, image_size: int | None = None
 ) -> dict[str, Any]:
   """Variables of a backbone from a torchvision state dict.
 

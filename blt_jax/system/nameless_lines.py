@@ -28,7 +28,6 @@ _STDERR = 2
 # For the last lines of the process, seconds. It goes on without this one, too.
 _PATIENCE = 1.0
 
-
 # What `stop` undoes.
 _started = contextlib.ExitStack()
 
