@@ -47,10 +47,9 @@ def evaluate(state, split):
   return confusion.confusion_matrix(split.labels, logits.argmax(axis=1), 10)
 
 
-rate = optax.linear_schedule(0.0125, 0, 480)
-rng, tx = jax.random.key(0), optax.sgd(rate, 0.9)
-params = Network().init(rng, x)
-start = TrainState.create(apply_fn=Network().apply, params=params, tx=tx)
+tx = optax.sgd(optax.linear_schedule(0.0125, 0, 480), 0.9)
+rng, net = jax.random.key(0), Network()
+start = TrainState.create(apply_fn=net.apply, params=net.init(rng, x), tx=tx)
 for name in ("without", "with"):
   state, matrix = start, jnp.zeros((10, 10), int)
   for step in range(480):
