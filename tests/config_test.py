@@ -516,7 +516,7 @@ def test_mypy_knows_the_fields(tmp_path):
       "--follow-imports=skip",
       "--ignore-missing-imports",
       f"--cache-dir={tmp_path / 'cache'}",
-      str(schema / "schema.py"),
+      *(str(schema / f"{name}.py") for name in ("schema", "rules")),
       str(program),
     ]
   )

@@ -1,10 +1,15 @@
-"""Rules for the values of fields: each a test, and in words for the user."""
+"""What a field of the schema is made of: its rule, default and help.
+
+A rule is a test of a value, and what it allows in words for the user.
+"""
 
 import dataclasses
 import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,3 +130,40 @@ NAME = Rule(
   lambda value: isinstance(value, str) and value != "",
 )
 SWITCH = Rule("True or False", _is_bool)
+
+
+def field(
+  default: T,
+  help: str,
+  *,
+  left_open: T | None = None,
+  resume: Literal["same", "any", "more", "moved"] = "same",
+) -> T:
+  """A field of the schema.
+
+  Args:
+    default: its value in a configuration that does not set it.
+    help: a line for users.
+    left_open: the value that lets training/choose.py choose, if there is one.
+    resume: what the value may be when a run is resumed: the same, any, or at
+      least as much ("more"). "any" is for fields that do not change the result.
+      "moved" is for places of the images: any that holds the same classes with
+      the same numbers of images, and config.json then has the new place.
+  """
+  metadata = {"help": help, "left_open": left_open, "resume": resume}
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+# Types of fields, each with its rule.
+Text = Annotated[str, TEXT]
+Path = Annotated[str, PATH]
+Switch = Annotated[bool, SWITCH]
+Count = Annotated[int, whole(0)]
+Positive = Annotated[int, whole(1)]
+Amount = Annotated[float, number(0)]
+PositiveAmount = Annotated[float, number(0, above=True)]
+Share = Annotated[float, number(0, 1)]
+UpTo10 = Annotated[float, number(0, 10)]
+Range = Annotated[tuple[float, float], interval(0, 1)]
+AreaRange = Annotated[tuple[float, float], interval(0, 1, above=True)]
+RatioRange = Annotated[tuple[float, float], interval(0, 100, above=True)]

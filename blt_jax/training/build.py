@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from blt_jax.config import Config
-from blt_jax.data import augment, device_resize, sources
+from blt_jax.data import augment, sources
 from blt_jax.data.dataset import Dataset
 from blt_jax.data.input_pipeline import Crops
 from blt_jax.data.reading.decode import Decoding, grey_range
@@ -270,6 +270,8 @@ def build_preprocess(config: Config) -> Callable:
 
   def preprocess(rngs: jax.Array, images: jax.Array | Crops) -> jax.Array:
     if isinstance(images, Crops):
+      from blt_jax.data import device_resize  # Accelerators alone need it.
+
       images = device_resize.resize_crops(*images, dataset.image_size)
     augmented = augment.augment(
       rngs,

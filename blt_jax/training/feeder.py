@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from blt_jax.config import Config
-from blt_jax.data import device_resize, input_pipeline, sampling
+from blt_jax.data import input_pipeline, sampling
 from blt_jax.data.dataset import Dataset, Split
 from blt_jax.data.reading import cache
 from blt_jax.data.reading.substitutes import Substitutes
@@ -196,4 +196,6 @@ def canvas(config: Config) -> int | None:
     where = "host" if on_cpu(config) else "device"
   if where == "host":
     return None
+  from blt_jax.data import device_resize  # Accelerators alone need it.
+
   return device_resize.CANVAS_SCALE * config.dataset.image_size
