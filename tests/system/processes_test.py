@@ -88,7 +88,8 @@ def _finish(*arguments, count=2, devices=2):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
   """(work directory, outputs) of a run by two processes."""
-  workdir = tmp_path_factory.mktemp("processes") / "two"
+  # Orbax takes brackets in a path for a pattern.
+  workdir = tmp_path_factory.mktemp("processes") / "two [2] *"
   return workdir, _finish(*SMALL, f"--workdir={workdir}")
 
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from blt_jax.data.reading import decode
 from blt_jax.data.reading.decode import Decoding
+from blt_jax.data.sources import image_files
 from tests.bad_files import png_bomb
 
 # 0..34, as a ramp.
@@ -341,6 +342,23 @@ def test_damaged_exif_data_leave_the_image_as_it_is():
 def test_a_file_that_is_no_image_is_called_what_it_is(data, reason):
   with pytest.raises(decode.ImageError, match=f"^{reason}$"):
     decode.decode_rgb(data)
+
+
+def test_heic_of_a_telephone_is_read_upright(tmp_path):
+  pillow_heif = pytest.importorskip("pillow_heif")
+  stored = np.zeros((64, 96, 3), np.uint8)
+  stored[:, :48] = 200, 40, 40  # Red at the left, which is at the top.
+  exif = Image.Exif()
+  exif[274] = 6
+  path = tmp_path / "cats" / "1.heic"
+  path.parent.mkdir()
+  file = pillow_heif.from_pillow(Image.fromarray(stored))
+  file.save(path, quality=95, exif=exif.tobytes())
+  decoded = decode.decode_rgb(path.read_bytes())
+  assert decoded.shape == (96, 64, 3)
+  assert np.abs(decoded[8:40] - np.array([200, 40, 40])).max() < 12
+  assert decoded[56:88].max() < 12
+  assert image_files.find_images(tmp_path).paths == ["cats/1.heic"]
 
 
 @pytest.mark.parametrize(
