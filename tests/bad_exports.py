@@ -23,7 +23,7 @@ _PREDICT = "--mode=predict --model=exported --output=a.csv --input="
 _EXPORT = "--mode=export --model=exported --output="
 _BEGIN = "--config=configs/digits_lt.py --config.model.init_from="
 ABOUT: dict[str, Any] = {
-  "format": 1,
+  "format": 2,
   "backbone": "small_resnet10",
   "classifier": "squashing_cosine",
   "alpha": 20.0,
@@ -32,6 +32,7 @@ ABOUT: dict[str, Any] = {
   "dtype": "float32",
   "image_size": 8,
   "resize_size": 8,
+  "interpolation": "bilinear",
   "mean": [0.5, 0.5, 0.5],
   "std": [0.5, 0.5, 0.5],
   "background": [255, 255, 255],

@@ -177,8 +177,10 @@ def test_every_field_has_a_line_of_help():
 
 def test_defaults_pass_their_rules_but_for_the_data_set():
   wrong = [n for n, f in SCHEMA.items() if not f.rule.accepts(f.default)]
-  assert wrong == ["dataset.name", "dataset.source", "dataset.resize_size"]
-  assert SCHEMA[wrong.pop()].left_open == 0  # It follows from image_size.
+  # The last ones follow from other fields.
+  following = ["dataset.resize_size", "dataset.interpolation"]
+  assert wrong == ["dataset.name", "dataset.source", *following]
+  assert [SCHEMA[name].left_open for name in following] == [0, ""]
 
 
 def test_config_dict_is_a_copy_that_can_be_changed():
@@ -366,6 +368,7 @@ def test_bad_variant_is_refused(arg, message):
     ("dataset.crop_scale", (0.0, 1.0), "expected (low, high)"),
     ("dataset.few_up_to", 200, "expected at most config.dataset.many_above"),
     ("dataset.resize_size", 8, "image_size, 16, or 0 to follow it"),
+    ("dataset.interpolation", "lanczos", "one of bilinear, bicubic, or '' to"),
     ("seed", -1, "-1; expected a whole number from 0"),
   ],
 )
@@ -401,6 +404,15 @@ def test_images_that_a_backbone_does_not_take_are_refused(
   with pytest.raises(ValueError, match=re.escape(message)) as error:
     check_config(config)
   assert f"config.dataset.image_size is {size}" in str(error.value)
+
+
+def test_device_does_not_resize_bicubic():
+  config = _config()
+  config.dataset.resize_on, config.dataset.interpolation = "device", "bicubic"
+  with pytest.raises(ValueError, match="resize_on is 'device'; expected host"):
+    check_config(config)
+  config.dataset.interpolation = ""
+  check_config(config)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
   "method": {"data.longtail"},
   "config": {
     "data.longtail",
+    "data.reading.crops",
     "data.reading.decode",
     "data.reading.substitutes",
     "data.sources",

@@ -26,6 +26,7 @@ def make_config(variant="", **fields):
   config.num_devices = 1
   config.optimizer.rate_batch_size = 0  # Those for 32 as they stand.
   config.dataset.image_size = config.dataset.resize_size = 8
+  config.dataset.interpolation = "bilinear"
   config.stage1.epochs, config.stage2.epochs = 1, 2
   for name, value in fields.items():
     section, _, field = name.partition("__")

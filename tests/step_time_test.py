@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import noise_images, step_time
-from blt_jax.config import check_config, with_values
+from blt_jax.config import check_config, follow, with_values
 from blt_jax.data import longtail
 from blt_jax.training import build
 from blt_jax.training.run import Run
@@ -124,6 +124,7 @@ def test_batches_lie_on_the_devices_as_training_has_them(tmp_path, resize_on):
   config = with_values(
     config, {f"dataset.{name}": value for name, value in fields.items()}
   )
+  config = follow(config)
   run = Run(config, dataset=noise_images.long_tailed(config, tmp_path))
   stage, count = run.stages[-1], len(run.devices)
   (batch,), seconds = step_time.read(run, stage, 1)
@@ -141,7 +142,7 @@ def test_batches_lie_on_the_devices_as_training_has_them(tmp_path, resize_on):
 def test_run_gives_its_weights_and_confusion(tmp_path):
   changes = {"dataset.image_size": 8, "dataset.resize_size": 8}
   config = check_config(digits_lt.get_config("batch=32"))
-  config = with_values(config, {**changes, "num_devices": 1})
+  config = follow(with_values(config, {**changes, "num_devices": 1}))
   directory.claim(tmp_path, config)
   run = Run(config)
   state = build.init_state(config, run.model, 10, draw=5)

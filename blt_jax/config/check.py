@@ -7,7 +7,7 @@ line; here every value is checked by the rule of its field.
 import dataclasses
 import difflib
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from blt_jax.config.rules import PATH, Rule, home_expanded
@@ -26,8 +26,6 @@ OPEN_SOURCES = ("npz", "image_list", "image_folder", "image_table")
 PIXEL_SOURCES = ("digits", "npz")
 # The field that every data set of files may leave open.
 _GREY_RANGE = "dataset.grey_range"
-# The field that every data set may leave open; it follows from another one.
-_RESIZE_SIZE = "dataset.resize_size"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,20 +183,27 @@ def left_open(config: Config) -> list[str]:
 
 
 def follow(config: Config) -> Config:
-  """Fills in the open field that follows from others: `dataset.resize_size`.
+  """Fills in the open fields that follow from others, those of `_FOLLOWING`.
 
-  It is 256 / 224 of `dataset.image_size`, as in the paper, and stays open where
-  that is open. The configuration does not change.
+  One stays open where what it follows from is open. The configuration does not
+  change.
   """
-  dataset = config.dataset
-  if dataset.resize_size or not dataset.image_size:
-    return config
-  return with_values(config, {_RESIZE_SIZE: resize_size(dataset.image_size)})
+  is_open = left_open(config)
+  values = {n: rule(config) for n, rule in _FOLLOWING.items() if n in is_open}
+  return with_values(config, values) if values else config
 
 
 def resize_size(image_size: int) -> int:
   """The short side that evaluation cuts a square of `image_size` from."""
   return image_size * 256 // 224
+
+
+# The fields that every data set may leave open, and what each is then.
+_FOLLOWING: dict[str, Callable[[Config], Any]] = {
+  # In the paper's proportion to image_size.
+  "dataset.resize_size": lambda c: resize_size(c.dataset.image_size),
+  "dataset.interpolation": lambda _: "bilinear",
+}
 
 
 def unknown_field(name: str) -> str:
@@ -213,7 +218,7 @@ def unknown_field(name: str) -> str:
 
 def _may_be_open(each: Field, source: str) -> bool:
   """Whether a field may be left open with a source of images."""
-  if each.left_open is None or each.name == _RESIZE_SIZE:
+  if each.left_open is None or each.name in _FOLLOWING:
     return each.left_open is not None
   if each.name == _GREY_RANGE:
     return source not in PIXEL_SOURCES
@@ -319,6 +324,11 @@ def _check_together(config: Config) -> None:
     raise ValueError(
       f"config.dataset.resize_size is {dataset.resize_size}; expected at least "
       f"config.dataset.image_size, {dataset.image_size}, or 0 to follow it."
+    )
+  if dataset.resize_on == "device" and dataset.interpolation == "bicubic":
+    raise ValueError(
+      "config.dataset.resize_on is 'device'; expected host or auto with "
+      "config.dataset.interpolation bicubic, which the host alone computes."
     )
   name, size = config.model.backbone, dataset.image_size
   sizes = expected_size(name, size) if size and name in BACKBONES else ""

@@ -21,6 +21,7 @@ from blt_jax.config.rules import (
   whole,
 )
 from blt_jax.data.longtail import PROFILES
+from blt_jax.data.reading.crops import INTERPOLATIONS
 from blt_jax.data.reading.decode import MAX_PIXELS
 from blt_jax.data.reading.substitutes import ON_ERROR
 from blt_jax.data.sources import SOURCES
@@ -148,11 +149,19 @@ class DatasetConfig:
     "224.",
     left_open=0,
   )
+  interpolation: Annotated[str, one_of(*INTERPOLATIONS)] = field(
+    "",
+    "Filter that images are resized with, antialiased as Pillow does; empty: "
+    "bilinear.",
+    left_open="",
+  )
   crop_scale: AreaRange = field(
     (0.08, 1.0), "Area of a training crop / area of the image."
   )
   resize_on: Annotated[str, one_of("auto", "host", "device")] = field(
-    "auto", "Where training crops are resized; auto: device, unless a CPU."
+    "auto",
+    "Where training crops are resized; auto: device, unless it is a CPU or "
+    "the interpolation bicubic.",
   )
   crop_ratio: RatioRange = field(
     (3 / 4, 4 / 3), "Width / height of a training crop."

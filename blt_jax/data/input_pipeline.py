@@ -102,6 +102,7 @@ def train_batches(
   substitutes: Substitutes | None = None,
   decoding: Decoding = DEFAULT,
   canvas: int | None = None,
+  interpolation: str = "bilinear",
   reader: ReaderType | None = None,
   num_threads: int | None = None,
 ) -> Generator[TrainBatch]:
@@ -122,7 +123,8 @@ def train_batches(
       memory.
     decoding: how files become RGB.
     canvas: m >= s, side of the canvases in which `device_resize` gets the
-      crops; None resizes them here.
+      crops, bilinear ones; None resizes them here.
+    interpolation: one of `crops.INTERPOLATIONS`.
     reader: makes the reader of files and records; by default
       `default_reader()`.
     num_threads: threads that decode files; None for one a core.
@@ -139,12 +141,21 @@ def train_batches(
     raise ValueError(
       f"canvas is {canvas}; expected image_size, {image_size}, or more."
     )
+  crops.check_interpolation(interpolation)
+  if canvas is not None and interpolation != "bilinear":
+    raise ValueError(
+      f"canvas is {canvas}; expected None with interpolation {interpolation}, "
+      "which the device does not know."
+    )
   crops.check_ranges(crop_scale, crop_ratio)
   crops.check_ranges(
     source_crop_scale, crop_ratio, scale_name="source_crop_scale"
   )
   rule = RandomCrop(
-    image_size, crop_ratio, canvas if split.images is None else None
+    image_size,
+    crop_ratio,
+    canvas if split.images is None else None,
+    interpolation,
   )
   opened = _open(
     split, rule, reader, decoding=decoding, num_threads=num_threads
@@ -207,6 +218,7 @@ def eval_batches(
   process_count: int = 1,
   substitutes: Substitutes | None = None,
   decoding: Decoding = DEFAULT,
+  interpolation: str = "bilinear",
   reader: ReaderType | None = None,
   num_threads: int | None = None,
 ) -> Generator[EvalBatch]:
@@ -225,6 +237,7 @@ def eval_batches(
       these are masked out. By default the first one stops the iteration. Unused
       for images in memory.
     decoding: how files become RGB.
+    interpolation: one of `crops.INTERPOLATIONS`.
     reader: makes the reader of files and records; by default
       `default_reader()`.
     num_threads: threads that decode files; None for one a core.
@@ -238,6 +251,7 @@ def eval_batches(
       can't be read.
   """
   _check_positive("image_size", image_size)
+  crops.check_interpolation(interpolation)
   if resize_size < image_size:
     raise ValueError(
       f"resize_size is {resize_size}; expected image_size, {image_size},"
@@ -246,7 +260,7 @@ def eval_batches(
   positions = _eval_positions(
     len(split), batch_size, process_index, process_count
   )
-  rule = CentreCrop(image_size, resize_size)
+  rule = CentreCrop(image_size, resize_size, interpolation)
   opened = _open(
     split, rule, reader, decoding=decoding, num_threads=num_threads
   )

@@ -21,7 +21,7 @@ from blt_jax.models import expected_size
 
 # Written into each description. A change that would make programs misread a
 # description takes the next number.
-VERSION = 1
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Description:
     dtype: what the network computes in.
     image_size: side of the square that the network sees, pixels.
     resize_size: length of the short side before the square is cut out.
+    interpolation: of this resizing, bilinear or bicubic.
     mean: of the three channels, subtracted from values of 0..1.
     std: of the three channels, what the difference is divided by.
     background: red, green, blue, 0..255, under transparent pixels.
@@ -75,6 +76,7 @@ class Description:
   dtype: str
   image_size: int
   resize_size: int
+  interpolation: str
   mean: tuple[float, ...]
   std: tuple[float, ...]
   background: tuple[int, ...]
@@ -195,6 +197,7 @@ _FUNCTION = (
   "hidden",
   "image_size",
   "resize_size",
+  "interpolation",
   "mean",
   "std",
   "background",
@@ -278,7 +281,8 @@ _RULES: dict[str, Rule] = {
     name: _of_config(f"{section}.{name}")
     for section, names in (
       ("model", ("backbone", "classifier", "alpha", "beta", "hidden", "dtype")),
-      ("dataset", ("image_size", "resize_size", "mean", "std")),
+      ("dataset", ("image_size", "resize_size", "interpolation")),
+      ("dataset", ("mean", "std")),
       ("dataset", ("background", "exif_orientation", "grey_range")),
       ("dataset", ("many_above", "few_up_to")),
     )

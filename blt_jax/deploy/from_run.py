@@ -95,6 +95,7 @@ def _describe(config: Config, **others: Any) -> Description:
     dtype=model.dtype,
     image_size=dataset.image_size,
     resize_size=dataset.resize_size,
+    interpolation=dataset.interpolation,
     mean=tuple(dataset.mean),
     std=tuple(dataset.std),
     background=tuple(dataset.background),

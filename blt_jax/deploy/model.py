@@ -29,12 +29,14 @@ class Preprocessing(NamedTuple):
     image_size: side of the square that is cut out of its centre, pixels.
     mean: of the three channels, subtracted from values of 0..1.
     std: of the three channels, what the difference is divided by.
+    interpolation: of the resizing, bilinear or bicubic, antialiased.
   """
 
   resize_size: int
   image_size: int
   mean: tuple[float, ...]
   std: tuple[float, ...]
+  interpolation: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,7 +67,11 @@ class TrainedModel:
     """What `prepare` and `normalize` do."""
     about = self.description
     return Preprocessing(
-      about.resize_size, about.image_size, about.mean, about.std
+      about.resize_size,
+      about.image_size,
+      about.mean,
+      about.std,
+      about.interpolation,
     )
 
   @property
@@ -133,7 +139,12 @@ class TrainedModel:
           "uint8 [height, width, 3]."
         )
       if image.shape[:2] != (size, size) or size != short:
-        image = crops.resize_and_crop(image, image_size=size, resize_size=short)
+        image = crops.resize_and_crop(
+          image,
+          image_size=size,
+          resize_size=short,
+          interpolation=self.description.interpolation,
+        )
       prepared[number] = image
     return prepared
 

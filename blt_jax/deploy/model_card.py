@@ -243,10 +243,11 @@ def _use(about: Description, folder: pathlib.Path) -> str:
   lines = [
     "## Use",
     "",
-    f"Images are RGB, the short side resized to {short} pixels (bilinear, "
-    f"antialiased), the centre of {size} x {size} cropped. Networks that take "
-    f"bytes normalise them; others want (x / 255 - mean) / std with mean "
-    f"({mean}) and std ({std}). Layout: [n, {size}, {size}, 3].",
+    f"Images are RGB, the short side resized to {short} pixels "
+    f"({about.interpolation}, antialiased), the centre of {size} x {size} "
+    "cropped. Networks that take bytes normalise them; others want "
+    f"(x / 255 - mean) / std with mean ({mean}) and std ({std}). Layout: "
+    f"[n, {size}, {size}, 3].",
     "",
   ]
   if (folder / "model.safetensors").exists():
@@ -268,7 +269,10 @@ def _use(about: Description, folder: pathlib.Path) -> str:
     f'image = Image.new("RGB", image.size, {about.background})',
     'image.paste(rgba, mask=rgba.getchannel("A"))',
     f"shape = [{short} * side // min(image.size) for side in image.size]",
-    "image = image.resize(shape, Image.Resampling.BILINEAR)",
+    f"weights = Image.Resampling.{about.interpolation.upper()}",
+    "# Rows first, in every version of Pillow.",
+    "image = image.resize((shape[0], image.height), weights)",
+    "image = image.resize(shape, weights)",
     f"left, top = (round((side - {size}) / 2) for side in image.size)",
     f"box = left, top, left + {size}, top + {size}",
     "images = np.asarray(image.crop(box))[None]",

@@ -151,6 +151,7 @@ class Feeder:
       substitutes=self._substitutes["training"],
       decoding=decoding(self.config),
       canvas=canvas(self.config),
+      interpolation=dataset.interpolation,
     )
     with contextlib.closing(batches):
       for batch in batches:
@@ -174,6 +175,7 @@ class Feeder:
       process_count=processes.count(),
       substitutes=self._substitutes[role],
       decoding=decoding(config),
+      interpolation=config.dataset.interpolation,
     )
     with contextlib.closing(batches):
       for batch in batches:
@@ -193,7 +195,8 @@ def canvas(config: Config) -> int | None:
   where = config.dataset.resize_on
   if where == "auto":
     # Where the devices are CPUs, resizing on them would save the host nothing.
-    where = "host" if on_cpu(config) else "device"
+    is_on_host = on_cpu(config) or config.dataset.interpolation == "bicubic"
+    where = "host" if is_on_host else "device"
   if where == "host":
     return None
   from blt_jax.data import device_resize  # Accelerators alone need it.

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from blt_jax.config import SCHEMA, Config, StageConfig, resize_size
 from blt_jax.training import prior
 from blt_jax.training.choose import SMALL
+from blt_jax.training.devices import on_cpu
 from blt_jax.training.stages import Stage, rate_scale
 
 # Evaluation usually looks at 7/8 of the side of an image; at less than 2/3,
@@ -37,6 +38,7 @@ def remarks(
   return [
     *([prior.line(config)] if config.dataset.prior else []),
     *_evaluated_part(config),
+    *_resizing(config),
     *_stem(config),
     *_normalisation(config),
     *(line for stage in stages for line in _drops(stage.number, stage.config)),
@@ -73,6 +75,18 @@ def _evaluated_part(config: Config) -> Iterator[str]:
       f"config.dataset.image_size, {size}: evaluation sees "
       f"{100 * size / short:.0f} % of the short side of an image; 0 lets it "
       f"follow ({resize_size(size)})"
+    )
+
+
+def _resizing(config: Config) -> Iterator[str]:
+  """Says that the host resizes what the device would else resize."""
+  dataset = config.dataset
+  if (dataset.interpolation, dataset.resize_on) == ("bicubic", "auto") and (
+    not on_cpu(config)
+  ):
+    yield (
+      "config.dataset.interpolation is bicubic: the host resizes the training "
+      "crops, as the device knows bilinear alone"
     )
 
 

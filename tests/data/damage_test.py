@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from blt_jax.config import check_config, follow
 from blt_jax.data.input_pipeline import Crops
 from blt_jax.training import build, devices, train
 from blt_jax.training.feeder import Feeder
@@ -75,7 +76,7 @@ def test_steps_see_the_same_crops_wherever_they_are_resized(config):
     config.dataset.resize_on = where
     dataset = build.build_dataset(config)
     stages = build_stages(config, dataset.class_counts, devices=2)
-    feeder = Feeder(config, dataset, devices=2)
+    feeder = Feeder(follow(check_config(config)), dataset, devices=2)
     labels = dataset.train.labels
     plan = plan_epoch(config, stages[1], 2, labels=labels)
     batch, _ = next(feeder.training(plan))

@@ -33,12 +33,12 @@ def _smooth_images(count, height, width):
   )
 
 
-def _pillow_crop(image, window, size):
+def _pillow_crop(image, window, size, *, weights=Image.Resampling.BILINEAR):
   y, x, h, w = window.tolist()
   cut = Image.fromarray(np.asarray(image)[y : y + h, x : x + w])
   # Since version 13 Pillow may begin with the columns, unless told not to.
-  rows = cut.resize((size, h), Image.Resampling.BILINEAR)
-  return np.asarray(rows.resize((size, size), Image.Resampling.BILINEAR))
+  rows = cut.resize((size, h), weights)
+  return np.asarray(rows.resize((size, size), weights))
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +195,25 @@ def test_arrays_are_cropped_as_pillow_does(arrays):
     np.testing.assert_array_equal(image, expected)
 
 
+def test_crops_of_files_and_arrays_are_bicubic_where_asked_for(split, arrays):
+  plan = _plan()
+  windows = crop_windows(
+    40, 56, plan.crop_uniforms(1)[1], scale=(0.3, 1.0), ratio=RATIO
+  )
+  batch = _train(split, plan, interpolation="bicubic")[1]
+  for row, window, image in zip(
+    plan.sources[1], windows, batch.source_image, strict=True
+  ):
+    whole = (
+      arrays.images[row]
+      if split.images is not None
+      else Image.open(split.paths[row])
+    )
+    weights = Image.Resampling.BICUBIC
+    expected = _pillow_crop(whole, window, 24, weights=weights)
+    np.testing.assert_array_equal(image, expected)
+
+
 def test_crops_resized_on_the_device_are_the_same_bits(files, reader):
   plan = _plan()
   # Not all of the crops, of up to 40 x 53 pixels, fit.
@@ -260,6 +279,11 @@ def test_finished_plan_gives_no_batch(split):
   [
     ({"image_size": 0}, "image_size is 0; expected 1 or more"),
     ({"canvas": 7}, "canvas is 7; expected image_size, 8, or more"),
+    (
+      {"canvas": 9, "interpolation": "bicubic"},
+      "canvas is 9; expected None with interpolation bicubic",
+    ),
+    ({"interpolation": ""}, "interpolation is ''; expected bilinear or bicub"),
     (
       {"crop_scale": (0.0, 1.0)},
       r"crop_scale is \(0.0, 1.0\); expected 0 < low",
@@ -339,6 +363,7 @@ def test_evaluation_enlarges_tiny_images():
       "resize_size is 20; expected image_size, 24, or more",
     ),
     ({"process_count": 3}, "batch_size is 8; expected a multiple .* 3"),
+    ({"interpolation": "box"}, "interpolation is 'box'; expected bilinear or"),
     ({"image_size": -1}, "image_size is -1; expected 1 or more"),
   ],
 )

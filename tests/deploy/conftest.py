@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 
+from blt_jax.data.sources import load_digits_lt
 from blt_jax.deploy.from_run import from_workdir
 from blt_jax.workdir import directory
 from tests.small_run import trained_run
@@ -31,6 +33,20 @@ def calibrated_run(run, tmp_path_factory):
   set_results(copy, "best", temperature=2.5)
   set_results(copy, "last", temperature=0.75)
   return copy
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+  """The digits' test images as files, in folders called as their classes."""
+  folder = tmp_path_factory.mktemp("photos")
+  test = load_digits_lt().test
+  for number, (label, image) in enumerate(
+    zip(test.labels, test.images, strict=True)
+  ):
+    path = folder / str(label) / f"{number:03d}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(image).save(path)
+  return folder
 
 
 def set_results(run, which, **fields):

@@ -23,6 +23,7 @@ FIELDS = {
   "dataset.grey_range": (-100.0, 4000.0),
   "dataset.image_size": 8,
   "dataset.resize_size": 9,
+  "dataset.interpolation": "bicubic",
 }
 
 
@@ -53,7 +54,7 @@ def config(run):
 def decoding_model(model, config):
   """The run's network, as if its images had been such files."""
   names = ("background", "exif_orientation", "grey_range")
-  names += ("image_size", "resize_size")
+  names += ("image_size", "resize_size", "interpolation")
   values = {name: getattr(config.dataset, name) for name in names}
   about = dataclasses.replace(model.description, **values)
   return TrainedModel(about, model.variables)
@@ -67,6 +68,7 @@ def test_pixels_are_those_of_the_evaluation(config, decoding_model, files):
     image_size=config.dataset.image_size,
     resize_size=config.dataset.resize_size,
     decoding=build.decoding(config),
+    interpolation="bicubic",
   )
   for path, image in zip(files, batch.image, strict=True):
     np.testing.assert_array_equal(decoding_model.read(path), image, str(path))
@@ -120,6 +122,7 @@ def test_networks_that_read_otherwise_are_other_networks(decoding_model):
     {"background": (0, 0, 0)},
     {"exif_orientation": False},
     {"grey_range": ()},
+    {"interpolation": "bilinear"},
   ):
     other = dataclasses.replace(about, **values)
     assert about.differing(other) == tuple(values)

@@ -407,7 +407,8 @@ def with_metadata(exported, path, change):
     ("accuracy", {"test": {"overall": 5}}, "accuracy is .*; expected percent"),
     ("many_above", -1, "many_above is -1; expected a whole number from 0"),
     ("class_counts", "many", "class_counts is 'many'; expected"),
-    ("format", 2, "has format 2; expected 1, which this version"),
+    ("format", 1, "has format 1; expected 2, which this version"),
+    ("interpolation", "", "interpolation is ''; expected one of bilinear, bi"),
     ("classifier", "linear", "'fc.2.bias' is missing"),
   ],
 )

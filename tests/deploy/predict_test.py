@@ -23,20 +23,6 @@ from blt_jax.workdir import directory
 from tests.small_run import ROOT
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-  """The digits' test images as files, in folders called as their classes."""
-  folder = tmp_path_factory.mktemp("photos")
-  test = load_digits_lt().test
-  for number, (label, image) in enumerate(
-    zip(test.labels, test.images, strict=True)
-  ):
-    path = folder / str(label) / f"{number:03d}.png"
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(image).save(path)
-  return folder
-
-
 def rows_of(path):
   with path.open(newline="") as file:
     return list(csv.DictReader(file))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blt_jax.config import check_config, left_open, with_values
+from blt_jax.config import check_config, follow, left_open, with_values
 from blt_jax.data.dataset import Split
 from blt_jax.training import build, choose
 from configs import digits_lt, image_folder
@@ -182,19 +182,20 @@ def test_other_sources_may_not(field):
 @pytest.mark.parametrize(
   "name, fields",
   [
-    ("digits_lt", 0),
-    ("cifar10_lt", 2),
-    ("imagenet_lt", 2),
-    ("image_folder", 6),
-    ("image_list", 6),
-    ("image_table", 6),
+    ("digits_lt", 1),
+    ("cifar10_lt", 3),
+    ("imagenet_lt", 3),
+    ("image_folder", 7),
+    ("image_list", 7),
+    ("image_table", 7),
   ],
 )
 def test_configs_of_own_images_leave_fields_open(name, fields):
   config = importlib.import_module(f"configs.{name}").get_config()
   is_open = left_open(check_config(config))
   assert len(is_open) == fields
-  assert "dataset.grey_range" in is_open or not fields
+  assert "dataset.interpolation" in is_open
+  assert "dataset.grey_range" in is_open or name == "digits_lt"
 
 
 @pytest.mark.parametrize("value", [-1, 7])
@@ -290,7 +291,7 @@ def test_folder_is_looked_at(tmp_path):
 
 
 def test_nothing_is_looked_at_where_nothing_is_open():
-  config = check_config(digits_lt.get_config())
+  config = follow(check_config(digits_lt.get_config()))
   picked = choose.complete(config)
   assert picked.config is config
   assert picked.dataset is None
@@ -302,17 +303,21 @@ def test_images_need_not_be_looked_at_for_what_follows_from_a_field():
   config.dataset.update(image_size=28, resize_size=0)
   picked = choose.complete(check_config(config))
   assert picked.config.dataset.resize_size == 32
+  assert picked.config.dataset.interpolation == "bilinear"
+  assert left_open(picked.config) == []
   assert picked.dataset is None
   assert picked.reasons == ()
 
 
-def test_a_run_keeps_its_evaluation_size(tmp_path):
+def test_a_run_keeps_what_followed_from_its_fields(tmp_path):
   config = digits_lt.get_config()
   config.dataset.resize_size = 0
-  begun = with_values(check_config(config), {"dataset.resize_size": 21})
+  values = {"dataset.resize_size": 21, "dataset.interpolation": "bicubic"}
+  begun = with_values(check_config(config), values)
   (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(begun)))
   again = choose.complete(check_config(config), workdir=tmp_path).config
   assert again.dataset.resize_size == 21
+  assert again.dataset.interpolation == "bicubic"
 
 
 def test_same_folder_gives_the_same(tmp_path):

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from blt_jax.config import check_config, follow
 from blt_jax.method.train_step import TrainState
 from blt_jax.training import build, examples
 from blt_jax.training.feeder import Feeder
@@ -58,6 +59,7 @@ def test_nothing_confused_gives_nothing():
 def feeder():
   config = digits_lt.get_config("confidence=0.4")
   config.dataset.image_size = config.dataset.resize_size = 8
+  config = follow(check_config(config))
   return Feeder(config, build.build_dataset(config), devices=4)
 
 

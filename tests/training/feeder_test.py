@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from blt_jax.config import check_config, follow
 from blt_jax.training import build
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import build_stages, plan_epoch
@@ -8,7 +9,7 @@ from configs import digits_lt
 
 
 def _feeder(devices):
-  config = digits_lt.get_config("batch=32,seed=5")
+  config = follow(check_config(digits_lt.get_config("batch=32,seed=5")))
   dataset = build.build_dataset(config)
   stages = build_stages(config, dataset.class_counts, devices=devices)
   return Feeder(config, dataset, devices=devices), stages
@@ -68,7 +69,7 @@ def test_stage_without_perturbation_has_no_slots():
 
 @pytest.mark.parametrize("devices", [1, 3])
 def test_evaluation_holds_every_image_once_and_is_read_once(devices):
-  config = digits_lt.get_config("batch=32")
+  config = follow(check_config(digits_lt.get_config("batch=32")))
   dataset = build.build_dataset(config)
   feeder = Feeder(config, dataset, devices=devices)
   batches = list(feeder.evaluation("test"))

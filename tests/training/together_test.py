@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from blt_jax.config import check_config, with_values
-from blt_jax.training import choose, together
+from blt_jax.config import check_config, follow, with_values
+from blt_jax.training import choose, feeder, together
 from blt_jax.training.stages import build_stages, rate_scale
 from configs import cifar10_lt
 
@@ -206,6 +206,23 @@ def test_rates_that_are_not_scaled_are_said():
   ]
   values = {"optimizer.rate_batch_size": 0, "stage1.batch_size": 64}
   assert "batches of 64 and 128: " in _rate_lines(values)[0]
+
+
+@pytest.mark.parametrize("resize_on", ["auto", "host"])
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_host_that_resizes_for_an_accelerator_is_announced(
+  monkeypatch, name, resize_on
+):
+  fields = {"dataset.interpolation": name, "dataset.resize_on": resize_on}
+  assert not _remarks(fields)  # CPUs never resize.
+  for module in (together, feeder):
+    monkeypatch.setattr(module, "on_cpu", lambda config: False)
+  config = follow(with_values(check_config(cifar10_lt.get_config()), fields))
+  on_host = feeder.canvas(config) is None
+  assert on_host == ("bicubic" in name or resize_on == "host")
+  lines = _remarks(fields)
+  assert len(lines) == ((name, resize_on) == ("bicubic", "auto"))
+  assert not lines or "the host resizes the training crops" in lines[0]
 
 
 def test_prior_is_announced():

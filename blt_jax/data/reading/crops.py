@@ -14,6 +14,9 @@ TRIES = 10
 UNIFORMS = 2 * TRIES + 2
 """Random numbers a crop needs: each try's area and ratio, then y and x."""
 
+INTERPOLATIONS = ("bilinear", "bicubic")
+"""Pillow's filters that images are resized with, both antialiased."""
+
 # Long side over short side; of a longer image only the middle is used.
 _LONGEST = 64
 
@@ -29,6 +32,14 @@ def check_ranges(
     raise ValueError(f"{scale_name} is {scale}; expected 0 < low <= high <= 1.")
   if not 0 < ratio[0] <= ratio[1] < np.inf:
     raise ValueError(f"crop_ratio is {ratio}; expected 0 < low <= high.")
+
+
+def check_interpolation(name: str) -> None:
+  """Raises ValueError unless it is one of INTERPOLATIONS."""
+  if name not in INTERPOLATIONS:
+    raise ValueError(
+      f"interpolation is {name!r}; expected {' or '.join(INTERPOLATIONS)}."
+    )
 
 
 def crop_draws(
@@ -109,7 +120,11 @@ def centre_offset(length: int, size: int) -> int:
 
 
 def resize_and_crop(
-  image: np.ndarray, *, image_size: int, resize_size: int
+  image: np.ndarray,
+  *,
+  image_size: int,
+  resize_size: int,
+  interpolation: str = "bilinear",
 ) -> np.ndarray:
   """Resizes the short side and crops the centre, for evaluation.
 
@@ -120,6 +135,7 @@ def resize_and_crop(
     image: uint8 [h, w, 3].
     image_size: s, side of the result in pixels, <= resize_size.
     resize_size: length of the short side before the crop.
+    interpolation: one of INTERPOLATIONS.
 
   Returns:
     uint8 [s, s, 3].
@@ -131,12 +147,24 @@ def resize_and_crop(
   height, width = resized_shape(height - 2 * y, width - 2 * x, resize_size)
   y = centre_offset(height, image_size)
   x = centre_offset(width, image_size)
-  resized = resize(image, height, width)
+  resized = resize(image, height, width, interpolation=interpolation)
   return resized[y : y + image_size, x : x + image_size]
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-  """Resizes as torchvision does with Pillow images, bilinear and antialiased.
+def resize(
+  image: np.ndarray,
+  height: int,
+  width: int,
+  *,
+  interpolation: str = "bilinear",
+) -> np.ndarray:
+  """Resizes as torchvision does with Pillow images, antialiased.
+
+  The weight of a pixel at a distance x from the centre of a pixel of the result
+  is max(0, 1 - |x|) for bilinear; for bicubic (Keys, 1981, with a = -1/2)
+  1.5 |x|^3 - 2.5 |x|^2 + 1 up to 1 and -0.5 |x|^3 + 2.5 |x|^2 - 4 |x| + 2 up to
+  2. Distances are in pixels of the larger of the two images, and the weights of
+  a result are scaled to a sum of 1.
 
   Each row is resized first, then each column, both rounded to bytes, as Pillow
   did up to version 12. Since 13 Pillow takes columns first where that is
@@ -147,12 +175,13 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     image: uint8 [h, w, 3].
     height: of the result.
     width: of the result.
+    interpolation: one of INTERPOLATIONS.
 
   Returns:
     uint8 [height, width, 3].
   """
   from PIL import Image  # The library does without Pillow.
 
-  bilinear = Image.Resampling.BILINEAR
-  resized = Image.fromarray(image).resize((width, image.shape[0]), bilinear)
-  return np.asarray(resized.resize((width, height), bilinear))
+  weights = Image.Resampling[interpolation.upper()]
+  resized = Image.fromarray(image).resize((width, image.shape[0]), weights)
+  return np.asarray(resized.resize((width, height), weights))

@@ -51,11 +51,13 @@ class RandomCrop:
     ratio: range of width / height, for images in which no try fits.
     canvas: m >= s: a crop that fits into m pixels in both directions is not
       resized; None resizes all of them.
+    interpolation: one of `crops.INTERPOLATIONS`.
   """
 
   size: int
   ratio: tuple[float, float]
   canvas: int | None = None
+  interpolation: str = "bilinear"
 
   @property
   def side(self) -> int:
@@ -72,7 +74,9 @@ class RandomCrop:
     """Resizes what was cut out, uint8 [h, w, 3]."""
     if self.canvas is not None and max(cut.shape[:2]) <= self.canvas:
       return cut
-    return crops.resize(cut, self.size, self.size)
+    return crops.resize(
+      cut, self.size, self.size, interpolation=self.interpolation
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +86,12 @@ class CentreCrop:
   Attributes:
     side: s, of the result in pixels, <= resize_size.
     resize_size: length of the short side before the crop.
+    interpolation: one of `crops.INTERPOLATIONS`.
   """
 
   side: int
   resize_size: int
+  interpolation: str = "bilinear"
   canvas: ClassVar[None] = None
 
   def window(
@@ -98,7 +104,10 @@ class CentreCrop:
   def finish(self, cut: np.ndarray) -> np.ndarray:
     """Resizes and crops the whole image, uint8 [h, w, 3]."""
     return crops.resize_and_crop(
-      cut, image_size=self.side, resize_size=self.resize_size
+      cut,
+      image_size=self.side,
+      resize_size=self.resize_size,
+      interpolation=self.interpolation,
     )
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blt_jax.config import check_config, follow
 from blt_jax.data.dataset import Split
 from blt_jax.data.reading import cache
 from blt_jax.data.reading.decode import Decoding
@@ -97,6 +98,7 @@ def test_batches_are_the_same_from_files_and_from_memory(
     root=str(tmp_path), train_list=lists[0], test_list=lists[1], image_size=24
   )
   config.dataset.validation_per_class = 4
+  config = follow(check_config(config))
   dataset = build.build_dataset(config)
   stage = build_stages(config, dataset.class_counts, devices=1)[1]
   assert cache.in_memory(dataset.train).images is not None

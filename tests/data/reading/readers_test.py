@@ -51,7 +51,7 @@ def _decoding(*, turned):
   )
 
 
-def _evaluated(split, reader, decoding):
+def _evaluated(split, reader, decoding, **options):
   (batch,) = input_pipeline.eval_batches(
     split,
     batch_size=len(split),
@@ -60,12 +60,16 @@ def _evaluated(split, reader, decoding):
     decoding=decoding,
     reader=reader,
     num_threads=2,
+    **options,
   )
   return batch.image
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_random_crops_are_the_same(split, turned):
+@pytest.mark.parametrize(
+  "turned, interpolation",
+  [(False, "bilinear"), (True, "bilinear"), (True, "bicubic")],
+)
+def test_random_crops_are_the_same(split, turned, interpolation):
   plan = sampling.epoch_plan(
     split.labels, seed=0, stage=1, epoch=0, batch_size=len(split)
   )
@@ -76,6 +80,7 @@ def test_random_crops_are_the_same(split, turned):
         plan,
         image_size=24,
         decoding=_decoding(turned=turned),
+        interpolation=interpolation,
         reader=reader,
         num_threads=2,
       )
@@ -86,13 +91,20 @@ def test_random_crops_are_the_same(split, turned):
 
 
 @pytest.mark.parametrize("reader", [TfReader, PillowReader])
-@pytest.mark.parametrize("turned", [False, True])
-def test_centre_crops_are_those_of_the_decoded_image(split, turned, reader):
+@pytest.mark.parametrize(
+  "turned, interpolation",
+  [(False, "bilinear"), (True, "bilinear"), (True, "bicubic")],
+)
+def test_centre_crops_are_those_of_the_decoded_image(
+  split, turned, interpolation, reader
+):
   decoding = _decoding(turned=turned)
-  images = _evaluated(split, reader, decoding)
+  images = _evaluated(split, reader, decoding, interpolation=interpolation)
   for path, image in zip(split.paths, images, strict=True):
     whole = decode_rgb(pathlib.Path(path).read_bytes(), decoding)
-    expected = resize_and_crop(whole, image_size=24, resize_size=28)
+    expected = resize_and_crop(
+      whole, image_size=24, resize_size=28, interpolation=interpolation
+    )
     np.testing.assert_array_equal(image, expected, path)
 
 
