@@ -114,6 +114,7 @@ def check_config(
   _check_together(config)
   _check_static(config)
   _check_loss(config.model)
+  _check_trained(config.model)
   return config
 
 
@@ -378,4 +379,25 @@ def _check_loss(model: ModelConfig) -> None:
       f"config.model.ldam_scale is {model.ldam_scale!r}; expected 1 with "
       "config.model.classifier linear: the scale is for cosines, the logits of "
       "squashing_cosine."
+    )
+
+
+def _check_trained(model: ModelConfig) -> None:
+  """Checks that a backbone has the parts that are to be trained."""
+  if model.train == "all":
+    return
+  if not model.init_from:
+    raise ValueError(
+      f"config.model.train is {model.train!r}; expected 'all' without "
+      "config.model.init_from: the rest of the backbone would stay random."
+    )
+  kind, _, count = model.train.partition(":")
+  if kind != "last" or model.backbone not in BACKBONES:
+    return
+  from blt_jax.models import blocks  # Few runs need it.
+
+  if int(count) > (most := blocks.num_blocks(model.backbone)):
+    raise ValueError(
+      f"config.model.train is {model.train!r}; expected at most last:{most}, "
+      f"the blocks of config.model.backbone {model.backbone}."
     )

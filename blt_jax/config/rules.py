@@ -6,6 +6,7 @@ A rule is a test of a value, and what it allows in words for the user.
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -85,6 +86,18 @@ def several(rule: Rule, *, length: int | None = None) -> Rule:
 
   size = "some" if length is None else str(length)
   return Rule(f"({size} values, each {rule.allowed})", accepts)
+
+
+def trained() -> Rule:
+  """What of a network is trained."""
+  names = ("all", "classifier", "norms_and_biases")
+  return Rule(
+    f"one of {', '.join(names)}, or last:N for the last N blocks",
+    lambda value: (
+      isinstance(value, str)
+      and (value in names or bool(re.fullmatch(r"last:[1-9]\d{0,3}", value)))
+    ),
+  )
 
 
 def _is_bool(value: Any) -> bool:

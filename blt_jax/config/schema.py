@@ -27,6 +27,7 @@ from blt_jax.config.rules import (
   number,
   one_of,
   several,
+  trained,
   whole,
 )
 from blt_jax.models import BACKBONES, CLASSIFIERS
@@ -51,8 +52,8 @@ class ModelConfig:
   classifier: Annotated[str, one_of(*CLASSIFIERS)] = field(
     "squashing_cosine", "The last layer."
   )
-  hidden: Positive = field(
-    512, "Width of the layer between backbone and classifier."
+  hidden: Count = field(
+    512, "Width of the layer between backbone and classifier; 0: none."
   )
   alpha: PositiveAmount = field(
     20.0, "Scale of the squashing-cosine classifier."
@@ -86,6 +87,9 @@ class ModelConfig:
   )
   init_from: Path = field(
     "", "safetensors file of backbone weights to begin with."
+  )
+  train: Annotated[str, trained()] = field(
+    "all", "What is trained of the network; see docs/pretrained.md."
   )
 
 

@@ -65,6 +65,11 @@ _USES: tuple[tuple[tuple[str, ...], Callable[[Config], bool], str], ...] = (
     lambda c: c.stage2.balanced,
     "stage2.balanced is False",
   ),
+  (
+    ("stage1.backbone_rate", "stage2.backbone_rate"),
+    lambda c: c.model.train != "classifier" or c.model.hidden > 0,
+    "nothing but the classifier is trained",
+  ),
   (("stage1.",), lambda c: c.stage1.epochs > 0, "stage1.epochs is 0"),
   (("stage2.",), lambda c: c.stage2.epochs > 0, "stage2.epochs is 0"),
 )

@@ -33,7 +33,7 @@ class Description:
     classifier: one of models.CLASSIFIERS.
     alpha: of the squashing cosine.
     beta: of the squashing cosine.
-    hidden: width of the layer before the classifier.
+    hidden: width of the layer before the classifier, 0 for none.
     dtype: what the network computes in.
     image_size: side of the square that the network sees, pixels.
     resize_size: length of the short side before the square is cut out.

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -73,7 +74,8 @@ def from_workdir(
       is_own_tau=is_own_tau,
     ),
   )
-  variables = {name: arrays[name] for name in ("params", "batch_stats")}
+  state = build.restored(config, template, arrays)
+  variables = jax.tree.map(np.asarray, state.variables)
   return TrainedModel(description, variables)
 
 

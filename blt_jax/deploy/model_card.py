@@ -91,11 +91,12 @@ def _write_figures(workdir: pathlib.Path, folder: pathlib.Path) -> list[str]:
 
 def _title(about: Description) -> str:
   which = "best by validation" if about.checkpoint == "best" else "last"
+  layer = f"a layer of {about.hidden}, " if about.hidden else ""
   return (
     f"# {about.backbone} for {about.dataset}\n\n"
     f"An image classifier of {len(about.class_names)} classes, trained on "
     f"long-tailed data by blt_jax {about.blt_jax} with the method "
-    f"`{about.method}`: {about.backbone}, a layer of {about.hidden}, "
+    f"`{about.method}`: {about.backbone}, {layer}"
     f"a {about.classifier.replace('_', '-')} classifier. The weights are "
     f"those after stage {about.stage} epoch {about.epoch}, the {which}."
   )

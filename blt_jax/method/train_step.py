@@ -29,13 +29,16 @@ class TrainState(flax.struct.PyTreeNode):
 
   Attributes:
     step: int32 scalar, steps made so far over both stages.
-    params: the network's parameters.
+    params: the network's parameters, those that are trained.
     batch_stats: running statistics of batch normalisation; {} for a network
-      that has none.
+      that has none, or where they stay as they are.
     opt_state: the optimizer's state.
     confusion: int32 [C, C], [true, predicted] counts of the latest validation.
     rng: PRNG key of the run (`rng.run_key`); training does not change it.
     apply_fn: `model.apply`.
+    frozen: {"params", "batch_stats"} that training does not change: no
+      gradient is computed for them, and no checkpoint holds them. {} where
+      everything is trained.
   """
 
   step: jax.Array
@@ -45,11 +48,17 @@ class TrainState(flax.struct.PyTreeNode):
   confusion: jax.Array
   rng: jax.Array
   apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)
+  frozen: Any = flax.struct.field(default_factory=dict)
 
   @property
   def variables(self) -> dict[str, Any]:
     """Parameters and running statistics, as `apply_fn` takes them."""
-    return {"params": self.params, "batch_stats": self.batch_stats}
+    return self.variables_with(self.params)
+
+  def variables_with(self, params: Any) -> dict[str, Any]:
+    """`variables` with other values of the parameters that are trained."""
+    changing = {"params": params, "batch_stats": self.batch_stats}
+    return merge(changing, self.frozen) if self.frozen else changing
 
   def arrays(self) -> dict[str, Any]:
     """The arrays of a checkpoint: all that training changes, by name."""
@@ -63,6 +72,21 @@ class TrainState(flax.struct.PyTreeNode):
   def logits(self, images: jax.Array) -> jax.Array:
     """The network in inference mode: float [n, h, w, c] -> float32 [n, C]."""
     return self.apply_fn(self.variables, images, train=False)
+
+
+def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict:
+  """Two trees of nested dictionaries in one; `second` wins where both have it.
+
+  Example:
+    >>> merge({"a": {"b": 1}}, {"a": {"c": 2}})
+    {'a': {'b': 1, 'c': 2}}
+  """
+  merged = dict(first)
+  for name, value in second.items():
+    if isinstance(value, Mapping) and name in merged:
+      value = merge(merged[name], value)
+    merged[name] = value
+  return merged
 
 
 class Batch(NamedTuple):
@@ -216,12 +240,12 @@ def _update(
 
   def mean_loss(params):
     logits, updates = state.apply_fn(
-      {"params": params, "batch_stats": state.batch_stats},
+      state.variables_with(params),
       images,
       train=True,
       mask=weights > 0,
       image_rngs=image_rngs,
-      mutable=["batch_stats"],
+      mutable=[] if state.frozen else ["batch_stats"],
     )
     values = loss_fn(logits, labels)
     loss = losses.weighted_mean(values, parts, total_weight=total_weight)

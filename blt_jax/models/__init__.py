@@ -61,6 +61,7 @@ def create_model(
   hidden: int = 512,
   dtype: Any = np.float32,
   axis_name: str | None = None,
+  steady: bool = False,
 ) -> "nn.Module":
   """A model whose parameters are "backbone", "hidden" and "classifier".
 
@@ -70,10 +71,12 @@ def create_model(
     classifier: one of CLASSIFIERS.
     alpha: scale of the squashing-cosine logits, above 0.
     beta: squashing of the squashing-cosine classifier, above 0.
-    hidden: width of the layer before the classifier, 1 or more.
+    hidden: width of the layer before the classifier; 0 for none, so that the
+      backbone's features go to the classifier.
     dtype: type that backbone and hidden layer compute in; parameters, batch
       statistics, pooled features and logits are float32 in any case.
     axis_name: the mapped axis to sum batch statistics over, or None.
+    steady: whether the backbone is in inference mode in training, too.
 
   Returns:
     A module to be called with (images, train=, mask=None, image_rngs=None);
@@ -104,8 +107,9 @@ def create_model(
     head = classifiers.SquashingCosine(num_classes, alpha=alpha, beta=beta)
   return network.Network(
     backbone=create_backbone(name, dtype=dtype, axis_name=axis_name),
-    hidden=classifiers.Linear(hidden, dtype=dtype),
+    hidden=classifiers.Linear(hidden, dtype=dtype) if hidden else None,
     classifier=head,
+    steady=steady,
   )
 
 

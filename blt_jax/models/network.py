@@ -11,16 +11,22 @@ from blt_jax.models import efficientnet
 class Network(nn.Module):
   """Backbone -> pooled features -> Dense -> ReLU -> classifier.
 
+  Without a hidden layer the pooled features go to the classifier as they are.
+
   Attributes:
     backbone: images to pooled features: (images, train=, mask=); an
       EfficientNet is given image_rngs as well.
-    hidden: the layer between features and classifier.
-    classifier: outputs of the hidden layer to logits.
+    hidden: the layer between features and classifier, or None.
+    classifier: outputs of the hidden layer, or features, to logits.
+    steady: whether the backbone is in inference mode in training, too: it
+      normalises by running statistics, which stay as they are, and drops
+      nothing. For backbones that are not trained as a whole.
   """
 
   backbone: nn.Module
-  hidden: nn.Module
+  hidden: nn.Module | None
   classifier: nn.Module
+  steady: bool = False
 
   def __call__(
     self,
@@ -47,7 +53,9 @@ class Network(nn.Module):
     features = self.features(
       images, train=train, mask=mask, image_rngs=image_rngs
     )
-    return self.classifier(nn.relu(self.hidden(features)))
+    if self.hidden is not None:
+      features = nn.relu(self.hidden(features))
+    return self.classifier(features)
 
   def features(
     self,
@@ -61,4 +69,5 @@ class Network(nn.Module):
     options: dict[str, Any] = {}
     if isinstance(self.backbone, efficientnet.EfficientNet):
       options["image_rngs"] = image_rngs
+    train = train and not self.steady
     return self.backbone(images, train=train, mask=mask, **options)

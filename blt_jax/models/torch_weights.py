@@ -21,8 +21,10 @@ _FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 # First bytes of PyTorch's files: archives, and pickles of older versions.
 _PICKLES = (b"PK\x03\x04", b"\x80")
-# Parts of our networks, and their places in torchvision's last layer.
-_HEAD = {"hidden": 0, "classifier": 2}
+# Parts of our networks, and their places in torchvision's last layer; where
+# there is no hidden layer, the classifier is that layer.
+_HEAD = {"hidden": ".0", "classifier": ".2"}
+_CLASSIFIER_ALONE = {"classifier": ""}
 
 
 def backbone_from_torchvision(
@@ -174,7 +176,7 @@ def network_from_safetensors(
   Args:
     name: of the backbone, one of blt_jax.models.BACKBONES.
     path: of the file.
-    hidden: width of the layer between backbone and classifier.
+    hidden: width of the layer between backbone and classifier, 0 for none.
     num_classes: C.
     bias: whether the classifier has one.
 
@@ -186,20 +188,22 @@ def network_from_safetensors(
     ImportError: safetensors is not installed.
   """
   expected = torch_names.torch_shapes(name)
-  head = torch_names.last_layer(name)
-  expected[f"{head}.0.weight"] = (hidden, _num_features(name))
-  expected[f"{head}.0.bias"] = (hidden,)
-  expected[f"{head}.2.weight"] = (num_classes, hidden)
+  head, parts = torch_names.last_layer(name), _CLASSIFIER_ALONE
+  inputs = _num_features(name)
+  if hidden:
+    parts = _HEAD
+    expected[f"{head}{parts['hidden']}.weight"] = (hidden, inputs)
+    expected[f"{head}{parts['hidden']}.bias"] = (hidden,)
+    inputs = hidden
+  last = f"{head}{parts['classifier']}"
+  expected[f"{last}.weight"] = (num_classes, inputs)
   if bias:
-    expected[f"{head}.2.bias"] = (num_classes,)
+    expected[f"{last}.bias"] = (num_classes,)
   tensors = _read(path, name, expected, with_head=True)
   backbone = backbone_from_torchvision(name, tensors)
   params: dict[str, Any] = {"backbone": backbone["params"]}
-  for part, place in _HEAD.items():
-    leaves = {
-      "kernel": f"{head}.{place}.weight",
-      "bias": f"{head}.{place}.bias",
-    }
+  for part, place in parts.items():
+    leaves = {"kernel": f"{head}{place}.weight", "bias": f"{head}{place}.bias"}
     params[part] = {
       leaf: np.array(tensors[key].T, np.float32, order="C")
       for leaf, key in leaves.items()
@@ -221,7 +225,8 @@ def network_to_torchvision(
   "classifier" of the others) was replaced by
   Sequential(Linear, ReLU, classifier). The tensors of that layer are
   "fc.0.weight", "fc.0.bias", "fc.2.weight" and, with a linear classifier,
-  "fc.2.bias".
+  "fc.2.bias"; without a hidden layer "fc.weight" and "fc.bias", as the layer
+  was called before.
 
   Args:
     name: of the backbone, one of blt_jax.models.BACKBONES.
@@ -238,9 +243,10 @@ def network_to_torchvision(
     name,
     {"params": params["backbone"], "batch_stats": stats.get("backbone", {})},
   )
-  for part, place in _HEAD.items():
+  parts = _HEAD if "hidden" in params else _CLASSIFIER_ALONE
+  for part, place in parts.items():
     for leaf, value in params[part].items():
-      key = f"{torch_names.last_layer(name)}.{place}.{LEAVES[leaf]}"
+      key = f"{torch_names.last_layer(name)}{place}.{LEAVES[leaf]}"
       tensors[key] = np.array(np.asarray(value).T, np.float32, order="C")
   return tensors
 

@@ -76,6 +76,7 @@ def build_model(config: Config, num_classes: int) -> nn.Module:
     hidden=model.hidden,
     dtype=jnp.dtype(model.dtype),
     axis_name=devices.AXIS,
+    steady=model.train != "all",
   )
 
 
@@ -95,7 +96,8 @@ def init_state(
     functools.partial(model.init, train=False),
     compiler_options=options if devices.on_cpu(config) else None,
   )(rng.init_key(config.seed, draw=draw), images)
-  return state_of(variables, model, num_classes, key=rng.run_key(config.seed))
+  key = rng.run_key(config.seed)
+  return state_of(config, variables, model, num_classes, key=key)
 
 
 def state_shapes(
@@ -110,13 +112,14 @@ def state_shapes(
   def init(key: jax.Array) -> TrainState:
     images = jnp.zeros((1, size, size, 3), jnp.float32)
     variables = model.init(key, images, train=False)
-    return state_of(variables, model, num_classes, key=key)
+    return state_of(config, variables, model, num_classes, key=key)
 
   key = rng.run_key(config.seed)
   return jax.eval_shape(init, key).replace(rng=key)
 
 
 def state_of(
+  config: Config,
   variables: Mapping[str, Any],
   model: nn.Module,
   num_classes: int,
@@ -124,15 +127,57 @@ def state_of(
   key: jax.Array,
 ) -> TrainState:
   """A state at step 0 with an empty confusion matrix."""
-  return TrainState(
+  state = TrainState(
     step=jnp.zeros((), jnp.int32),
-    params=variables["params"],
-    batch_stats=variables.get("batch_stats", {}),
-    opt_state=optimizer.init(variables["params"]),
+    params={},
+    batch_stats={},
+    opt_state=(),
     confusion=jnp.zeros((num_classes, num_classes), jnp.int32),
     rng=key,
     apply_fn=model.apply,
   )
+  state = with_variables(config, state, variables)
+  return state.replace(opt_state=optimizer.init(state.params))
+
+
+def with_variables(
+  config: Config, state: TrainState, variables: Mapping[str, Any]
+) -> TrainState:
+  """A state with these variables of the network, trained and frozen ones.
+
+  Running statistics are frozen where parameters are: see `Network.steady`.
+  """
+  params, stats = variables["params"], variables.get("batch_stats", {})
+  if config.model.train == "all":
+    return state.replace(params=params, batch_stats=stats)
+  from blt_jax.models import parts  # Few runs need it.
+
+  params, frozen = parts.split(
+    config.model.backbone, params, train=config.model.train
+  )
+  frozen = {"params": frozen, "batch_stats": stats}
+  return state.replace(params=params, batch_stats={}, frozen=frozen)
+
+
+def restored(
+  config: Config, template: TrainState, arrays: Mapping[str, Any]
+) -> TrainState:
+  """The state of a checkpoint.
+
+  Args:
+    config: of the run.
+    template: its `state_shapes`.
+    arrays: what the checkpoint holds.
+
+  Raises:
+    ValueError: what is frozen can't be read from the file that holds it.
+  """
+  state = template.with_arrays(arrays)
+  if not state.frozen:
+    return state
+  from blt_jax.training import frozen  # Few runs need it.
+
+  return frozen.with_frozen(config, state)
 
 
 def build_optimizer(

@@ -56,7 +56,7 @@ def evaluate_run(
   arrays, row = checkpoints.read_epoch(
     workdir, template.arrays(), checkpoint=checkpoint
   )
-  state = template.with_arrays(arrays)
+  state = build.restored(config, template, arrays)
   split = "" if posthoc_taus else ", test"
   console.say(
     f"stage {row.stage} epoch {row.epoch}, the {checkpoint} so far{split}:"

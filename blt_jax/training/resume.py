@@ -1,15 +1,13 @@
 """The state that a run, or a stage of it, begins with or goes on with."""
 
 import pathlib
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from blt_jax.config import PLACES, Config, differing
 from blt_jax.method import optimizer
-from blt_jax.method.train_step import TrainState
+from blt_jax.method.train_step import TrainState, merge
 from blt_jax.system import console
 from blt_jax.training import build, devices, static_images
 from blt_jax.training.run import Run
@@ -47,7 +45,7 @@ def _resume(
   """
   template = run.state_shapes()
   arrays, progress = checkpoints.restore(template.arrays())
-  state = template.with_arrays(arrays)
+  state = build.restored(run.config, template, arrays)
   checkpoints.remove_old(progress, step=int(state.step))
   _lengthen(run.config, workdir, progress)
   records.write_metrics(workdir, progress.rows)
@@ -86,8 +84,10 @@ def check_pretrained(config: Config) -> None:
     ValueError: names the file and what is wrong with it.
   """
   if config.model.init_from:
+    from blt_jax.training import frozen  # Few runs need it.
+
     try:
-      _pretrained(config)
+      frozen.backbone(config)
     except ValueError as error:
       raise ValueError(f"config.model.init_from: {error}") from None
 
@@ -97,25 +97,12 @@ def with_pretrained(config: Config, state: TrainState) -> TrainState:
   model = config.model
   if not model.init_from:
     return state
-  parts = jax.tree.map(jnp.asarray, _pretrained(config, say=console.say))
+  from blt_jax.training import frozen  # Few runs need it.
+
+  found = frozen.backbone(config, say=console.say)
   console.say(f"the backbone begins with the weights of {model.init_from}")
-  stats = parts["batch_stats"]
-  return state.replace(
-    params={**state.params, "backbone": parts["params"]},
-    batch_stats={"backbone": stats} if stats else {},
-  )
-
-
-def _pretrained(
-  config: Config, *, say: Callable[[str], object] | None = None
-) -> dict[str, Any]:
-  """The variables of the backbone in the file of `model.init_from`."""
-  from blt_jax.models import torch_weights  # Few runs need it.
-
-  model = config.model
-  return torch_weights.backbone_from_safetensors(
-    model.backbone, model.init_from, say=say
-  )
+  variables = merge(state.variables, jax.tree.map(jnp.asarray, found))
+  return build.with_variables(config, state, variables)
 
 
 def _take_over_stage1(
@@ -138,7 +125,7 @@ def _take_over_stage1(
         "stage 1; expected a run that trained stage 1 itself, to its end."
       ) from None
   console.say(f"stage 1 is taken over from {folder}")
-  return template.with_arrays(arrays), progress
+  return build.restored(run.config, template, arrays), progress
 
 
 def check_reuse(config: Config) -> None:
@@ -226,4 +213,4 @@ def begin_stage(
 def _at_end_of_stage1(run: Run, checkpoints: Checkpoints) -> TrainState:
   template = run.state_shapes()
   arrays, _ = checkpoints.restore(template.arrays(), step=run.end_of_stage1)
-  return template.with_arrays(arrays)
+  return build.restored(run.config, template, arrays)

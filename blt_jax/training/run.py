@@ -147,6 +147,10 @@ class Run:
       console.say(line)
     for line in together.rate_lines(self.config, self.stages):
       console.say(line)
+    if self.config.model.train != "all":
+      from blt_jax.training import frozen  # Few runs need it.
+
+      console.say(frozen.trained_line(self.config, self.state_shapes()))
     remarks = together.remarks(
       self.config, stages=self.stages, num_classes=self.dataset.num_classes
     )

@@ -1,0 +1,74 @@
+"""Weights that others trained, and that a run leaves as they are."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from blt_jax.config import Config
+from blt_jax.method.train_step import TrainState
+from blt_jax.models import parts, torch_weights
+
+
+def backbone(
+  config: Config, *, say: Callable[[str], object] | None = None
+) -> dict[str, Any]:
+  """The variables in the file of `model.init_from`.
+
+  Returns:
+    {"params": {"backbone"}, "batch_stats": {"backbone"}}; the latter is empty
+    for a backbone that has none.
+
+  Raises:
+    ValueError: names the file and what is wrong with it.
+  """
+  model = config.model
+  found = torch_weights.backbone_from_safetensors(
+    model.backbone, model.init_from, say=say
+  )
+  return {
+    kind: {"backbone": tree} if tree else {} for kind, tree in found.items()
+  }
+
+
+def with_frozen(config: Config, state: TrainState) -> TrainState:
+  """A state of a checkpoint with the weights that training left as they were.
+
+  Args:
+    config: of the run, which trains a part of the network.
+    state: of the checkpoint; of what is frozen it has shapes alone.
+
+  Raises:
+    ValueError: the file of `model.init_from` does not hold them.
+  """
+  try:
+    found = backbone(config)
+  except ValueError as error:
+    raise ValueError(
+      "config.model.init_from, which holds what config.model.train "
+      f"{config.model.train!r} leaves as it is: {error}"
+    ) from None
+  _, params = parts.split(
+    config.model.backbone, found["params"], train=config.model.train
+  )
+  frozen = {"params": params, "batch_stats": found["batch_stats"]}
+  return state.replace(frozen=jax.tree.map(jnp.asarray, frozen))
+
+
+def trained_line(config: Config, state: TrainState) -> str:
+  """Says what of the network is trained."""
+
+  def count(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+  trained, frozen = count(state.params), count(state.frozen["params"])
+  line = (
+    f"trained: {trained:,} of {trained + frozen:,} parameters "
+    f"(config.model.train {config.model.train})"
+  )
+  if state.frozen["batch_stats"]:
+    line += "; batch normalisations use their running statistics in training"
+  if "efficientnet" in config.model.backbone:
+    line += ", and no block and no feature is dropped"
+  return line

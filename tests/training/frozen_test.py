@@ -1,0 +1,162 @@
+"""Runs that train a part of a network whose rest others have trained."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from blt_jax.config import check_config
+from blt_jax.config.unused import unused
+from blt_jax.deploy import export
+from blt_jax.deploy.formats import safetensors_file
+from blt_jax.deploy.from_run import from_workdir
+from blt_jax.models import create_backbone, torch_weights
+from blt_jax.system.interrupt import NOTHING, STOP, Interrupted, Watch
+from blt_jax.training import evaluate, train
+from blt_jax.workdir import files
+from blt_jax.workdir.checkpoint import Checkpoints
+from tests import small_run
+
+NAME = "small_resnet10"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+  with small_run.one_block(), small_run.steps_traced_once():
+    yield
+
+
+@pytest.fixture(autouse=True)
+def _without_examples(monkeypatch):
+  """No examples at the end, whose program takes long to compile."""
+  monkeypatch.setattr(train, "attempt", lambda write, what: None)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+  """A file of a backbone's weights."""
+  path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
+  init = functools.partial(create_backbone(NAME).init, train=False)
+  variables = jax.jit(init)(jax.random.key(5), jnp.zeros((1, 8, 8, 3)))
+  save_file(torch_weights.backbone_to_torchvision(NAME, variables), path)
+  return path
+
+
+def make_config(weights, **fields):
+  return small_run.make_config(
+    small_run.FEW_SLOTS,
+    stage1__epochs=0,
+    stage2__epochs=1,
+    perturb__start_epoch=1,
+    model__train="classifier",
+    model__hidden=0,
+    model__init_from=str(weights),
+    **fields,
+  )
+
+
+@pytest.fixture(scope="module")
+def whole(weights, tmp_path_factory):
+  """Work directory of a run that was never stopped."""
+  workdir = tmp_path_factory.mktemp("frozen") / "whole"
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(train, "attempt", lambda write, what: None)
+    train.train(make_config(weights), workdir)
+  return workdir
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_bits(
+  whole, weights, tmp_path, monkeypatch, capsys
+):
+  class Stopping(Watch):
+    polls = 0
+
+    def poll(self):
+      type(self).polls += 1
+      return STOP if self.polls in (2, 6) else NOTHING
+
+  monkeypatch.setattr(train, "Watch", Stopping)
+  for _ in range(2):
+    with pytest.raises(Interrupted):
+      train.train(make_config(weights), tmp_path)
+  train.train(make_config(weights), tmp_path)
+  assert (tmp_path / "results.json").read_bytes() == (
+    whole / "results.json"
+  ).read_bytes()
+  there, here = (
+    from_workdir(path, checkpoint="last") for path in (whole, tmp_path)
+  )
+  jax.tree.map(np.testing.assert_array_equal, here.variables, there.variables)
+  assert "trained: 160 of 5,296 parameters " in capsys.readouterr().out
+
+
+def test_checkpoints_hold_the_trained_part_alone(whole, weights):
+  template = train.Run(check_config(make_config(weights))).state_shapes()
+  with Checkpoints(whole / "checkpoints", read_only=True) as checkpoints:
+    arrays, _ = checkpoints.restore(template.arrays())
+  shapes = [leaf.shape for leaf in jax.tree.leaves(arrays["opt_state"])]
+  assert sorted(shapes) == [(), (), (16, 10)]
+  del arrays["opt_state"]
+  assert jax.tree.map(np.shape, arrays) == {
+    "step": (),
+    "params": {"classifier": {"kernel": (16, 10)}},
+    "batch_stats": {},
+    "confusion": (10, 10),
+  }
+
+
+def test_an_export_holds_everything(whole, weights, monkeypatch, tmp_path):
+  monkeypatch.setattr(
+    export, "compare", lambda model, folder, names: dict.fromkeys(names, 0.0)
+  )
+  model = from_workdir(whole)
+  export.export(model, tmp_path / "out", names=["safetensors"])
+  read = safetensors_file.read(tmp_path / "out").variables
+  jax.tree.map(np.testing.assert_array_equal, read, model.variables)
+  begun = torch_weights.backbone_from_safetensors(NAME, weights)
+  for kind, tree in begun.items():
+    jax.tree.map(np.testing.assert_array_equal, read[kind]["backbone"], tree)
+  card = (tmp_path / "out" / "README.md").read_text()
+  assert f"{NAME}, a squashing-cosine classifier" in card
+
+
+def test_an_evaluation_measures_what_the_run_did(whole):
+  (found,) = evaluate.evaluate_run(whole)
+  results = files.read_object(whole / "results.json")
+  assert found["overall"] == results["best"]["test"]["overall"]
+
+
+def test_weights_that_are_gone_are_named(whole, weights, tmp_path):
+  aside = weights.rename(tmp_path / "aside.safetensors")
+  try:
+    with pytest.raises(ValueError, match="which holds what .* leaves as it is"):
+      from_workdir(whole)
+  finally:
+    aside.rename(weights)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"model__init_from": ""}, "'classifier'; expected 'all' without"),
+    ({"model__train": "head"}, "expected one of all, classifier, norms"),
+    ({"model__train": "last:0"}, "or last:N for the last N blocks"),
+    ({"model__train": "last:2"}, "expected at most last:1, the blocks of"),
+  ],
+)
+def test_what_cannot_be_trained_is_refused(weights, fields, message):
+  config = make_config(weights)
+  for name, value in fields.items():
+    section, _, field = name.partition("__")
+    config[section][field] = value
+  with pytest.raises(ValueError, match=message):
+    check_config(config)
+
+
+def test_a_rate_of_nothing_is_announced(weights):
+  config = check_config(make_config(weights, stage2__backbone_rate=0.5))
+  (line,) = unused(config, ["stage2.backbone_rate"])
+  assert line.endswith("nothing but the classifier is trained")
