@@ -73,6 +73,8 @@ def test_configuration_sets_no_field_that_its_source_ignores(name):
     ("method=plain", {"stage2.gamma": 0.5}, "stage2.balanced is False"),
     ("method=blt", {"stage1.gamma": 0.5}, "stage1.balanced is False"),
     ("method=blt", {"stage1.epochs": 0, "stage1.batch_size": 8}, "s is 0"),
+    ("method=blt", {"stage1.epochs": 0, "stage1.patience": 3}, "s is 0"),
+    ("method=blt", {"stage2.epochs": 4, "stage2.patience": 3}, "are over"),
     ("method=neither", {"perturb.p": SCHEMA["perturb.p"].default}, None),
     (
       "method=blt",

@@ -156,6 +156,11 @@ class StageConfig:
   """A stage of training."""
 
   epochs: Count = field(35, "Epochs; 0 leaves the stage out.", resume="more")
+  patience: Count = field(
+    0,
+    "Ends the stage once so many epochs in a row have not raised its best "
+    "overall accuracy on validation; 0: it has all its epochs.",
+  )
   batch_size: Positive = field(
     256, "Training images of a step, over all devices.", left_open=0
   )

@@ -72,6 +72,16 @@ _USES: tuple[tuple[tuple[str, ...], Callable[[Config], bool], str], ...] = (
   ),
   (("stage1.",), lambda c: c.stage1.epochs > 0, "stage1.epochs is 0"),
   (("stage2.",), lambda c: c.stage2.epochs > 0, "stage2.epochs is 0"),
+  (
+    ("stage1.patience",),
+    lambda c: c.stage1.patience < c.stage1.epochs - 1,
+    "stage1.epochs are over before it can be",
+  ),
+  (
+    ("stage2.patience",),
+    lambda c: c.stage2.patience < c.stage2.epochs - 1,
+    "stage2.epochs are over before it can be",
+  ),
 )
 
 

@@ -60,7 +60,7 @@ def from_workdir(
     config,
     class_names=names,
     class_counts=counts,
-    logit_offset=_logit_offset(begun, names, counts, step=row.step),
+    logit_offset=_logit_offset(begun, names, counts, stage=row.stage),
     checkpoint=checkpoint,
     stage=row.stage,
     epoch=row.epoch,
@@ -117,9 +117,9 @@ def _logit_offset(
   class_names: tuple[str, ...],
   class_counts: tuple[int, ...],
   *,
-  step: int,
+  stage: int,
 ) -> tuple[float, ...] | None:
-  """What `model.posthoc_tau` adds to the logits after a step: [C], or None."""
+  """What `model.posthoc_tau` adds to the logits of a stage: [C], or None."""
   if not config.model.posthoc_tau:
     return None
   counts = np.asarray(class_counts)
@@ -129,7 +129,7 @@ def _logit_offset(
     target=prior.target_shares(
       config.dataset.prior, class_names=class_names, class_counts=counts
     ),
-    gamma=stages.gamma_at(config, counts, step=step),
+    gamma=stages.sampler_gamma(config.stage(stage)),
   )
   if adjust_fn is None:
     return None

@@ -19,15 +19,19 @@ def print_runs(
     estimate: (run, whether it trains stage 1 itself) -> seconds, None where
       they are not known.
   """
-  times = []
+  times, at_most = [], False
   in_order = run_status.in_order(runs)
   for number, (run, finished, stage1) in enumerate(in_order, 1):
     state = "finished"
     if not finished:
       times.append(estimate(run, stage1 is None))
-      state = time_estimate.in_words(times[-1:])
+      sections = run.config.stage1, run.config.stage2
+      early = any(each.epochs and each.patience for each in sections)
+      at_most = at_most or early
+      state = time_estimate.in_words(times[-1:], at_most=early)
     console.say(f"# {number}/{len(runs)} {run.name}: {state}")
     console.say(shlex.join(["python", *run.command(stage1)]))
   done = len(runs) - len(times)
-  end = f": {time_estimate.in_words(times)}" if times else ""
+  total = time_estimate.in_words(times, at_most=at_most)
+  end = f": {total}" if times else ""
   console.say(f"# {len(times)} runs to train, {done} finished{end}")

@@ -56,14 +56,22 @@ def estimate(
   return total
 
 
-def in_words(estimates: Sequence[float | None]) -> str:
-  """The time of one run or of several: "about 0:12:00 and 1 unknown"."""
+def in_words(
+  estimates: Sequence[float | None], *, at_most: bool = False
+) -> str:
+  """The time of one run or of several: "about 0:12:00 and 1 unknown".
+
+  Args:
+    estimates: seconds of each run, None where they are not known.
+    at_most: whether a run may end before its last epoch.
+  """
   known = [each for each in estimates if each is not None]
   unknown = len(estimates) - len(known)
   if not known:
     return "time unknown until a run with the same backbone is finished"
   more = f" and {unknown} of unknown time" if unknown else ""
-  return f"about {console.duration(sum(known))}{more}"
+  about = "at most about" if at_most else "about"
+  return f"{about} {console.duration(sum(known))}{more}"
 
 
 class Steps:

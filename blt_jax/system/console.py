@@ -53,19 +53,22 @@ def progress(
 class Clock:
   """Estimates the time left of a run from the epochs that it made."""
 
-  def __init__(self, images_left: int):
-    """Starts the clock; `images_left` images are still to be trained on."""
-    self._left = images_left
+  def __init__(self) -> None:
+    """Starts the clock."""
     self._seen = 0
     self._start = time.monotonic()
 
-  def after(self, images: int) -> str:
-    """Counts images as trained on; returns the time left as h:mm:ss or "-"."""
+  def after(self, images: int, *, left: int) -> str:
+    """Counts images as trained on; returns the time left as h:mm:ss or "-".
+
+    Args:
+      images: trained on since the last call, or the start.
+      left: images that are still to be trained on.
+    """
     self._seen += images
-    self._left -= images
     if not self._seen:  # The run was resumed at a validation.
       return "-"
-    seconds = (time.monotonic() - self._start) * self._left / self._seen
+    seconds = (time.monotonic() - self._start) * left / self._seen
     return duration(seconds)
 
 

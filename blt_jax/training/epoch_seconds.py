@@ -100,7 +100,10 @@ def _evaluation(run: Run, state: TrainState) -> tuple[np.ndarray, float, float]:
   def evaluate(count: int) -> tuple[np.ndarray, float]:
     start = time.monotonic()
     found = run.evaluate(
-      state, "validation", guard=lambda each: itertools.islice(each, count)
+      state,
+      "validation",
+      stage=run.stages[-1].number,
+      guard=lambda each: itertools.islice(each, count),
     )
     return found.confusion, time.monotonic() - start
 

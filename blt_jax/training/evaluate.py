@@ -62,14 +62,16 @@ def evaluate_run(
     f"stage {row.stage} epoch {row.epoch}, the {checkpoint} so far{split}:"
   )
   if posthoc_taus:
-    return _evaluate_taus(run, state, posthoc_taus)
+    return _evaluate_taus(run, state, row.stage, posthoc_taus)
   temperature = _temperature(workdir, checkpoint, row)
   if temperature is None:
     console.say(
       "note: the run has not ended yet, or with another epoch: there is no "
       "temperature that was fitted to this one"
     )
-  predictions, _ = run.predict(state, "test", temperature=temperature or 1.0)
+  predictions, _ = run.predict(
+    state, "test", stage=row.stage, temperature=temperature or 1.0
+  )
   tested = measures.measures(
     predictions,
     run.class_counts,
@@ -130,11 +132,14 @@ def _images_of(workdir: pathlib.Path, config: Config) -> Dataset:
 
 
 def _evaluate_taus(
-  run: Run, state: TrainState, taus: Sequence[float]
+  run: Run, state: TrainState, stage: int, taus: Sequence[float]
 ) -> list[dict[str, Any]]:
   """Prints validation and test accuracies of each tau; returns the latter."""
   validated, tested = (
-    [run.summary(found) for found in run.evaluate_each(state, role, taus)]
+    [
+      run.summary(found)
+      for found in run.evaluate_each(state, role, stage=stage, taus=taus)
+    ]
     for role in ("validation", "test")
   )
   for tau, first, second in zip(taus, validated, tested, strict=True):

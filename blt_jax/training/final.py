@@ -54,6 +54,7 @@ def test_epoch(
   found, kept = run.predict(
     state,
     "validation",
+    stage=row.stage,
     guard=guard,
     keep=calibration.most_images(run.dataset.num_classes),
   )
@@ -62,10 +63,16 @@ def test_epoch(
     found = calibration.calibrated(found, kept.logits, temperature)
   else:
     found, _ = run.predict(
-      state, "validation", guard=guard, temperature=temperature
+      state,
+      "validation",
+      stage=row.stage,
+      guard=guard,
+      temperature=temperature,
     )
   del kept
-  tested, _ = run.predict(state, "test", guard=guard, temperature=temperature)
+  tested, _ = run.predict(
+    state, "test", stage=row.stage, guard=guard, temperature=temperature
+  )
   return Tested(row, temperature, {"validation": found, "test": tested})
 
 

@@ -15,8 +15,17 @@ from blt_jax.workdir.progress import EpochRow
 _LISTED_CLASSES, _LISTED_ENDS, _WIDTH = 20, 5, 30
 
 
-def epoch_line(row: EpochRow, *, epochs: int, left: str) -> str:
-  """One finished epoch in one line."""
+def epoch_line(
+  row: EpochRow, *, epochs: int, left: str, best: EpochRow | None = None
+) -> str:
+  """One finished epoch in one line.
+
+  Args:
+    row: of the epoch.
+    epochs: most epochs of its stage.
+    left: time that the run will still take.
+    best: of the stage, if it ends early after this epoch.
+  """
   validation = accuracies(row.validation)
   line = (
     f"stage {row.stage} epoch {row.epoch:>{len(str(epochs))}}/{epochs}  "
@@ -30,7 +39,14 @@ def epoch_line(row: EpochRow, *, epochs: int, left: str) -> str:
         f" ({row.mean_updates:.1f} updates, "
         f"{100 * row.reached_share:.0f} % reached)"
       )
-  return f"{line}  left {left}"
+  line += f"  left {left}"
+  if best is not None:
+    line += (
+      f"  ends early: overall {_percent(best.val_overall)} of epoch "
+      f"{best.epoch} was not raised since (config.stage{row.stage}.patience is "
+      f"{row.epoch - best.epoch})"
+    )
+  return line
 
 
 def accuracies(values: Mapping[str, float]) -> str:

@@ -74,6 +74,17 @@ def _lengthen(
       f"{before.stage1.epochs}, because {workdir} has finished its stage 1 and "
       "begun stage 2. Choose another --workdir."
     )
+  for number in (1, 2):
+    section, length = config.stage(number), before.stage(number).epochs
+    patience = section.patience
+    if section.epochs > length and progress.ended_early(
+      number, patience=patience
+    ):
+      console.say(
+        f"note: more epochs of stage {number} change nothing: it has ended "
+        f"early, after epoch {progress.epochs_done(number)} "
+        f"(config.stage{number}.patience is {patience})"
+      )
   directory.lengthen(workdir, config)
 
 
@@ -116,8 +127,11 @@ def _take_over_stage1(
   template = run.state_shapes()
   with Checkpoints(folder / FOLDER, read_only=True) as checkpoints:
     try:
+      progress = checkpoints.progress()
+      if not run.stages[0].is_over(progress):
+        raise FileNotFoundError
       arrays, progress = checkpoints.restore(
-        template.arrays(), step=run.end_of_stage1
+        template.arrays(), step=progress.step_after(1)
       )
     except FileNotFoundError:
       raise ValueError(
@@ -175,7 +189,7 @@ def begin_stage(
   workdir: pathlib.Path,
   checkpoints: Checkpoints,
   *,
-  begun: bool,
+  progress: Progress,
 ) -> tuple[TrainState, static_images.Pool | None]:
   """The state and the static images that a stage begins or goes on with.
 
@@ -185,17 +199,19 @@ def begin_stage(
     stage: the stage.
     workdir: of the run, where static images are kept.
     checkpoints: of the run, which keep the end of stage 1.
-    begun: whether the stage has begun.
+    progress: where the run stands.
 
   Returns:
     (the state on the devices, the static images if the method has any).
   """
+  done = progress.epochs_done(stage.number)
+  begun = bool(done or progress.midway_in(stage.number))
   pool = None
   if stage.capacity and run.config.perturb.static:
     pool = static_images.load_or_make(
       workdir / static_images.FILE,
       run.feeder,
-      lambda: _at_end_of_stage1(run, checkpoints) if begun else state,
+      lambda: _at_end_of_stage1(run, checkpoints, progress) if begun else state,
       stage,
     )
   if begun:
@@ -210,7 +226,10 @@ def begin_stage(
   return devices.place(state, run.config), pool
 
 
-def _at_end_of_stage1(run: Run, checkpoints: Checkpoints) -> TrainState:
+def _at_end_of_stage1(
+  run: Run, checkpoints: Checkpoints, progress: Progress
+) -> TrainState:
   template = run.state_shapes()
-  arrays, _ = checkpoints.restore(template.arrays(), step=run.end_of_stage1)
+  step = progress.step_after(1)
+  arrays, _ = checkpoints.restore(template.arrays(), step=step)
   return build.restored(run.config, template, arrays)

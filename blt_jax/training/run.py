@@ -17,8 +17,8 @@ from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import (
   Stage,
   build_stages,
-  gamma_at,
   notes,
+  sampler_gamma,
   shot_groups,
   shot_limits,
 )
@@ -80,12 +80,6 @@ class Run:
       self.config, self.class_counts, devices=len(self.devices)
     )
 
-  @property
-  def end_of_stage1(self) -> int:
-    """Training steps at the end of stage 1."""
-    first = self.stages[0]
-    return first.epochs * first.steps
-
   def train_fn(self, stage: Stage, epoch: int) -> Callable:
     """`train_step` of an epoch: (state, batch) -> (state, metrics)."""
     reweighted = stage.reweighted(epoch)
@@ -101,12 +95,10 @@ class Run:
     return self._train_fns[key]
 
   def _eval_fn(
-    self, step: int, taus: Sequence[float], *, with_logits: bool = False
+    self, stage: int, taus: Sequence[float], *, with_logits: bool = False
   ) -> Callable:
-    """`eval_step` of a network that has been trained for `step` steps."""
-    gamma = None
-    if any(taus):
-      gamma = gamma_at(self.config, self.class_counts, step=step)
+    """`eval_step` of a network from stage 1 or 2."""
+    gamma = sampler_gamma(self.config.stage(stage)) if any(taus) else None
     key = (gamma, with_logits, *taus)
     if key not in self._eval_fns:
       adjust_fns = [
@@ -157,6 +149,7 @@ class Run:
     for note in (*self.notes(), *remarks):
       console.say(f"note: {note}")
     epochs = " + ".join(str(stage.epochs) for stage in self.stages)
+    epochs = f"{'at most ' * self.may_end_early(Progress())}{epochs}"
     console.say(
       f"{self.config.method} with {self.config.model.backbone}, {epochs} "
       f"epochs on {len(self.devices)} x {self.devices[0].device_kind}, seed "
@@ -168,8 +161,8 @@ class Run:
     return notes(self.config, self.dataset)
 
   def open_checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
-    """The checkpoints of the run; the end of stage 1 is kept for reuse."""
-    return Checkpoints(workdir / FOLDER, keep_steps=(self.end_of_stage1,))
+    """The checkpoints of the run."""
+    return Checkpoints(workdir / FOLDER)
 
   def state_shapes(self) -> TrainState:
     """A state for a checkpoint to fill, see `build.state_shapes`."""
@@ -180,15 +173,16 @@ class Run:
     state: TrainState,
     role: str,
     *,
+    stage: int,
     guard: Callable[[Iterator[EvalBatch]], Iterator[EvalBatch]] = iter,
   ) -> Evaluation:
     """Evaluates the state on the "validation" or "test" split.
 
     Its batches pass through `guard`. Logits are adjusted as
-    `model.posthoc_tau` says.
+    `model.posthoc_tau` says, by the sampler of the stage that it comes from.
     """
     batches = guard(self.feeder.evaluation(role))
-    (found,) = evaluate(state, batches, self._own_eval_fn(state))
+    (found,) = evaluate(state, batches, self._own_eval_fn(stage))
     return found
 
   def predict(
@@ -196,6 +190,7 @@ class Run:
     state: TrainState,
     role: str,
     *,
+    stage: int,
     guard: Callable[[Iterator[EvalBatch]], Iterator[EvalBatch]] = iter,
     temperature: float = 1.0,
     keep: int = 0,
@@ -205,6 +200,7 @@ class Run:
     Args:
       state: the state.
       role: "validation" or "test".
+      stage: 1 or 2, that the state comes from.
       guard: the batches pass through it.
       temperature: of the calibrated confidences.
       keep: most images, evenly spread, whose logits are returned as well.
@@ -215,24 +211,24 @@ class Run:
     return predict(
       state,
       guard(self.feeder.evaluation(role)),
-      self._own_eval_fn(state),
+      self._own_eval_fn(stage),
       temperature=temperature,
       kept=kept,
     )
 
-  def _own_eval_fn(self, state: TrainState) -> Callable:
+  def _own_eval_fn(self, stage: int) -> Callable:
     """`eval_step` under the run's own tau; with logits, so there is one."""
     taus = [self.config.model.posthoc_tau]
-    return self._eval_fn(int(state.step), taus, with_logits=True)
+    return self._eval_fn(stage, taus, with_logits=True)
 
   def evaluate_each(
-    self, state: TrainState, role: str, taus: Sequence[float]
+    self, state: TrainState, role: str, *, stage: int, taus: Sequence[float]
   ) -> list[Evaluation]:
     """Evaluates the state with each of several values of `model.posthoc_tau`.
 
     Each image is read and passes through the network once.
     """
-    eval_fn = self._eval_fn(int(state.step), taus)
+    eval_fn = self._eval_fn(stage, taus)
     return evaluate(state, self.feeder.evaluation(role), eval_fn)
 
   def summary(self, evaluation: Evaluation) -> dict[str, Any]:
@@ -240,11 +236,18 @@ class Run:
     return evaluation.summary(self.class_counts, **shot_limits(self.config))
 
   def images_left(self, progress: Progress) -> int:
-    """Real training images between a point of the run and its end."""
-    left = sum(s.epochs * s.steps * s.batch_size for s in self.stages)
+    """Real training images from a point of the run to its end, at most."""
+    left = 0
     for stage in self.stages:
-      done = min(stage.epochs, progress.epochs_done(stage.number))
-      left -= done * stage.steps * stage.batch_size
-      if midway := progress.midway_in(stage.number):
-        left -= midway.steps * stage.batch_size
+      if stage.is_over(progress):
+        continue
+      epochs = stage.epochs - progress.epochs_done(stage.number)
+      midway = progress.midway_in(stage.number)
+      steps = epochs * stage.steps - (midway.steps if midway else 0)
+      left += steps * stage.batch_size
     return left
+
+  def may_end_early(self, progress: Progress) -> bool:
+    """Whether a stage that is not over has a patience."""
+    left = (stage for stage in self.stages if not stage.is_over(progress))
+    return any(stage.config.patience for stage in left)

@@ -7,6 +7,7 @@ import numpy as np
 from blt_jax.config import Config, StageConfig
 from blt_jax.data import longtail, sampling
 from blt_jax.data.dataset import Dataset
+from blt_jax.workdir.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Stage:
 
   Attributes:
     number: 1 or 2.
-    epochs: epochs to train.
+    epochs: epochs to train, at most.
     steps: training steps of an epoch.
     batch_size: real images of a step, over all devices.
     gamma: of the balanced sampler, None for natural sampling.
@@ -40,6 +41,16 @@ class Stage:
   def reweighted(self, epoch: int) -> bool:
     """Whether an epoch, counted from 1, has the deferred weights."""
     return 0 < self.reweight_epoch <= epoch
+
+  def ended_early(self, progress: Progress) -> bool:
+    """Whether the stage's patience has ended it; see `Progress.ended_early`."""
+    patience = self.config.patience
+    return progress.ended_early(self.number, patience=patience)
+
+  def is_over(self, progress: Progress) -> bool:
+    """Whether no epoch of the stage is left to train."""
+    done = progress.epochs_done(self.number)
+    return done >= self.epochs or self.ended_early(progress)
 
 
 def build_stages(
@@ -94,7 +105,8 @@ def _build_stage(
   return Stage(
     number=number,
     epochs=section.epochs,
-    steps=_steps(section, class_counts),
+    # Images that fill no batch are left out.
+    steps=images // batch_size,
     batch_size=batch_size,
     gamma=gamma,
     tail=tail,
@@ -104,23 +116,9 @@ def _build_stage(
   )
 
 
-def _steps(section: StageConfig, class_counts: np.ndarray) -> int:
-  """Training steps of an epoch; images that fill no batch are left out."""
-  return int(class_counts.sum()) // section.batch_size
-
-
 def sampler_gamma(section: StageConfig) -> float | None:
   """Gamma of a stage's sampler, None for natural sampling."""
   return section.gamma if section.balanced else None
-
-
-def gamma_at(
-  config: Config, class_counts: np.ndarray, *, step: int
-) -> float | None:
-  """`sampler_gamma` of the stage that a network comes from."""
-  stage1 = config.stage1
-  is_stage1 = step <= stage1.epochs * _steps(stage1, class_counts)
-  return sampler_gamma(config.stage1 if is_stage1 else config.stage2)
 
 
 def plan_epoch(

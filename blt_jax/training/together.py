@@ -146,6 +146,11 @@ def _reweighting(config: Config, stages: Sequence[Stage]) -> Iterator[str]:
       f"config.model.reweight_epoch is {first}, and config.stage{last.number}."
       f"epochs {last.epochs}: no epoch has class weights"
     )
+  elif _may_end_before(last, first):
+    yield (
+      f"config.model.reweight_epoch is {first}, and config.stage{last.number}."
+      f"patience {last.config.patience}: the stage may end before it"
+    )
 
 
 def _hallucination(config: Config, stages: Sequence[Stage]) -> Iterator[str]:
@@ -157,6 +162,17 @@ def _hallucination(config: Config, stages: Sequence[Stage]) -> Iterator[str]:
         f"config.perturb.start_epoch is {first}, and config.stage"
         f"{stage.number}.epochs {stage.epochs}: nothing is hallucinated in it"
       )
+    elif stage.config.perturb and _may_end_before(stage, first):
+      yield (
+        f"config.perturb.start_epoch is {first}, and config.stage"
+        f"{stage.number}.patience {stage.config.patience}: the stage may end "
+        "before it"
+      )
+
+
+def _may_end_before(stage: Stage, epoch: int) -> bool:
+  """Whether a stage's patience can end it before an epoch begins."""
+  return 0 < stage.config.patience < epoch - 1
 
 
 def _confidence(

@@ -42,19 +42,21 @@ class Session:
   events: tensorboard.Events
   watch: Watch
 
-  def evaluate(self, state: TrainState, role: str, place: str) -> Evaluation:
-    """Evaluates on the "validation" or "test" split.
+  def evaluate_after(self, epoch: Epoch, state: TrainState) -> Evaluation:
+    """Evaluates the state after an epoch on the validation split.
 
     Raises:
-      Interrupted: when a signal asks to stop; the message names `place`.
+      Interrupted: when a signal asks to stop; the message names the epoch.
         Nothing is saved.
     """
-    return self.run.evaluate(state, role, guard=self.guard(place))
+    guard = self.guard(epoch.place)
+    stage = epoch.stage.number
+    return self.run.evaluate(state, "validation", stage=stage, guard=guard)
 
   def guard(
     self, place: str
   ) -> Callable[[Iterator[EvalBatch]], Iterator[EvalBatch]]:
-    """What batches of an evaluation pass through, as in `evaluate`."""
+    """What batches of an evaluation pass through; a stop names `place`."""
     return functools.partial(self.watch.between, place=place)
 
 
@@ -199,21 +201,21 @@ def train_stages(
 ) -> tuple[TrainState, Progress]:
   """Trains every epoch that is not finished yet."""
   run = session.run
-  clock = console.Clock(run.images_left(progress))
+  clock = console.Clock()
   for stage in run.stages:
-    done = progress.epochs_done(stage.number)
-    midway = progress.midway_in(stage.number)
-    if done == stage.epochs:
+    if stage.is_over(progress):
       continue
+    midway = progress.midway_in(stage.number)
     state, pool = begin_stage(
       run,
       state,
       stage,
       session.workdir,
       session.checkpoints,
-      begun=bool(done or midway),
+      progress=progress,
     )
-    for number in range(done + 1, stage.epochs + 1):
+    while not stage.is_over(progress):
+      number = progress.epochs_done(stage.number) + 1
       epoch = Epoch(run, stage, number, midway=midway)
       before, midway = epoch.steps, None
       save = functools.partial(_save_midway, session.checkpoints, progress)
@@ -227,8 +229,16 @@ def train_stages(
       state, row = validate(session, state, epoch, save=save)
       progress = progress.after(row)
       _finish_epoch(session, state, progress)
-      left = clock.after((stage.steps - before) * stage.batch_size)
-      console.say(lines.epoch_line(row, epochs=stage.epochs, left=left))
+      trained = (stage.steps - before) * stage.batch_size
+      left = clock.after(trained, left=run.images_left(progress))
+      console.say(
+        lines.epoch_line(
+          row,
+          epochs=stage.epochs,
+          left=f"at most {left}" if run.may_end_early(progress) else left,
+          best=progress.best if stage.ended_early(progress) else None,
+        )
+      )
   return state, progress
 
 
@@ -259,7 +269,7 @@ def validate(
   """
   start = time.monotonic()
   try:
-    evaluation = session.evaluate(state, "validation", epoch.place)
+    evaluation = session.evaluate_after(epoch, state)
   except Interrupted:
     save(state, epoch.midway)
     raise

@@ -6,7 +6,7 @@ A checkpoint holds named trees of arrays and, as JSON, where the run stands
 
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from blt_jax.system import console, processes
@@ -43,18 +43,15 @@ class Checkpoints:
     self,
     folder: pathlib.Path,
     *,
-    keep_steps: tuple[int, ...] = (),
     read_only: bool = False,
   ):
     """Opens a folder of checkpoints.
 
     Args:
       folder: made when it does not exist, unless `read_only`.
-      keep_steps: steps whose checkpoints are never removed.
       read_only: nothing is written, leftovers of killed saves are left alone,
         and checkpoints from within an epoch don't count.
     """
-    self._keep_steps = keep_steps
     self._folder = folder.absolute()
     self._midway_folder = self._folder.parent / _MIDWAY
     self._epochs = Store(self._folder, read_only=read_only)
@@ -91,8 +88,8 @@ class Checkpoints:
   def save(self, arrays: Arrays, progress: Progress) -> None:
     """Writes the checkpoint of a finished epoch, which is there on return.
 
-    The two latest, the best and `keep_steps` stay, and none from within an
-    epoch.
+    The two latest, the best and the end of stage 1 stay, and none from within
+    an epoch.
 
     Raises:
       OSError: when it can't be written; those before it are intact.
@@ -110,7 +107,8 @@ class Checkpoints:
       return
     older = [s for s in self._epochs.steps() if s < step]
     best = [] if progress.best is None else [progress.best.step]
-    kept = {*older[-1:], *best, *self._keep_steps}
+    ends = [progress.step_after(1)] if progress.epochs_done(1) else []
+    kept = {*older[-1:], *best, *ends}
     for each in older:
       if each not in kept:
         self._epochs.delete(each)
@@ -132,6 +130,15 @@ class Checkpoints:
     for each in self._midway.steps()[:-2]:
       self._midway.delete(each)
 
+  def progress(self) -> Progress:
+    """Where the run stood at the newest sound checkpoint, without its arrays.
+
+    Raises:
+      FileNotFoundError: when there is no sound checkpoint.
+    """
+    found = next(self._sound())
+    return found.store.read_progress(found.step)
+
   def restore(
     self, template: Arrays, *, step: int | None = None
   ) -> tuple[dict[str, Any], Progress]:
@@ -149,6 +156,17 @@ class Checkpoints:
       FileNotFoundError: when there is no sound checkpoint (of that step).
       ValueError: when it is of another network.
     """
+    found = next(self._sound(step))
+    return found.store.read(found.step, template)
+
+  def _sound(self, step: int | None = None) -> Iterator[_Found]:
+    """Yields the sound checkpoints (of a step), newest first; then raises.
+
+    Damaged ones are reported and passed over.
+
+    Raises:
+      FileNotFoundError: when there are no more.
+    """
     for found in self._newest_first():
       if step is not None and (found.step != step or not found.ends_epoch):
         continue
@@ -159,7 +177,7 @@ class Checkpoints:
           f"checkpoint {found.path} is damaged, passed over: {short(error)}"
         )
         continue
-      return found.store.read(found.step, template)
+      yield found
     wanted = "" if step is None else f"of step {step} "
     raise FileNotFoundError(
       f"no readable checkpoint {wanted}in {self._folder}; expected one. Begin "

@@ -165,6 +165,12 @@ class Store:
     if json.dumps(rows) != json.dumps(progress):
       raise ValueError("the progress read back is not what was written")
 
+  def read_progress(self, step: int) -> Progress:
+    """The progress of a checkpoint whose files are sound."""
+    args = ocp.args.Composite(progress=ocp.args.JsonRestore())
+    restored = self._manager.restore(step, args=args)
+    return Progress.from_json(restored["progress"])
+
   def read(self, step: int, template: Any) -> tuple[dict[str, Any], Progress]:
     """The arrays and the progress of a checkpoint whose files are sound.
 

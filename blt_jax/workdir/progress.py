@@ -132,6 +132,30 @@ class Progress:
     """Finished epochs of a stage."""
     return sum(row.stage == stage for row in self.rows)
 
+  def step_after(self, stage: int) -> int:
+    """Training steps at the end of a stage's last finished epoch, of 1 or more.
+
+    Raises:
+      ValueError: when the stage has no finished epoch.
+    """
+    return max(row.step for row in self.rows if row.stage == stage)
+
+  def ended_early(self, stage: int, *, patience: int) -> bool:
+    """Whether a stage has ended before its last epoch, or with it, for nothing.
+
+    It has when each of the last `patience` epochs, if there is a patience,
+    came after the stage's best one. Nothing but the rows counts, so a run that
+    goes on decides as one that was never stopped.
+
+    Args:
+      stage: 1 or 2.
+      patience: of the stage, `stage1.patience` or `stage2.patience`.
+    """
+    rows = [row for row in self.rows if row.stage == stage]
+    if not patience or not rows:
+      return False
+    return rows[-1].epoch - best_first(rows)[0].epoch >= patience
+
   def midway_in(self, stage: int) -> Midway | None:
     """How far the unfinished epoch is, if it is of this stage."""
     midway = self.midway

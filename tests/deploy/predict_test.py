@@ -263,7 +263,7 @@ def test_posthoc_adjustment_is_part_of_the_logits(run, model):
   config = with_values(directory.read_config(run), {"model.posthoc_tau": 1.5})
   counts = (100, *[10] * 9)
   names = [*"0123456789"]
-  offset = from_run._logit_offset(config, names, counts, step=1)
+  offset = from_run._logit_offset(config, names, counts, stage=1)
   expected = -1.5 * np.log(np.array(counts) / 190)
   np.testing.assert_allclose(offset, expected, rtol=1e-5)
   assert model.description.logit_offset is None

@@ -1,5 +1,6 @@
 """How long runs will take, against numbers worked out by hand."""
 
+import dataclasses
 import pathlib
 import time
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from blt_jax.config import check_config, with_values
-from blt_jax.experiments import time_estimate
+from blt_jax.experiments import page, plan_lines, time_estimate
 from blt_jax.experiments.catalog import choose
 from blt_jax.experiments.plan import make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
@@ -96,6 +97,23 @@ def test_times_in_words():
   assert time_estimate.in_words([None]) == (
     "time unknown until a run with the same backbone is finished"
   )
+
+
+@pytest.mark.parametrize(
+  ("patience", "words"), [(0, "about"), (3, "at most about")]
+)
+def test_time_of_a_run_that_may_end_early_is_the_most(
+  tmp_path, capsys, patience, words
+):
+  run = _run(tmp_path)
+  config = with_values(run.config, {"stage2.patience": patience})
+  run = dataclasses.replace(run, config=config)
+  plan_lines.print_runs([run], lambda run, trains_stage1: 75.0)
+  shown = capsys.readouterr().out.splitlines()
+  assert shown[0].endswith(f": {words} 0:01:15")
+  assert shown[-1] == f"# 1 runs to train, 0 finished: {words} 0:01:15"
+  until = "at most, until 3 in a row raise nothing (rates"
+  assert (until in page.schedule(config)) is bool(patience)
 
 
 def test_measured_steps_tell_the_time_of_runs(tmp_path, monkeypatch):

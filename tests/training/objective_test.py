@@ -7,7 +7,7 @@ from blt_jax.method import losses
 from blt_jax.method.losses import class_balanced_weights
 from blt_jax.training import build, objective, prior, train
 from blt_jax.training.run import Run
-from blt_jax.training.stages import build_stages, gamma_at
+from blt_jax.training.stages import build_stages
 from blt_jax.workdir.records import METRICS
 from tests.marks import long_test
 from tests.small_run import make_config
@@ -161,15 +161,6 @@ def test_adjustment_undoes_the_sampler():
   np.testing.assert_allclose(adjust_fn(LOGITS), LOGITS - shift, rtol=1e-5)
 
 
-def test_gamma_is_that_of_the_stage_that_a_network_comes_from():
-  config = make_config()  # Batches of 64 images, 1 + 2 epochs.
-  counts = np.array([300, 89])
-  gammas = [gamma_at(config, counts, step=step) for step in (0, 6, 7, 18)]
-  assert gammas == [None, None, 0.9, 0.9]
-  config.stage1.epochs = 0
-  assert gamma_at(config, counts, step=1) == 0.9
-
-
 def test_losses_correct_to_the_prior():
   expected = losses.logit_adjustment(
     LOGITS, LABELS, class_probabilities=COUNTS**0.25 / SHARES, tau=1.5
@@ -230,8 +221,7 @@ def test_run_has_the_shares_of_its_prior():
 def test_evaluation_adjusts_by_the_stage_of_the_network(stage):
   run = Run(check_config(make_config(model__posthoc_tau=2.0)))
   state = build.init_state(run.config, run.model, 10)
-  state = state.replace(step=np.int32(6 if stage == 1 else 7))
-  evaluation = run.evaluate(state, "validation")
+  evaluation = run.evaluate(state, "validation", stage=stage)
   normalize_fn = build.build_normalize(run.config)
   batches = list(run.feeder.evaluation("validation"))
   images, labels, mask = (

@@ -131,6 +131,16 @@ def test_evaluation_size_follows_the_image_size(size, short):
       "config.perturb.start_epoch is 56, and config.stage2.epochs 55: nothing "
       "is hallucinated in it",
     ),
+    (
+      {"model.reweight_epoch": 50, "stage2.patience": 48},
+      "config.model.reweight_epoch is 50, and config.stage2.patience 48: the "
+      "stage may end before it",
+    ),
+    (
+      {"perturb.start_epoch": 4, "stage2.patience": 2},
+      "config.perturb.start_epoch is 4, and config.stage2.patience 2: the "
+      "stage may end before it",
+    ),
   ],
 )
 def test_fields_that_do_not_fit_are_announced(values, line):
@@ -149,6 +159,7 @@ def test_fields_that_do_not_fit_are_announced(values, line):
     {"stage1.drop_epochs": ()},
     {"model.reweight_epoch": 55},
     {"perturb.start_epoch": 55},
+    {"perturb.start_epoch": 4, "stage2.patience": 3, "stage1.patience": 1},
     {"stage1.epochs": 0},
   ],
 )

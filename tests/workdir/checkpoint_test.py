@@ -63,7 +63,7 @@ def test_latest_two_and_best_and_end_of_stage_1_are_kept(tmp_path):
     (2, epoch, overall)
     for epoch, overall in enumerate([20.0, 60.0, 30.0, 40.0, 35.0], start=1)
   ]
-  progress = _run(tmp_path, accuracies, keep_steps=(2,))
+  progress = _run(tmp_path, accuracies)
   assert _steps(tmp_path) == [2, 4, 6, 7]
   assert progress.best == make_row(2, 2, 4, val_overall=60.0)
 

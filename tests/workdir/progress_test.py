@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -30,6 +31,41 @@ def test_epochs_and_steps_are_those_of_a_stage():
   assert progress.midway_in(2).steps == 7
   assert (progress.stage, progress.epoch) == (2, 1)
   assert (Progress().stage, Progress().epoch) == (0, 0)
+
+
+def _stage(accuracies, stage=2):
+  return tuple(
+    make_row(stage, epoch, 10 * epoch, val_overall=overall)
+    for epoch, overall in enumerate(accuracies, start=1)
+  )
+
+
+@pytest.mark.parametrize(
+  ("accuracies", "patience", "early"),
+  [
+    ([], 1, False),
+    ([10.0], 1, False),
+    ([10.0, 10.0], 1, True),
+    ([10.0, 9.0], 2, False),
+    ([10.0, 9.0, 9.5], 2, True),  # Rising again, but not above the best.
+    ([10.0, 9.0, 11.0], 2, False),
+    ([10.0, 10.0 + 1e-9], 1, True),  # What rounding errors raise is no rise.
+    ([10.0, 10.0001], 1, False),
+    ([math.nan, math.nan], 1, True),
+    ([math.nan, 1.0], 1, False),
+    ([10.0, 9.0, 8.0, 7.0], 0, False),
+    ([10.0, 9.0, 8.0, 7.0], 9, False),
+  ],
+)
+def test_stage_ends_early_once_its_best_is_old(accuracies, patience, early):
+  rows = (*_stage([50.0, 40.0, 30.0], stage=1), *_stage(accuracies))
+  assert Progress(rows).ended_early(2, patience=patience) is early
+
+
+def test_stage_that_ended_early_stays_so_in_the_next_one():
+  rows = (*_stage([50.0, 40.0], stage=1), *_stage([60.0]))
+  assert Progress(rows).ended_early(1, patience=1)
+  assert Progress(rows).step_after(1) == 20
 
 
 def test_finished_epoch_ends_what_was_midway():

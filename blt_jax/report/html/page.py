@@ -15,6 +15,7 @@ from blt_jax.report.html.script import SCRIPT, SOURCE
 from blt_jax.report.html.side_by_side import Runs
 from blt_jax.report.record import RunRecord
 from blt_jax.system.console import duration
+from blt_jax.workdir.progress import Progress
 
 # The page runs its own script alone and loads nothing from elsewhere.
 _POLICY = (
@@ -85,8 +86,18 @@ def _title(run: RunRecord) -> str:
 
 def _setting(run: RunRecord) -> str:
   config = run.config
-  epochs = f"{config.stage1.epochs} + {config.stage2.epochs} epochs"
-  return f"{config.model.backbone}, {epochs}, seed {config.seed}"
+  epochs = " + ".join(_epochs(run, stage) for stage in (1, 2))
+  return f"{config.model.backbone}, {epochs} epochs, seed {config.seed}"
+
+
+def _epochs(run: RunRecord, stage: int) -> str:
+  """Epochs of a stage; of one that ended early also how many it had."""
+  progress, section = Progress(tuple(run.rows)), run.config.stage(stage)
+  done = progress.epochs_done(stage)
+  early = progress.ended_early(stage, patience=section.patience)
+  if early and done < section.epochs:
+    return f"{done} of {section.epochs}"
+  return str(section.epochs)
 
 
 def _missing(side: Runs) -> Markup | None:
