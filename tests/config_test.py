@@ -76,6 +76,27 @@ def test_configuration_sets_no_field_that_its_source_ignores(name):
     ("method=blt", {"stage1.epochs": 0, "stage1.patience": 3}, "s is 0"),
     ("method=blt", {"stage2.epochs": 4, "stage2.patience": 3}, "are over"),
     ("method=neither", {"perturb.p": SCHEMA["perturb.p"].default}, None),
+    ("method=blt", {"optimizer.momentum": 0.8}, None),
+    (
+      "method=blt",
+      {"optimizer.name": "adamw", "optimizer.momentum": 0.8},
+      "optimizer.name is adamw",
+    ),
+    ("method=blt", {"stage1.drop_epochs": (3,)}, None),
+    (
+      "method=blt",
+      {"optimizer.schedule": "cosine", "stage2.drop_epochs": (3,)},
+      "optimizer.schedule is cosine",
+    ),
+    (
+      "method=blt",
+      {
+        "optimizer.layer_decay": 0.5,
+        "stage1.epochs": 0,
+        "stage2.backbone_rate": 0.0,
+      },
+      "no block is trained",
+    ),
     (
       "method=blt",
       {"perturb.confidence": (0.3, 0.4), "perturb.confidence_choices": (0.2,)},
@@ -344,6 +365,10 @@ def test_bad_variant_is_refused(arg, message):
     ("stage1.backbone_rate", math.nan, "nan; expected a number of at least 0"),
     ("stage2.backbone_rate", -0.1, "-0.1; expected a number of at least 0"),
     ("stage2.gamma", math.inf, "inf; expected a number"),
+    ("optimizer.name", "adam", "'adam'; expected one of sgd, adamw"),
+    ("optimizer.schedule", "", "''; expected one of steps, cosine"),
+    ("optimizer.layer_decay", 0.0, "0.0; expected a number above 0 and at mo"),
+    ("optimizer.ema", 1.0, "1.0; expected a number of at least 0 and at most"),
     ("stage1.epochs", -1, "-1; expected a whole number from 0"),
     ("stage1.batch_size", 0, "0; expected a whole number from 1"),
     ("stage2.drop_epochs", (5, 3), "expected epochs in rising order"),
@@ -472,6 +497,17 @@ def test_true_is_no_number():
   config["stage1"]["epochs"] = True
   with pytest.raises(ValueError, match="config.stage1.epochs is True"):
     check_config(ml_collections.ConfigDict(config))
+
+
+def test_warmup_that_is_longer_than_a_stage_is_refused():
+  config = _config()
+  config.stage1.epochs, config.stage2.epochs = 0, 2
+  config.optimizer.warmup_epochs = 2
+  check_config(config)
+  config.optimizer.warmup_epochs = 2.5
+  message = r"warmup_epochs is 2\.5; expected at most config\.stage2\.epochs, 2"
+  with pytest.raises(ValueError, match=message):
+    check_config(config)
 
 
 def test_no_epochs_at_all_are_refused():

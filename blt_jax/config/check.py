@@ -314,6 +314,12 @@ def _check_together(config: Config) -> None:
         f"config.{name}.drop_epochs is {drops!r}; expected epochs in rising "
         "order."
       )
+    warmup = config.optimizer.warmup_epochs
+    if stage.epochs and warmup > stage.epochs:
+      raise ValueError(
+        f"config.optimizer.warmup_epochs is {warmup!r}; expected at most "
+        f"config.{name}.epochs, {stage.epochs}."
+      )
   dataset = config.dataset
   check_folds(dataset.folds, dataset.fold)
   if dataset.few_up_to > dataset.many_above:

@@ -95,14 +95,37 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-  """Stochastic gradient descent."""
+  """How a step changes the weights; see docs/optimizer.md."""
 
-  momentum: Share = field(0.9, "Momentum.")
-  weight_decay: Amount = field(5e-4, "L2 on every parameter.")
+  name: Annotated[str, one_of("sgd", "adamw")] = field(
+    "sgd", "The optimizer; adamw has betas of 0.9 and 0.999."
+  )
+  momentum: Share = field(0.9, "Momentum of sgd.")
+  weight_decay: Amount = field(
+    5e-4, "sgd: L2 on every parameter; adamw: decay of the kernels alone."
+  )
   rate_batch_size: Count = field(
     256,
     "Batch size that the learning rates are for; other batches scale them in "
     "proportion. 0: do not scale them.",
+  )
+  schedule: Annotated[str, one_of("steps", "cosine")] = field(
+    "steps",
+    "steps: the rates drop after drop_epochs; cosine: they fall to 0 by the "
+    "end of a stage, along half a cosine.",
+  )
+  warmup_epochs: Amount = field(
+    0.0, "Epochs of a stage in which the rates rise linearly, such as 0.5."
+  )
+  layer_decay: Annotated[float, number(0, 1, above=True)] = field(
+    1.0,
+    "Factor of the rates from a block to the one below it, down to the stem; "
+    "1: none.",
+  )
+  ema: Annotated[float, number(0, 0.999999)] = field(
+    0.0,
+    "Decay a step of a moving average of the weights, which is what is "
+    "evaluated and exported, such as 0.999; 0: none.",
   )
 
 

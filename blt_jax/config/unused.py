@@ -70,6 +70,24 @@ _USES: tuple[tuple[tuple[str, ...], Callable[[Config], bool], str], ...] = (
     lambda c: c.model.train != "classifier" or c.model.hidden > 0,
     "nothing but the classifier is trained",
   ),
+  (
+    ("optimizer.momentum",),
+    lambda c: c.optimizer.name == "sgd",
+    "optimizer.name is adamw, which has its own",
+  ),
+  (
+    ("optimizer.layer_decay",),
+    lambda c: (
+      c.model.train != "classifier"
+      and any(s.epochs and s.backbone_rate > 0 for s in (c.stage1, c.stage2))
+    ),
+    "no block is trained",
+  ),
+  (
+    ("stage1.drop_epochs", "stage2.drop_epochs"),
+    lambda c: c.optimizer.schedule == "steps",
+    "optimizer.schedule is cosine",
+  ),
   (("stage1.",), lambda c: c.stage1.epochs > 0, "stage1.epochs is 0"),
   (("stage2.",), lambda c: c.stage2.epochs > 0, "stage2.epochs is 0"),
   (

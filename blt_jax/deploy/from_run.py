@@ -75,7 +75,7 @@ def from_workdir(
     ),
   )
   state = build.restored(config, template, arrays)
-  variables = jax.tree.map(np.asarray, state.variables)
+  variables = jax.tree.map(np.asarray, state.evaluated.variables)
   return TrainedModel(description, variables)
 
 

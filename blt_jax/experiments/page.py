@@ -151,14 +151,17 @@ def _head(
 
 
 def schedule(config: Config) -> str:
-  """Epochs, patience and learning-rate drops of both stages."""
+  """Epochs, patience and learning rates of both stages."""
   stages = []
   for section in (config.stage1, config.stage2):
     drops = ", ".join(str(e) for e in section.drop_epochs if e < section.epochs)
+    rates = f"rates times 0.1 after {drops}" if drops else ""
+    if config.optimizer.schedule == "cosine":
+      rates = "rates along a cosine"
     text = f"{section.epochs} epochs"
     if section.patience:
       text += f" at most, until {section.patience} in a row raise nothing"
-    stages.append(f"{text} (rates times 0.1 after {drops})" if drops else text)
+    stages.append(f"{text} ({rates})" if rates else text)
   return " + ".join(stages)
 
 

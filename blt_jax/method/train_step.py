@@ -8,7 +8,7 @@ rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.struct
 import jax
@@ -19,6 +19,9 @@ import optax
 from blt_jax.method import losses, rng
 from blt_jax.method.hallucinate import Array, Hallucinations, Sources
 from blt_jax.method.rng import Stream
+
+if TYPE_CHECKING:
+  from blt_jax.method.averaging import Average
 
 Metrics = dict[str, jax.Array]
 LossFn = Callable[[jax.Array, jax.Array], jax.Array]
@@ -39,6 +42,8 @@ class TrainState(flax.struct.PyTreeNode):
     frozen: {"params", "batch_stats"} that training does not change: no
       gradient is computed for them, and no checkpoint holds them. {} where
       everything is trained.
+    average: moving average of params and batch_stats, None without one.
+      Evaluation uses it; training, the gradient ascent included, does not.
   """
 
   step: jax.Array
@@ -49,6 +54,7 @@ class TrainState(flax.struct.PyTreeNode):
   rng: jax.Array
   apply_fn: Callable[..., Any] = flax.struct.field(pytree_node=False)
   frozen: Any = flax.struct.field(default_factory=dict)
+  average: "Average | None" = None
 
   @property
   def variables(self) -> dict[str, Any]:
@@ -60,9 +66,20 @@ class TrainState(flax.struct.PyTreeNode):
     changing = {"params": params, "batch_stats": self.batch_stats}
     return merge(changing, self.frozen) if self.frozen else changing
 
+  @property
+  def evaluated(self) -> "TrainState":
+    """This state with the averages, if there are any, as its variables."""
+    if self.average is None:
+      return self
+    return self.replace(
+      params=self.average.params, batch_stats=self.average.batch_stats
+    )
+
   def arrays(self) -> dict[str, Any]:
     """The arrays of a checkpoint: all that training changes, by name."""
-    names = ("step", "params", "batch_stats", "opt_state", "confusion")
+    names = ["step", "params", "batch_stats", "opt_state", "confusion"]
+    if self.average is not None:
+      names.append("average")
     return {name: getattr(self, name) for name in names}
 
   def with_arrays(self, arrays: Mapping[str, Any]) -> "TrainState":
@@ -126,6 +143,7 @@ def train_step(
   hallucinate_fn: Callable[..., Hallucinations],
   loss_fn: LossFn = losses.cross_entropy,
   class_weights: np.ndarray | None = None,
+  average_decay: float = 0.0,
   axis_name: str = "batch",
 ) -> tuple[TrainState, Metrics]:
   """Hallucinates where the batch has slots for it, then makes one update.
@@ -148,6 +166,7 @@ def train_step(
     class_weights: float [C], above 0, the weight w of an image by its class:
       the loss is sum_i w_i loss_i / sum_i w_i over the whole batch. None for
       the plain mean.
+    average_decay: see `averaging.after_step`; used if the state has an average.
     axis_name: axis over which devices are mapped.
 
   Returns:
@@ -190,6 +209,13 @@ def train_step(
     class_weights=class_weights,
     axis_name=axis_name,
   )
+  if state.average is not None:
+    from blt_jax.method import averaging  # Few runs need it.
+
+    average = averaging.after_step(
+      state.average, state.params, state.batch_stats, decay=average_decay
+    )
+    state = state.replace(average=average)
   sums = {"loss": loss, "weight": weights.sum(), **counts}
   return state, {
     **jax.lax.psum(sums, axis_name),
@@ -277,7 +303,8 @@ def eval_step(
   """Classifies a batch in inference mode.
 
   Args:
-    state: the state; its parameters and running statistics are used.
+    state: the state; its parameters and running statistics are used, or the
+      averages of them where it has any.
     batch: this device's share.
     normalize_fn: images -> float32 [n, h, w, 3].
     adjust_fns: functions float32 [n, C] -> float32 [n, C]. Each changes the
@@ -291,7 +318,7 @@ def eval_step(
     for each of `adjust_fns` "prediction" int32 [n], "in_top5" bool [n] and, if
     asked for, "logits" float32 [n, C].
   """
-  logits = state.logits(normalize_fn(batch.image))
+  logits = state.evaluated.logits(normalize_fn(batch.image))
   adjusted = [logits if fn is None else fn(logits) for fn in adjust_fns]
   likeliest = [
     jax.lax.top_k(each, min(5, logits.shape[1]))[1] for each in adjusted

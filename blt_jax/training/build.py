@@ -137,7 +137,7 @@ def state_of(
     apply_fn=model.apply,
   )
   state = with_variables(config, state, variables)
-  return state.replace(opt_state=optimizer.init(state.params))
+  return with_new_optimizer(config, state)
 
 
 def with_variables(
@@ -180,22 +180,76 @@ def restored(
   return frozen.with_frozen(config, state)
 
 
+def with_new_optimizer(config: Config, state: TrainState) -> TrainState:
+  """A state as a stage begins: the optimizer, and any average, start anew."""
+  rate = optax.constant_schedule(0.0)
+  average = None
+  if config.optimizer.ema:
+    from blt_jax.method import averaging  # Few runs need it.
+
+    average = averaging.begin(state.params, state.batch_stats)
+  return state.replace(
+    opt_state=_optimizer(config, rate, rate).init(state.params),
+    average=average,
+  )
+
+
 def build_optimizer(
   config: Config, stage: Stage
 ) -> optax.GradientTransformation:
   """The optimizer with the learning rates of a stage."""
-  scale = rate_scale(config, stage.config)
-  schedules = (
-    optimizer.step_schedule(
-      scale * rate, stage.config.drop_epochs, steps_per_epoch=stage.steps
+  rates = (stage.config.backbone_rate, stage.config.classifier_rate)
+  return _optimizer(config, *(_schedule(config, stage, r) for r in rates))
+
+
+def _schedule(config: Config, stage: Stage, rate: float) -> optax.Schedule:
+  """The learning rate over the steps of a stage."""
+  rate *= rate_scale(config, stage.config)
+  warmup = round(config.optimizer.warmup_epochs * stage.steps)
+  if config.optimizer.schedule == "cosine":
+    schedule = optimizer.cosine_schedule(
+      rate, steps=stage.epochs * stage.steps, warmup_steps=warmup
     )
-    for rate in (stage.config.backbone_rate, stage.config.classifier_rate)
-  )
+  else:
+    schedule = optimizer.step_schedule(
+      rate, stage.config.drop_epochs, steps_per_epoch=stage.steps
+    )
+  return optimizer.warmed_up(schedule, warmup)
+
+
+def _optimizer(
+  config: Config,
+  backbone_rate: optax.Schedule,
+  classifier_rate: optax.Schedule,
+) -> optax.GradientTransformation:
+  """The optimizer of a configuration."""
+  weight_decay = config.optimizer.weight_decay
+  factor_fn = _factor_fn(config)
+  if config.optimizer.name == "adamw":
+    return optimizer.adamw(
+      backbone_rate,
+      classifier_rate,
+      weight_decay=weight_decay,
+      factor_fn=factor_fn,
+    )
   return optimizer.sgd(
-    *schedules,
+    backbone_rate,
+    classifier_rate,
     momentum=config.optimizer.momentum,
-    weight_decay=config.optimizer.weight_decay,
+    weight_decay=weight_decay,
+    factor_fn=factor_fn,
   )
+
+
+def _factor_fn(config: Config) -> optimizer.FactorFn | None:
+  """The factors of `optimizer.layer_decay`; None for 1."""
+  decay, backbone = config.optimizer.layer_decay, config.model.backbone
+  if decay == 1:
+    return None
+  from blt_jax.models import blocks  # Few runs need it.
+
+  last = blocks.num_blocks(backbone) + 1
+  return lambda path: decay ** (last - blocks.depth_of(backbone, path))
 
 
 def build_train_step(
@@ -237,6 +291,7 @@ def build_train_step(
     else build_hallucinate(config),
     loss_fn=objective.loss_fn,
     class_weights=objective.class_weights,
+    average_decay=config.optimizer.ema,
     axis_name=devices.AXIS,
   )
   return devices.over_devices(step, config, donate_argnums=(0,))

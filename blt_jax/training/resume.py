@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from blt_jax.config import PLACES, Config, differing
-from blt_jax.method import optimizer
 from blt_jax.method.train_step import TrainState, merge
 from blt_jax.system import console
 from blt_jax.training import build, devices, static_images
@@ -64,7 +63,8 @@ def _lengthen(
   """Writes the configuration of a run that is to have more epochs than before.
 
   Raises:
-    ValueError: for stage 1 when stage 2 has begun.
+    ValueError: for stage 1 when stage 2 has begun, and for a stage that has
+      begun when its learning rates depend on its length.
   """
   before = directory.read_config(workdir)
   stage2_begun = progress.stage == 2 or progress.midway_in(2) is not None
@@ -74,6 +74,15 @@ def _lengthen(
       f"{before.stage1.epochs}, because {workdir} has finished its stage 1 and "
       "begun stage 2. Choose another --workdir."
     )
+  for number in (1, 2) if stage2_begun else (1,):
+    length, ours = before.stage(number).epochs, config.stage(number).epochs
+    if config.optimizer.schedule == "cosine" and ours > length:
+      raise ValueError(
+        f"config.stage{number}.epochs is {ours}; expected {length} with "
+        f"config.optimizer.schedule cosine, because {workdir} has begun stage "
+        f"{number} with learning rates that are 0 after {length} epochs. "
+        "Choose another --workdir."
+      )
   for number in (1, 2):
     section, length = config.stage(number), before.stage(number).epochs
     patience = section.patience
@@ -222,7 +231,7 @@ def begin_stage(
     )
     params = {**state.params, "classifier": fresh.params["classifier"]}
     state = state.replace(params=params)
-  state = state.replace(opt_state=optimizer.init(state.params))
+  state = build.with_new_optimizer(run.config, state)
   return devices.place(state, run.config), pool
 
 

@@ -143,6 +143,8 @@ class Run:
       from blt_jax.training import frozen  # Few runs need it.
 
       console.say(frozen.trained_line(self.config, self.state_shapes()))
+    for line in together.optimizer_lines(self.config, self.stages):
+      console.say(line)
     remarks = together.remarks(
       self.config, stages=self.stages, num_classes=self.dataset.num_classes
     )

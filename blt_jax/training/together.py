@@ -19,6 +19,8 @@ _LARGEST_RATIO = 1.5
 _LARGE = 2 * SMALL
 # Drops of the learning rates that are all before this part of a stage.
 _EARLY = 0.5
+# Learning rates from which adamw rarely learns anything.
+_HIGH_FOR_ADAMW = 0.01
 
 
 def remarks(
@@ -41,7 +43,8 @@ def remarks(
     *_resizing(config),
     *_stem(config),
     *_normalisation(config),
-    *(line for stage in stages for line in _drops(stage.number, stage.config)),
+    *_all_drops(config, stages),
+    *(line for stage in stages for line in _high_rates(config, stage)),
     *_reweighting(config, stages),
     *_hallucination(config, stages),
     *_confidence(config, stages, num_classes),
@@ -64,6 +67,40 @@ def rate_lines(config: Config, stages: Sequence[Stage]) -> list[str]:
     for size, scale in scales.items()
     if scale != 1
   ]
+
+
+def optimizer_lines(config: Config, stages: Sequence[Stage]) -> Iterator[str]:
+  """What is not as in the paper about the way the weights are updated."""
+  given, backbone = config.optimizer, config.model.backbone
+  if given.name == "adamw":
+    yield (
+      f"adamw: kernels alone have the weight decay of {given.weight_decay:g}, "
+      "no biases, normalisations or embeddings"
+    )
+  if given.warmup_epochs:
+    steps = " and ".join(
+      str(round(given.warmup_epochs * stage.steps)) for stage in stages
+    )
+    yield f"learning rates rise in the first {steps} steps of a stage"
+  if given.schedule == "cosine":
+    yield (
+      "learning rates fall to 0 by the end of a stage, along half a cosine; "
+      "drop_epochs have no effect"
+    )
+  if given.layer_decay < 1:
+    from blt_jax.models import blocks  # Few runs need it.
+
+    count = blocks.num_blocks(backbone)
+    yield (
+      f"learning rates times {given.layer_decay:g} for each of the {count} "
+      f"blocks of {backbone} from the last one down, and "
+      f"{given.layer_decay ** (count + 1):.2g} for its stem"
+    )
+  if given.ema:
+    yield (
+      f"validation, test and exports use a moving average of the weights: "
+      f"config.optimizer.ema is {given.ema:g}"
+    )
 
 
 def _evaluated_part(config: Config) -> Iterator[str]:
@@ -118,6 +155,26 @@ def _normalisation(config: Config) -> Iterator[str]:
       "weights of config.model.init_from need those that they were trained "
       f"with; torchvision's are {usual[0]} and {usual[1]}"
     )
+
+
+def _all_drops(config: Config, stages: Sequence[Stage]) -> Iterator[str]:
+  """Remarks on the epochs in which rates drop, where they do."""
+  if config.optimizer.schedule == "steps":
+    for stage in stages:
+      yield from _drops(stage.number, stage.config)
+
+
+def _high_rates(config: Config, stage: Stage) -> Iterator[str]:
+  """Remarks on learning rates of sgd that adamw has."""
+  for name in ("backbone_rate", "classifier_rate"):
+    given = getattr(stage.config, name)
+    rate = given * rate_scale(config, stage.config)
+    if config.optimizer.name == "adamw" and rate >= _HIGH_FOR_ADAMW:
+      yield (
+        f"config.stage{stage.number}.{name} is {given:g}, {rate:g} for a batch "
+        f"of {stage.batch_size}: a step of adamw changes each weight by about "
+        "as much, and 0.00001 to 0.001 are usual"
+      )
 
 
 def _drops(number: int, section: StageConfig) -> Iterator[str]:

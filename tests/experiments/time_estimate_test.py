@@ -114,6 +114,9 @@ def test_time_of_a_run_that_may_end_early_is_the_most(
   assert shown[-1] == f"# 1 runs to train, 0 finished: {words} 0:01:15"
   until = "at most, until 3 in a row raise nothing (rates"
   assert (until in page.schedule(config)) is bool(patience)
+  config = with_values(config, {"optimizer.schedule": "cosine"})
+  assert page.schedule(config).endswith(" (rates along a cosine)")
+  assert "times 0.1" not in page.schedule(config)
 
 
 def test_measured_steps_tell_the_time_of_runs(tmp_path, monkeypatch):

@@ -141,6 +141,16 @@ def test_evaluation_size_follows_the_image_size(size, short):
       "config.perturb.start_epoch is 4, and config.stage2.patience 2: the "
       "stage may end before it",
     ),
+    (
+      {
+        "optimizer.name": "adamw",
+        "stage1.backbone_rate": 0.001,
+        "stage2.epochs": 0,
+      },
+      "config.stage1.classifier_rate is 0.1, 0.1 for a batch of 128: a step of "
+      "adamw changes each weight by about as much, and 0.00001 to 0.001 are "
+      "usual",
+    ),
   ],
 )
 def test_fields_that_do_not_fit_are_announced(values, line):
@@ -157,6 +167,7 @@ def test_fields_that_do_not_fit_are_announced(values, line):
     {"stage1.epochs": 33},
     {"stage2.epochs": 103},
     {"stage1.drop_epochs": ()},
+    {"optimizer.schedule": "cosine", "stage1.epochs": 30},
     {"model.reweight_epoch": 55},
     {"perturb.start_epoch": 55},
     {"perturb.start_epoch": 4, "stage2.patience": 3, "stage1.patience": 1},
