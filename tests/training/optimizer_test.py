@@ -161,6 +161,21 @@ def test_layers_have_their_rates():
   assert set(jax.tree.leaves(factors)) == {0.75**2, 0.75, 1.0}
 
 
+def test_what_is_frozen_has_neither_moments_nor_an_average():
+  values = {"model.train": "last:1", "model.init_from": "a.safetensors"}
+  run = Run(with_values(check_config(make_config()), values))
+  state = run.state_shapes()
+  assert state.params["backbone"].keys() == {"layer1_0"}
+  trained = jax.tree.structure(state.params)
+  assert jax.tree.structure(state.average.params) == trained
+  counts, moments = 3, 2 * trained.num_leaves
+  assert len(jax.tree.leaves(state.opt_state)) == counts + moments
+  variables = jax.tree.structure(state.evaluated.variables)
+  assert variables == jax.tree.structure(state.variables)
+  tx = build.build_optimizer(run.config, run.stages[0])
+  jax.eval_shape(tx.update, state.params, state.opt_state, state.params)
+
+
 def test_papers_optimizer_has_no_more_state_than_before():
   config = check_config(small_run.make_config())
   state = Run(config).state_shapes()
