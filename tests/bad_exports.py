@@ -21,7 +21,7 @@ from tests.bad_files import (
 _WEIGHTS = "exported/model.safetensors"
 _PREDICT = "--mode=predict --model=exported --output=a.csv --input="
 _EXPORT = "--mode=export --model=exported --output="
-_BEGIN = "--config=configs/digits_lt.py --config.model.init_from="
+_BEGIN = "--config=configs/digits_lt.py --config.model.pretrained="
 ABOUT: dict[str, Any] = {
   "format": 2,
   "backbone": "small_resnet10",
@@ -288,15 +288,15 @@ EXPORTING = [
     ("out/model.json is not JSON",),
   ),
   Case(
-    "init_from: missing",
+    "pretrained: missing",
     nothing,
     _BEGIN + "a.safetensors",
-    ("config.model.init_from: a.safetensors", "No such file"),
+    ("config.model.pretrained: a.safetensors", "No such file"),
   ),
   Case(
-    "init_from: of another backbone",
+    "pretrained: of another backbone",
     exported(),
     f"{_BEGIN}{_WEIGHTS} --config.model.backbone=resnet10",
-    ("config.model.init_from", "'conv1.weight' has shape (16, 3, 3, 3)"),
+    ("config.model.backbone is resnet10", "expected small_resnet10, the netw"),
   ),
 ]

@@ -73,6 +73,10 @@ COMMANDS = {
 }
 # Of docs/, in the order of trying.
 PAGES_COMMANDS = {
+  "--config=configs/image_folder.py --config.model.pretrained=timm:": (
+    *DIGITS,
+    "--config.model.pretrained=resnet50.safetensors",
+  ),
   "--config=": DIGITS,
   "--mode=predict": (),
   "--mode=export --workdir": (),

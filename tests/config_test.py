@@ -18,7 +18,7 @@ from blt_jax.config import (
   flatten,
   with_values,
 )
-from blt_jax.config.rules import PATH
+from blt_jax.config.rules import PATH, WEIGHTS
 from blt_jax.config.schema import LOSSES
 from blt_jax.config.unused import unused
 from blt_jax.data.sources import (
@@ -201,9 +201,12 @@ def test_every_field_has_a_line_of_help():
 def test_defaults_pass_their_rules_but_for_the_data_set():
   wrong = [n for n, f in SCHEMA.items() if not f.rule.accepts(f.default)]
   # The last ones follow from other fields.
-  following = ["dataset.resize_size", "dataset.interpolation"]
+  following = [
+    f"dataset.{name}"
+    for name in ("resize_size", "interpolation", "mean", "std")
+  ]
   assert wrong == ["dataset.name", "dataset.source", *following]
-  assert [SCHEMA[name].left_open for name in following] == [0, ""]
+  assert [SCHEMA[name].left_open for name in following] == [0, "", (), ()]
 
 
 def test_config_dict_is_a_copy_that_can_be_changed():
@@ -579,7 +582,9 @@ def test_mypy_knows_the_fields(tmp_path):
   ]
 
 
-PATHS = [name for name, field in SCHEMA.items() if field.rule is PATH]
+PATHS = [
+  name for name, field in SCHEMA.items() if field.rule in (PATH, WEIGHTS)
+]
 
 
 def test_tilde_in_a_path_is_the_home_folder(monkeypatch):

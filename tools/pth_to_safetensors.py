@@ -11,7 +11,7 @@ as the authors' of BLT, whose "state_dict_best" has "feat_model" and
     python tools/pth_to_safetensors.py final_model_checkpoint.pth \
         backbone.safetensors --key=state_dict_best.feat_model
     python main.py --config=configs/imagenet_lt.py \
-        --config.model.init_from=backbone.safetensors
+        --config.model.pretrained=backbone.safetensors
 """
 
 import argparse

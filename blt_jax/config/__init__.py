@@ -15,11 +15,15 @@ from blt_jax.config.check import (
   config_dict,
   differing,
   flatten,
-  follow,
-  left_open,
   resize_size,
   unknown_field,
   with_values,
+)
+from blt_jax.config.open_fields import (
+  as_begun,
+  follow,
+  left_open,
+  repository_of,
 )
 from blt_jax.config.schema import (
   Config,
@@ -33,6 +37,7 @@ __all__ = [
   "Config",
   "Field",
   "StageConfig",
+  "as_begun",
   "check_config",
   "check_used",
   "config_dict",
@@ -40,6 +45,7 @@ __all__ = [
   "flatten",
   "follow",
   "left_open",
+  "repository_of",
   "resize_size",
   "unknown_field",
   "with_values",

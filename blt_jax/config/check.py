@@ -10,11 +10,11 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from blt_jax.config.rules import PATH, Rule, home_expanded
+from blt_jax.config.rules import PATH, WEIGHTS, Rule, home_expanded
 from blt_jax.config.schema import Config, ModelConfig
 from blt_jax.data.sources import USED_FIELDS
 from blt_jax.data.sources.splits import check_folds
-from blt_jax.models import BACKBONES, expected_size
+from blt_jax.models import BACKBONES, IMAGENET, expected_size
 
 if TYPE_CHECKING:
   import ml_collections
@@ -26,6 +26,9 @@ OPEN_SOURCES = ("npz", "image_list", "image_folder", "image_table")
 PIXEL_SOURCES = ("digits", "npz")
 # The field that every data set of files may leave open.
 _GREY_RANGE = "dataset.grey_range"
+# Weights to begin with. With these, every data set may leave open what they
+# were trained with.
+_OF_WEIGHTS = ("model.backbone", "dataset.image_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +106,10 @@ def check_config(
   values = _values(given)
   for name, each in SCHEMA.items():
     value = values[name]
-    may_be_open = _may_be_open(each, values["dataset.source"])
-    if each.rule.accepts(value) or (may_be_open and _is_open(each, value)):
+    can_be_open = may_be_open(each, values)
+    if each.rule.accepts(value) or (can_be_open and is_open(each, value)):
       continue
-    hint = f", or {each.left_open!r} to have it picked" if may_be_open else ""
+    hint = f", or {each.left_open!r} to have it picked" if can_be_open else ""
     raise ValueError(
       f"config.{name} is {value!r}; expected {each.rule.allowed}{hint}."
     )
@@ -173,37 +176,18 @@ def differing(first: Config, *others: Config) -> dict[str, tuple[Any, ...]]:
   }
 
 
-def left_open(config: Config) -> list[str]:
-  """Dotted names of the fields that training/choose.py is to choose."""
-  source, flat = config.dataset.source, flatten(config)
-  return [
-    name
-    for name, each in SCHEMA.items()
-    if _is_open(each, flat[name]) and _may_be_open(each, source)
-  ]
-
-
-def follow(config: Config) -> Config:
-  """Fills in the open fields that follow from others, those of `_FOLLOWING`.
-
-  One stays open where what it follows from is open. The configuration does not
-  change.
-  """
-  is_open = left_open(config)
-  values = {n: rule(config) for n, rule in _FOLLOWING.items() if n in is_open}
-  return with_values(config, values) if values else config
-
-
 def resize_size(image_size: int) -> int:
   """The short side that evaluation cuts a square of `image_size` from."""
   return image_size * 256 // 224
 
 
 # The fields that every data set may leave open, and what each is then.
-_FOLLOWING: dict[str, Callable[[Config], Any]] = {
+FOLLOWING: dict[str, Callable[[Config], Any]] = {
   # In the paper's proportion to image_size.
   "dataset.resize_size": lambda c: resize_size(c.dataset.image_size),
   "dataset.interpolation": lambda _: "bilinear",
+  "dataset.mean": lambda _: IMAGENET[0],
+  "dataset.std": lambda _: IMAGENET[1],
 }
 
 
@@ -217,16 +201,22 @@ def unknown_field(name: str) -> str:
   )
 
 
-def _may_be_open(each: Field, source: str) -> bool:
-  """Whether a field may be left open with a source of images."""
-  if each.left_open is None or each.name in _FOLLOWING:
+def may_be_open(each: Field, values: Mapping[str, Any]) -> bool:
+  """Whether a field may be left open beside the other values."""
+  source = values["dataset.source"]
+  has_weights = values["model.pretrained"] != ""
+  if each.left_open is None or each.name in FOLLOWING:
     return each.left_open is not None
+  if each.name == "model.pretrained_sha256":
+    return has_weights
+  if each.name in _OF_WEIGHTS and has_weights:
+    return True
   if each.name == _GREY_RANGE:
     return source not in PIXEL_SOURCES
   return source in OPEN_SOURCES
 
 
-def _is_open(each: Field, value: Any) -> bool:
+def is_open(each: Field, value: Any) -> bool:
   """Whether a value leaves a field open, where that is allowed."""
   return (
     each.left_open is not None
@@ -289,7 +279,7 @@ def _typed(values: Mapping[str, Any]) -> Config:
       value = tuple(value)
     elif SCHEMA[name].kind is float:
       value = float(value)
-    elif SCHEMA[name].rule is PATH:
+    elif SCHEMA[name].rule in (PATH, WEIGHTS):
       value = home_expanded(value)
     sections.setdefault(section, {})[field] = value
   hints = typing.get_type_hints(Config)
@@ -392,10 +382,10 @@ def _check_trained(model: ModelConfig) -> None:
   """Checks that a backbone has the parts that are to be trained."""
   if model.train == "all":
     return
-  if not model.init_from:
+  if not model.pretrained:
     raise ValueError(
       f"config.model.train is {model.train!r}; expected 'all' without "
-      "config.model.init_from: the rest of the backbone would stay random."
+      "config.model.pretrained: the rest of the backbone would stay random."
     )
   kind, _, count = model.train.partition(":")
   if kind != "last" or model.backbone not in BACKBONES:

@@ -146,7 +146,7 @@ class DatasetConfig:
   resize_size: Annotated[int, whole(8)] = field(
     0,
     "Short side before evaluation's centre crop, pixels; 0: image_size * 256 / "
-    "224.",
+    "224, or by the crop of the weights of model.pretrained.",
     left_open=0,
   )
   interpolation: Annotated[str, one_of(*INTERPOLATIONS)] = field(
@@ -173,9 +173,12 @@ class DatasetConfig:
   brightness: Share = field(0.4, "b: a factor is drawn from 1 - b to 1 + b.")
   contrast: Share = field(0.4, "c: as brightness, from 1 - c to 1 + c.")
   saturation: Share = field(0.4, "s: as brightness, from 1 - s to 1 + s.")
-  mean: Annotated[
-    tuple[float, float, float], several(number(0, 1), length=3)
-  ] = field((0.485, 0.456, 0.406), "Subtracted from red, green, blue in 0..1.")
+  mean: Annotated[tuple[float, ...], several(number(0, 1), length=3)] = field(
+    (),
+    "Subtracted from red, green, blue in 0..1; unless it is given, that of the "
+    "weights of model.pretrained, or ImageNet's.",
+    left_open=(),
+  )
   std: Annotated[
-    tuple[float, float, float], several(number(0, 10, above=True), length=3)
-  ] = field((0.229, 0.224, 0.225), "Divisor of each of them after that.")
+    tuple[float, ...], several(number(0, 10, above=True), length=3)
+  ] = field((), "Divisor of each of them after that; as mean.", left_open=())

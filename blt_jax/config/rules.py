@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
+from blt_jax.models import repository
+
 T = TypeVar("T")
 
 
@@ -135,9 +137,26 @@ def _is_path(value: Any) -> bool:
   return True
 
 
+def _is_weights(value: Any) -> bool:
+  """Whether a value can name weights: a file, or a repository of a hub."""
+  is_file = _is_path(value) and not value.startswith(("hf:", "timm:"))
+  return is_file or (isinstance(value, str) and repository(value) is not None)
+
+
 NUMBER = number(-math.inf)
 TEXT = Rule("a text", lambda value: isinstance(value, str))
 PATH = Rule("a path, where ~ or ~USER is a home folder", _is_path)
+WEIGHTS = Rule(
+  "a safetensors file, hf:OWNER/NAME or timm:NAME, both with @REVISION or "
+  "without",
+  _is_weights,
+)
+SHA256 = Rule(
+  "empty, or 64 of the digits 0-9 and a-f",
+  lambda value: (
+    isinstance(value, str) and bool(re.fullmatch("([0-9a-f]{64})?", value))
+  ),
+)
 NAME = Rule(
   "a text that is not empty",
   lambda value: isinstance(value, str) and value != "",

@@ -12,6 +12,8 @@ from typing import Annotated
 
 from blt_jax.config.dataset_config import DatasetConfig
 from blt_jax.config.rules import (
+  SHA256,
+  WEIGHTS,
   Amount,
   AreaRange,
   Count,
@@ -85,8 +87,13 @@ class ModelConfig:
   dtype: Annotated[str, one_of("float32", "bfloat16")] = field(
     "float32", "Type of the arithmetic."
   )
-  init_from: Path = field(
-    "", "safetensors file of backbone weights to begin with."
+  pretrained: Annotated[str, WEIGHTS] = field(
+    "",
+    "Weights of the backbone to begin with; empty: none. See "
+    "docs/pretrained.md.",
+  )
+  pretrained_sha256: Annotated[str, SHA256] = field(
+    "", "SHA-256 that their file has to have.", left_open=""
   )
   train: Annotated[str, trained()] = field(
     "all", "What is trained of the network; see docs/pretrained.md."

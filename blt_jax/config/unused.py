@@ -88,6 +88,11 @@ _USES: tuple[tuple[tuple[str, ...], Callable[[Config], bool], str], ...] = (
     lambda c: c.optimizer.schedule == "steps",
     "optimizer.schedule is cosine",
   ),
+  (
+    ("model.pretrained_sha256",),
+    lambda c: c.model.pretrained != "",
+    "model.pretrained is empty",
+  ),
   (("stage1.",), lambda c: c.stage1.epochs > 0, "stage1.epochs is 0"),
   (("stage2.",), lambda c: c.stage2.epochs > 0, "stage2.epochs is 0"),
   (

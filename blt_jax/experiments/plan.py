@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blt_jax.config import Config, flatten, left_open
+from blt_jax.config import Config, flatten, left_open, repository_of
 from blt_jax.experiments import variants
 from blt_jax.experiments.catalog import Experiment
 from blt_jax.experiments.protocols import Protocol, settings_on
@@ -197,11 +197,13 @@ def stage1_fields(config: Config) -> dict[str, Any] | None:
   if not config.stage1.epochs or config.stage1.perturb:
     return None
   shared = directory.STAGE1_FIELDS
-  return {
+  fields = {
     name: value
     for name, value in flatten(config).items()
-    if name.startswith(shared) and name != REUSE
+    if name.startswith(shared) and name not in (REUSE, "model.pretrained")
   }
+  # A run that has begun has the commit, one that is planned need not.
+  return {**fields, "weights": repository_of(config.model.pretrained)}
 
 
 def stage1_key(config: Config, *, without: Sequence[str] = ()) -> str | None:

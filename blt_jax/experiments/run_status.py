@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from blt_jax.config import differing, left_open
+from blt_jax.config import as_begun, differing, left_open
 from blt_jax.experiments.plan import REUSE, PlannedRun, stage1_fields
 from blt_jax.workdir import directory
 
@@ -26,11 +26,12 @@ def is_finished(run: PlannedRun) -> bool:
     return False
   begun = directory.read_config(run.workdir)
   # What a run leaves open, config.json has as it was chosen.
-  ignored = {REUSE, *left_open(run.config)}
   different = [
     f"{field} ({theirs!r} there, {ours!r} here)"
-    for field, (theirs, ours) in differing(begun, run.config).items()
-    if field not in ignored
+    for field, (theirs, ours) in differing(
+      begun, as_begun(run.config, begun)
+    ).items()
+    if field != REUSE
   ]
   if different:
     raise ValueError(

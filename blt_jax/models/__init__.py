@@ -45,6 +45,16 @@ _BACKBONES = {
 }
 BACKBONES: tuple[str, ...] = tuple(_BACKBONES)
 CLASSIFIERS: tuple[str, ...] = ("squashing_cosine", "linear")
+# Mean and standard deviation of ImageNet's red, green and blue in 0..1.
+IMAGENET: tuple[tuple[float, float, float], tuple[float, float, float]] = (
+  (0.485, 0.456, 0.406),
+  (0.229, 0.224, 0.225),
+)
+# Weights in a repository of a hub, and a name that stays the same there.
+_REPOSITORY = re.compile(
+  r"(?:hf:(?P<owner>[\w.-]+)/|timm:)(?P<name>[\w.-]+)(?:@(?P<revision>[^@\s]+))?"
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 # In the name of a backbone that cuts images into patches: their side, pixels.
 _PATCH = re.compile(r"_patch(\d+)_")
 # A ConvNeXt makes one pixel of as many in each direction.
@@ -180,3 +190,30 @@ def expected_size(name: str, size: int) -> str:
     return f"{fitting[0]} or more"
   numbers = " or ".join(map(str, fitting))
   return f"{numbers}, multiples of the {patch[1]} pixels of a patch"
+
+
+def repository(source: str) -> tuple[str, str] | None:
+  """What `hf:OWNER/NAME[@REVISION]` or `timm:NAME[@REVISION]` names.
+
+  Returns:
+    (OWNER/NAME, revision or ""); None for the name of a file.
+
+  Example:
+    >>> repository("timm:resnet50.a1_in1k")
+    ('timm/resnet50.a1_in1k', '')
+  """
+  found = _REPOSITORY.fullmatch(source)
+  if not found:
+    return None
+  return f"{found['owner'] or 'timm'}/{found['name']}", found["revision"] or ""
+
+
+def is_commit(revision: str) -> bool:
+  """Whether a revision is a whole commit, which never changes."""
+  return _COMMIT.fullmatch(revision) is not None
+
+
+def is_settled(source: str) -> bool:
+  """Whether weights are a file, or written as hf:OWNER/NAME@COMMIT."""
+  found = repository(source)
+  return found is None or (source.startswith("hf:") and is_commit(found[1]))

@@ -305,15 +305,14 @@ def _tensors_of(what: str, name: str, keys: Iterable[str]) -> dict[str, str]:
     raise ValueError(f"{what}: {error}.") from None
 
 
-def _part_of_another(
-  name: str, used: Mapping[str, str], keys: Iterable[str]
-) -> str:
-  """A clause about a backbone that is a part of another network, or ""."""
+def _left_out(name: str, used: Mapping[str, str], keys: Iterable[str]) -> str:
+  """A clause about what else a file has than the backbone, or ""."""
   first = next(iter(torch_names.torch_shapes(name)))
-  if torch_names.to_torchvision(name, used[first]) == first:
-    return ""
   taken = set(used.values())
   others = [k for k in keys if k not in taken and not k.endswith(TRACKED)]
+  if torch_names.to_torchvision(name, used[first]) == first:
+    names = ", ".join(map(repr, others))
+    return f"its last layer is left out ({names})" if others else ""
   clause = f"{used[first]!r} is taken for {first!r}"
   if others:
     clause += f"; left out: {len(others)} other tensors, such as {others[0]!r}"
@@ -340,7 +339,7 @@ def _read(
     if with_head:
       used |= {k: k for k in keys if torch_names.is_last_layer(name, k)}
     _check_names(f"{path} for {name}", used, expected)
-    if clause := _part_of_another(name, used, keys):
+    if clause := _left_out(name, used, keys):
       say(f"{path}: {clause}")
     for key, shape in expected.items():
       tensor, what = file.get_slice(used[key]), f"{path} for {name}: {key!r}"

@@ -96,7 +96,9 @@ def _image_size(config: Config, dataset: Dataset) -> int:
     sample = choose.sample(dataset.train)
   except ValueError:
     return 0  # The scan finds the same and names every image.
-  return choose.choose(config, sample, num_devices=1)[0].dataset.image_size
+  config, weights, _ = choose.choose_weights(config)
+  config, _ = choose.choose(config, sample, num_devices=1, weights=weights)
+  return config.dataset.image_size
 
 
 def _check_output(output: str) -> None:

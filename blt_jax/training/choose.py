@@ -9,14 +9,14 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blt_jax.config import (
   PIXEL_SOURCES,
   Config,
-  flatten,
+  as_begun,
   follow,
   left_open,
   with_values,
@@ -26,6 +26,9 @@ from blt_jax.data.reading.decode import ImageError, read_header
 from blt_jax.models import fitting_sizes
 from blt_jax.training import build, devices
 from blt_jax.workdir import directory
+
+if TYPE_CHECKING:
+  from blt_jax.models.pretrained import Weights
 
 # Most images whose size is looked at.
 _SAMPLE = 200
@@ -96,29 +99,51 @@ def complete(
     A Complete. Its config is the one given where nothing was open.
 
   Raises:
-    ValueError: when the data set can't be loaded, when none of its images can
-      be read, or when config.json can't.
+    ValueError: when the data set or the weights to begin with can't be loaded,
+      when none of the images can be read, or when config.json can't.
   """
-  is_open = left_open(config)
-  if not is_open and config.dataset.source in PIXEL_SOURCES:
-    return Complete(config)
   if workdir is not None and (workdir / directory.CONFIG).exists():
-    begun = flatten(directory.read_config(workdir))
-    values = {name: begun[name] for name in is_open}
-    return Complete(with_values(config, values))
+    return Complete(_as_begun(config, directory.read_config(workdir)))
+  config, weights, about = choose_weights(config)
   config = follow(config)
   if not left_open(config) and config.dataset.source in PIXEL_SOURCES:
-    return Complete(config)
+    return Complete(config, reasons=about)
   dataset = build.build_dataset(config)
   config, notes = choose_reading(config, dataset.train)
   if not _to_choose(config):
-    return Complete(config, dataset, notes)
+    return Complete(config, dataset, [*about, *notes])
   if num_devices is None:
     num_devices = len(devices.devices_of(config))
   config, reasons = choose(
-    config, sample(dataset.train), num_devices=num_devices
+    config, sample(dataset.train), num_devices=num_devices, weights=weights
   )
-  return Complete(config, dataset, [*reasons, *notes])
+  return Complete(config, dataset, [*about, *reasons, *notes])
+
+
+def _as_begun(config: Config, begun: Config) -> Config:
+  """`config.as_begun`; a branch or tag of the weights may not have moved."""
+  filled = as_begun(config, begun)
+  if filled.model.pretrained != config.model.pretrained:
+    from blt_jax.training import pretrained  # Few runs need it.
+
+    pretrained.check_revision(config, filled)
+  return filled
+
+
+def choose_weights(
+  config: Config,
+) -> tuple[Config, "Weights | None", Sequence[str]]:
+  """Finds the weights to begin with, if any, and what follows from them.
+
+  Returns:
+    (configuration, the weights, lines about them).
+  """
+  if not config.model.pretrained:
+    return config, None, ()
+  from blt_jax.training import pretrained  # Few runs need it.
+
+  chosen = pretrained.choose(config)
+  return chosen.config, chosen.weights, chosen.lines
 
 
 def choose_reading(config: Config, split: Split) -> tuple[Config, list[str]]:
@@ -147,9 +172,19 @@ def _to_choose(config: Config) -> list[str]:
 
 
 def choose(
-  config: Config, sample: Sample, *, num_devices: int
+  config: Config,
+  sample: Sample,
+  *,
+  num_devices: int,
+  weights: "Weights | None" = None,
 ) -> tuple[Config, list[str]]:
   """Chooses what is left open, but for the reading; a pure function.
+
+  Args:
+    config: the configuration.
+    sample: what its images are like.
+    num_devices: devices that share a batch.
+    weights: that the network begins with, if any.
 
   Returns:
     (configuration, a line for each choice with its reason).
@@ -160,14 +195,25 @@ def choose(
   size = config.dataset.image_size
   if "dataset.image_size" in is_open:
     most = config.dataset.resize_size or math.inf
-    size = int(min(image_size(sample), most))
+    size, why = image_size(sample), ""
+    if weights:
+      from blt_jax.training import pretrained  # Few runs need it.
+
+      size, why = pretrained.image_size(
+        weights, usual=size, is_small=sample.short_side <= SMALL
+      )
+    size = int(min(size, most))
     if "model.backbone" not in is_open:
       size = _fitting(config.model.backbone, size, most=most)
     values["dataset.image_size"] = size
     reasons.append(
       f"picked image size {size}: the short sides of the images have a median "
       f"of {sample.short_side} pixels ({len(sample.shapes)} looked at)"
+      f"{why and '; '}{why}"
     )
+    if weights:
+      config = with_values(config, values)
+      values |= pretrained.crop_values(config, weights)
   if "model.backbone" in is_open:
     name = values["model.backbone"] = backbone(size, sample.num_images)
     reasons.append(

@@ -6,7 +6,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import optax
@@ -14,11 +14,14 @@ import optax
 from blt_jax.method.train_step import Batch, TrainState
 from blt_jax.system import console, processes
 from blt_jax.system.interrupt import NOTHING, STOP, Watch
-from blt_jax.training import nonfinite, static_images
+from blt_jax.training import nonfinite
 from blt_jax.training.feeder import Fed
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.workdir.progress import Midway
+
+if TYPE_CHECKING:
+  from blt_jax.training import static_images
 
 # Steps that the host runs ahead of the devices: enough that the devices never
 # wait, few enough that the progress bar is right and memory has room for them.
@@ -80,7 +83,7 @@ class Epoch:
     self,
     state: TrainState,
     *,
-    pool: static_images.Pool | None,
+    pool: "static_images.Pool | None",
     watch: Watch,
     save: Callable[[TrainState, Midway], None],
     workdir: pathlib.Path,
@@ -111,7 +114,7 @@ class Epoch:
   def _train_rest(
     self,
     state: TrainState,
-    pool: static_images.Pool | None,
+    pool: "static_images.Pool | None",
     watch: Watch,
     save: Callable[[TrainState, Midway], None],
     workdir: pathlib.Path,

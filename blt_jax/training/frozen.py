@@ -8,24 +8,27 @@ import jax.numpy as jnp
 
 from blt_jax.config import Config
 from blt_jax.method.train_step import TrainState
-from blt_jax.models import parts, torch_weights
+from blt_jax.models import parts, pretrained, torch_weights
 
 
 def backbone(
   config: Config, *, say: Callable[[str], object] | None = None
 ) -> dict[str, Any]:
-  """The variables in the file of `model.init_from`.
+  """The variables in the file of `model.pretrained`.
 
   Returns:
     {"params": {"backbone"}, "batch_stats": {"backbone"}}; the latter is empty
     for a backbone that has none.
 
   Raises:
-    ValueError: names the file and what is wrong with it.
+    ValueError: names the file and what is wrong with it, also that it has
+      changed.
   """
   model = config.model
-  found = torch_weights.backbone_from_safetensors(
-    model.backbone, model.init_from, say=say
+  path, _ = pretrained.locate(model.pretrained)
+  found = torch_weights.backbone_from_safetensors(model.backbone, path, say=say)
+  pretrained.check_sha256(
+    model.pretrained, pretrained.sha256(path), model.pretrained_sha256
   )
   return {
     kind: {"backbone": tree} if tree else {} for kind, tree in found.items()
@@ -40,13 +43,13 @@ def with_frozen(config: Config, state: TrainState) -> TrainState:
     state: of the checkpoint; of what is frozen it has shapes alone.
 
   Raises:
-    ValueError: the file of `model.init_from` does not hold them.
+    ValueError: the file of `model.pretrained` does not hold them.
   """
   try:
     found = backbone(config)
   except ValueError as error:
     raise ValueError(
-      "config.model.init_from, which holds what config.model.train "
+      "config.model.pretrained, which holds what config.model.train "
       f"{config.model.train!r} leaves as it is: {error}"
     ) from None
   _, params = parts.split(

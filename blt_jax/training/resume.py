@@ -1,6 +1,7 @@
 """The state that a run, or a stage of it, begins with or goes on with."""
 
 import pathlib
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,15 @@ import jax.numpy as jnp
 from blt_jax.config import PLACES, Config, differing
 from blt_jax.method.train_step import TrainState, merge
 from blt_jax.system import console
-from blt_jax.training import build, devices, static_images
+from blt_jax.training import build, devices
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage
 from blt_jax.workdir import directory, records
 from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 from blt_jax.workdir.progress import Progress
+
+if TYPE_CHECKING:
+  from blt_jax.training import static_images
 
 
 def begin_or_resume(
@@ -97,30 +101,37 @@ def _lengthen(
   directory.lengthen(workdir, config)
 
 
-def check_pretrained(config: Config) -> None:
-  """Refuses weights to begin with that are not of the backbone.
+def check_pretrained(config: Config, *, begun: bool) -> None:
+  """Refuses weights to begin with that don't fit, or that have changed.
+
+  Args:
+    config: the configuration, with nothing left open.
+    begun: whether the run has begun.
 
   Raises:
     ValueError: names the file and what is wrong with it.
   """
-  if config.model.init_from:
-    from blt_jax.training import frozen  # Few runs need it.
+  if not config.model.pretrained:
+    return
+  from blt_jax.training import frozen, pretrained  # Few runs need it.
 
-    try:
+  if begun:
+    pretrained.check_unchanged(config)
+  else:
+    with pretrained.named():
       frozen.backbone(config)
-    except ValueError as error:
-      raise ValueError(f"config.model.init_from: {error}") from None
 
 
 def with_pretrained(config: Config, state: TrainState) -> TrainState:
-  """A fresh state with the backbone's weights of `model.init_from`, if any."""
+  """A fresh state with the backbone's weights of `model.pretrained`, if any."""
   model = config.model
-  if not model.init_from:
+  if not model.pretrained:
     return state
-  from blt_jax.training import frozen  # Few runs need it.
+  from blt_jax.training import frozen, pretrained  # Few runs need it.
 
-  found = frozen.backbone(config, say=console.say)
-  console.say(f"the backbone begins with the weights of {model.init_from}")
+  with pretrained.named():
+    found = frozen.backbone(config, say=console.say)
+  console.say(f"the backbone begins with the weights of {model.pretrained}")
   variables = merge(state.variables, jax.tree.map(jnp.asarray, found))
   return build.with_variables(config, state, variables)
 
@@ -199,7 +210,7 @@ def begin_stage(
   checkpoints: Checkpoints,
   *,
   progress: Progress,
-) -> tuple[TrainState, static_images.Pool | None]:
+) -> tuple[TrainState, "static_images.Pool | None"]:
   """The state and the static images that a stage begins or goes on with.
 
   Args:
@@ -217,6 +228,8 @@ def begin_stage(
   begun = bool(done or progress.midway_in(stage.number))
   pool = None
   if stage.capacity and run.config.perturb.static:
+    from blt_jax.training import static_images  # Few runs need it.
+
     pool = static_images.load_or_make(
       workdir / static_images.FILE,
       run.feeder,

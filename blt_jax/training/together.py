@@ -6,7 +6,7 @@ what can't work is refused (config/check). The rest is said, a line each.
 
 from collections.abc import Iterator, Sequence
 
-from blt_jax.config import SCHEMA, Config, StageConfig, resize_size
+from blt_jax.config import Config, StageConfig, resize_size
 from blt_jax.training import prior
 from blt_jax.training.choose import SMALL
 from blt_jax.training.devices import on_cpu
@@ -42,7 +42,6 @@ def remarks(
     *_evaluated_part(config),
     *_resizing(config),
     *_stem(config),
-    *_normalisation(config),
     *_all_drops(config, stages),
     *(line for stage in stages for line in _high_rates(config, stage)),
     *_reweighting(config, stages),
@@ -142,18 +141,6 @@ def _stem(config: Config) -> Iterator[str]:
       f"config.model.backbone {name} is for images up to {SMALL} pixels: with "
       f"config.dataset.image_size {size} it takes a multiple of the time and "
       f"memory of {name.removeprefix('small_')}"
-    )
-
-
-def _normalisation(config: Config) -> Iterator[str]:
-  """Remarks on weights that may know other images."""
-  dataset = config.dataset
-  usual = tuple(SCHEMA[f"dataset.{name}"].default for name in ("mean", "std"))
-  if config.model.init_from and (dataset.mean, dataset.std) != usual:
-    yield (
-      f"config.dataset.mean and std are {dataset.mean} and {dataset.std}: the "
-      "weights of config.model.init_from need those that they were trained "
-      f"with; torchvision's are {usual[0]} and {usual[1]}"
     )
 
 

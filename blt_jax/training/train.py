@@ -16,7 +16,7 @@ from blt_jax.config import PLACES, Config, check_config, flatten
 from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console, processes, tensorboard
 from blt_jax.system.interrupt import Interrupted, Watch
-from blt_jax.training import choose, devices, lines, static_images
+from blt_jax.training import choose, devices, lines
 from blt_jax.training.epoch import Epoch
 from blt_jax.training.evaluation import Evaluation
 from blt_jax.training.resume import (
@@ -129,8 +129,7 @@ def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
   """Checks a run, announces it and locks its work directory."""
   config = chosen.config
   check_reuse(config)
-  if not (workdir / directory.CONFIG).exists():
-    check_pretrained(config)
+  check_pretrained(config, begun=(workdir / directory.CONFIG).exists())
   with (
     Watch(every_minutes=config.checkpoint.every_minutes) as watch,
     directory.explain_write_errors(workdir),
@@ -138,7 +137,10 @@ def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
   ):
     run = Run(config, dataset=chosen.dataset)
     check_images_of_reuse(run)
-    static_images.check_memory(config, run.stages, run.class_counts)
+    if config.perturb.static:
+      from blt_jax.training import static_images  # Few runs need it.
+
+      static_images.check_memory(config, run.stages, run.class_counts)
     run.announce(chosen.reasons)
     if processes.is_first():
       held.enter_context(directory.lock(workdir))

@@ -76,13 +76,14 @@ def test_steps_see_the_same_crops_wherever_they_are_resized(config):
     config.dataset.resize_on = where
     dataset = build.build_dataset(config)
     stages = build_stages(config, dataset.class_counts, devices=2)
-    feeder = Feeder(follow(check_config(config)), dataset, devices=2)
+    whole = follow(check_config(config))
+    feeder = Feeder(whole, dataset, devices=2)
     labels = dataset.train.labels
     plan = plan_epoch(config, stages[1], 2, labels=labels)
     batch, _ = next(feeder.training(plan))
     for images in (batch.image, batch.sources.image):
       assert isinstance(images, Crops) == (where == "device")
-    preprocess_fn = build.build_preprocess(config)
+    preprocess_fn = build.build_preprocess(whole)
 
     def step(_, batch, preprocess_fn=preprocess_fn):
       keys = jax.random.split(jax.random.key(0), len(batch.label))

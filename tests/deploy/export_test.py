@@ -168,7 +168,7 @@ def test_tensors_are_torchvisions(exported, model):
 
 
 def test_an_export_begins_a_run(exported, capsys):
-  config = make_config(model__init_from=str(exported / "model.safetensors"))
+  config = make_config(model__pretrained=str(exported / "model.safetensors"))
   network = build.build_model(config, 10)
   fresh = build.init_state(config, network, 10)
   begun = resume.with_pretrained(config, fresh)
@@ -185,18 +185,18 @@ def test_an_export_begins_a_run(exported, capsys):
 @pytest.mark.parametrize(
   "variant, message",
   [
-    (",backbone=resnet10", "init_from: .*for resnet10: 'conv1.weight' has"),
     (
-      ",backbone=densenet121",
-      "init_from: .*'features.conv0.weight' is missing",
+      ",backbone=resnet10",
+      "backbone is resnet10; expected small_resnet10, the",
     ),
+    (",backbone=densenet121", "backbone is densenet121; expected small_resnet"),
   ],
 )
 def test_weights_of_another_backbone_begin_nothing(
   exported, tmp_path, variant, message
 ):
   path = str(exported / "model.safetensors")
-  config = make_config(variant, model__init_from=path)
+  config = make_config(variant, model__pretrained=path)
   with pytest.raises(ValueError, match=message):
     train(config, tmp_path / "run")
   assert not (tmp_path / "run").exists()

@@ -183,11 +183,11 @@ def test_other_sources_may_not(field):
   "name, fields",
   [
     ("digits_lt", 1),
-    ("cifar10_lt", 3),
-    ("imagenet_lt", 3),
-    ("image_folder", 7),
-    ("image_list", 7),
-    ("image_table", 7),
+    ("cifar10_lt", 5),
+    ("imagenet_lt", 5),
+    ("image_folder", 9),
+    ("image_list", 9),
+    ("image_table", 9),
   ],
 )
 def test_configs_of_own_images_leave_fields_open(name, fields):

@@ -53,7 +53,7 @@ def make_config(weights, **fields):
     perturb__start_epoch=1,
     model__train="classifier",
     model__hidden=0,
-    model__init_from=str(weights),
+    model__pretrained=str(weights),
     **fields,
   )
 
@@ -141,7 +141,7 @@ def test_weights_that_are_gone_are_named(whole, weights, tmp_path):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"model__init_from": ""}, "'classifier'; expected 'all' without"),
+    ({"model__pretrained": ""}, "'classifier'; expected 'all' without"),
     ({"model__train": "head"}, "expected one of all, classifier, norms"),
     ({"model__train": "last:0"}, "or last:N for the last N blocks"),
     ({"model__train": "last:2"}, "expected at most last:1, the blocks of"),

@@ -131,7 +131,7 @@ def check_export(model, folder):
   np.testing.assert_array_equal(found, expected)
   found = jax_program.load(folder)(images)
   np.testing.assert_allclose(found, expected, atol=1e-4)
-  config = check_config(make_vit_config(model__init_from=str(path)))
+  config = check_config(make_vit_config(model__pretrained=str(path)))
   fresh = build.state_shapes(config, build.build_model(config, 10), 10)
   begun = resume.with_pretrained(config, fresh)
   assert jax.tree.structure(begun) == jax.tree.structure(fresh)

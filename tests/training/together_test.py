@@ -100,13 +100,6 @@ def test_evaluation_size_follows_the_image_size(size, short):
       "images",
     ),
     (
-      {"model.init_from": "a.safetensors", "dataset.mean": (0.5, 0.5, 0.5)},
-      "config.dataset.mean and std are (0.5, 0.5, 0.5) and (0.229, 0.224, "
-      "0.225): the weights of config.model.init_from need those that they were "
-      "trained with; torchvision's are (0.485, 0.456, 0.406) and (0.229, "
-      "0.224, 0.225)",
-    ),
-    (
       {"stage1.epochs": 30},
       "config.stage1.drop_epochs is (25, 32), and config.stage1.epochs 30: the "
       "learning rates drop 1 of 2 times",
@@ -163,7 +156,6 @@ def test_fields_that_do_not_fit_are_announced(values, line):
     {"dataset.resize_size": 48},
     {"dataset.image_size": 96},
     {"model.backbone": "resnet10", "dataset.image_size": 64},
-    {"model.init_from": "a.safetensors"},
     {"stage1.epochs": 33},
     {"stage2.epochs": 103},
     {"stage1.drop_epochs": ()},
