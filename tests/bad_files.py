@@ -3,6 +3,7 @@
 Each function returns one that fills a folder.
 """
 
+import dataclasses
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from blt_jax.config import check_config, follow
 from configs import digits_lt
 
 Prepare = Callable[[pathlib.Path], None]
@@ -113,7 +115,8 @@ def run_folder(
 
   def prepare(folder: pathlib.Path) -> None:
     (folder / RUN).mkdir()
-    content = change(digits_lt.get_config().to_dict())
+    begun = follow(check_config(digits_lt.get_config()))
+    content = change(dataclasses.asdict(begun))
     (folder / RUN / "config.json").write_text(json.dumps(content))
     files(contents or {})(folder)
 

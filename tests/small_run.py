@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blt_jax.models import resnet
+from blt_jax.models import resnet, torch_names, torch_weights
 from blt_jax.training import build
 from blt_jax.training.train import train
 from configs import digits_lt
@@ -39,7 +39,15 @@ def one_block() -> Iterator[None]:
   """The smallest network has one block, not four: it compiles far sooner."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(resnet.CONFIGS["small_resnet10"], "stage_sizes", (1,))
+    _forget_shapes()
     yield
+  _forget_shapes()
+
+
+def _forget_shapes() -> None:
+  """Clears what is kept about the shapes of networks."""
+  torch_names.paths.cache_clear()
+  torch_weights._num_features.cache_clear()
 
 
 @contextlib.contextmanager

@@ -35,11 +35,9 @@ def served(monkeypatch, tmp_path):
 def small():
   """A network of one block, whose weights are quickly written."""
   with one_block():
-    torch_names.paths.cache_clear()
     yield loopback_hub.weights(
       torch_names.torch_shapes("small_resnet10"), classes=3
     )
-  torch_names.paths.cache_clear()
 
 
 def _weights(*, architecture="resnet18", size=224, crop=0.875, **others):
