@@ -162,7 +162,7 @@ def test_layers_have_their_rates():
 
 
 def test_what_is_frozen_has_neither_moments_nor_an_average():
-  values = {"model.train": "last:1", "model.init_from": "a.safetensors"}
+  values = {"model.train": "last:1", "model.pretrained": "a.safetensors"}
   run = Run(with_values(check_config(make_config()), values))
   state = run.state_shapes()
   assert state.params["backbone"].keys() == {"layer1_0"}
