@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
-from blt_jax.models import create_model, torch_weights
+from blt_jax.models import create_model, torch_network
 from tests import command_line
 from tests.damaged_jpegs import DAMAGED
 from tests.marks import long_test
@@ -353,7 +353,7 @@ def test_commands_of_the_pages_end_well(folder, command_lines, tmp_path):
   variables = network.init(
     jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32), train=False
   )
-  tensors = torch_weights.network_to_torchvision("small_resnet10", variables)
+  tensors = torch_network.network_to_torchvision("small_resnet10", variables)
   save_file(tensors, folder / "resnet50.safetensors")
   pages = set(page_commands("main.py")) - set(
     page_commands("main.py", "data.md")

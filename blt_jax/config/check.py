@@ -117,7 +117,10 @@ def check_config(
   _check_together(config)
   _check_static(config)
   _check_loss(config.model)
-  _check_trained(config.model)
+  if config.model.train != "all":
+    from blt_jax.config import trained  # Few runs train a part.
+
+    trained.check(config.model)
   return config
 
 
@@ -375,25 +378,4 @@ def _check_loss(model: ModelConfig) -> None:
       f"config.model.ldam_scale is {model.ldam_scale!r}; expected 1 with "
       "config.model.classifier linear: the scale is for cosines, the logits of "
       "squashing_cosine."
-    )
-
-
-def _check_trained(model: ModelConfig) -> None:
-  """Checks that a backbone has the parts that are to be trained."""
-  if model.train == "all":
-    return
-  if not model.pretrained:
-    raise ValueError(
-      f"config.model.train is {model.train!r}; expected 'all' without "
-      "config.model.pretrained: the rest of the backbone would stay random."
-    )
-  kind, _, count = model.train.partition(":")
-  if kind != "last" or model.backbone not in BACKBONES:
-    return
-  from blt_jax.models import blocks  # Few runs need it.
-
-  if int(count) > (most := blocks.num_blocks(model.backbone)):
-    raise ValueError(
-      f"config.model.train is {model.train!r}; expected at most last:{most}, "
-      f"the blocks of config.model.backbone {model.backbone}."
     )

@@ -92,7 +92,7 @@ def several(rule: Rule, *, length: int | None = None) -> Rule:
 
 def trained() -> Rule:
   """What of a network is trained."""
-  names = ("all", "classifier", "norms_and_biases")
+  names = ("all", "classifier", "norms_and_biases", "adapters")
   return Rule(
     f"one of {', '.join(names)}, or last:N for the last N blocks",
     lambda value: (

@@ -98,6 +98,9 @@ class ModelConfig:
   train: Annotated[str, trained()] = field(
     "all", "What is trained of the network; see docs/pretrained.md."
   )
+  adapter_width: Count = field(
+    0, "Width of the adapters; 0: by classes and blocks, as in LIFT."
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,6 +66,11 @@ _USES: tuple[tuple[tuple[str, ...], Callable[[Config], bool], str], ...] = (
     "stage2.balanced is False",
   ),
   (
+    ("model.adapter_width",),
+    lambda c: c.model.train == "adapters",
+    "model.train is not adapters",
+  ),
+  (
     ("stage1.backbone_rate", "stage2.backbone_rate"),
     lambda c: c.model.train != "classifier" or c.model.hidden > 0,
     "nothing but the classifier is trained",

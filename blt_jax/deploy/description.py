@@ -17,7 +17,7 @@ from blt_jax.config.rules import (
 )
 from blt_jax.data.reading.decode import Decoding, grey_range
 from blt_jax.method.metrics import GROUPS
-from blt_jax.models import expected_size
+from blt_jax.models import expected_size, takes_adapters
 
 # Written into each description. A change that would make programs misread a
 # description takes the next number.
@@ -64,6 +64,7 @@ class Description:
       `measures.test_set`; empty where nothing was measured.
     shares: [C], of the classes where the network is used, by the run's
       `dataset.prior`; None without one.
+    adapter_width: of the adapters in a vision transformer's blocks, 0 for none.
     blt_jax: version that trained it.
     weights: SHA-256 of the variables, in an export.
   """
@@ -97,6 +98,7 @@ class Description:
   config: Mapping[str, Any]
   test_set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   shares: tuple[float, ...] | None = None
+  adapter_width: int = 0
   blt_jax: str = __version__
   weights: str = ""
 
@@ -195,6 +197,7 @@ _FUNCTION = (
   "alpha",
   "beta",
   "hidden",
+  "adapter_width",
   "image_size",
   "resize_size",
   "interpolation",
@@ -281,6 +284,7 @@ _RULES: dict[str, Rule] = {
     name: _of_config(f"{section}.{name}")
     for section, names in (
       ("model", ("backbone", "classifier", "alpha", "beta", "hidden", "dtype")),
+      ("model", ("adapter_width",)),
       ("dataset", ("image_size", "resize_size", "interpolation")),
       ("dataset", ("mean", "std")),
       ("dataset", ("background", "exif_orientation", "grey_range")),
@@ -323,6 +327,11 @@ def _check_together(values: Mapping[str, Any], source: str) -> None:
     raise ValueError(
       f"{source}: image_size is {size}; expected {sizes}, with backbone "
       f"{values['backbone']}."
+    )
+  if values.get("adapter_width") and not takes_adapters(values["backbone"]):
+    raise ValueError(
+      f"{source}: adapter_width is {values['adapter_width']}; expected 0 with "
+      f"backbone {values['backbone']}: adapters are for vision transformers."
     )
   classes = len(values["class_names"])
   for name in ("class_counts", "logit_offset", "shares"):

@@ -94,6 +94,7 @@ def _describe(config: Config, **others: Any) -> Description:
     alpha=model.alpha,
     beta=model.beta,
     hidden=model.hidden,
+    adapter_width=build.adapter_width(config, len(others["class_names"])),
     dtype=model.dtype,
     image_size=dataset.image_size,
     resize_size=dataset.resize_size,

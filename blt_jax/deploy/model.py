@@ -216,6 +216,7 @@ class TrainedModel:
       alpha=about.alpha,
       beta=about.beta,
       hidden=about.hidden,
+      adapter_width=about.adapter_width,
       dtype=jnp.dtype(about.dtype),
     )
 

@@ -72,6 +72,7 @@ def create_model(
   dtype: Any = np.float32,
   axis_name: str | None = None,
   steady: bool = False,
+  adapter_width: int = 0,
 ) -> "nn.Module":
   """A model whose parameters are "backbone", "hidden" and "classifier".
 
@@ -87,13 +88,16 @@ def create_model(
       statistics, pooled features and logits are float32 in any case.
     axis_name: the mapped axis to sum batch statistics over, or None.
     steady: whether the backbone is in inference mode in training, too.
+    adapter_width: of the adapters in a vision transformer's blocks, see
+      vit.Adapter; 0 for none.
 
   Returns:
     A module to be called with (images, train=, mask=None, image_rngs=None);
     see Network.
 
   Raises:
-    ValueError: if the backbone or the classifier is unknown.
+    ValueError: if the backbone or the classifier is unknown, or the backbone
+      takes no adapters.
 
   Example:
     >>> import functools, jax
@@ -116,7 +120,9 @@ def create_model(
   else:
     head = classifiers.SquashingCosine(num_classes, alpha=alpha, beta=beta)
   return network.Network(
-    backbone=create_backbone(name, dtype=dtype, axis_name=axis_name),
+    backbone=create_backbone(
+      name, dtype=dtype, axis_name=axis_name, adapter_width=adapter_width
+    ),
     hidden=classifiers.Linear(hidden, dtype=dtype) if hidden else None,
     classifier=head,
     steady=steady,
@@ -128,6 +134,7 @@ def create_backbone(
   *,
   dtype: Any = np.float32,
   axis_name: str | None = None,
+  adapter_width: int = 0,
 ) -> "nn.Module":
   """The backbone alone: images to pooled features [n, d]; as Network.features.
 
@@ -135,12 +142,14 @@ def create_backbone(
     name: one of BACKBONES.
     dtype: type of the computation; the features are float32.
     axis_name: the mapped axis to sum batch statistics over, or None.
+    adapter_width: of the adapters in a vision transformer's blocks, see
+      vit.Adapter; 0 for none.
 
   Returns:
     A module.
 
   Raises:
-    ValueError: if the name is unknown.
+    ValueError: if the name is unknown, or the backbone takes no adapters.
   """
   if name not in _BACKBONES:
     raise ValueError(
@@ -149,7 +158,19 @@ def create_backbone(
   module_name, _, class_name = _BACKBONES[name].partition(":")
   module = importlib.import_module(f"{__name__}.{module_name}")
   backbone = getattr(module, class_name)
-  return backbone(**module.CONFIGS[name], dtype=dtype, axis_name=axis_name)
+  options = dict(module.CONFIGS[name])
+  if adapter_width:
+    if not takes_adapters(name):
+      raise ValueError(
+        f"backbone is {name!r}; expected a vision transformer, with adapters."
+      )
+    options["adapter_width"] = adapter_width
+  return backbone(**options, dtype=dtype, axis_name=axis_name)
+
+
+def takes_adapters(name: str) -> bool:
+  """Whether a backbone, one of BACKBONES, can have adapters."""
+  return _BACKBONES[name] == "vit:ViT"
 
 
 def fitting_sizes(name: str, size: int) -> tuple[int, ...]:

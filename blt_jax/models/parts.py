@@ -24,6 +24,24 @@ ADAPTER = "adapter"
 _SMALL = ("scale", "bias")
 
 
+def adapter_width(backbone: str, num_classes: int) -> int:
+  """The width of adapters in LIFT: 2^floor(log2(C / (2 L))), at least 1.
+
+  With L blocks, all adapters together then have about as many parameters as a
+  classifier of C classes (Shi et al. 2024, arXiv:2309.10019).
+
+  Args:
+    backbone: a vision transformer, one of blt_jax.models.BACKBONES.
+    num_classes: C, 1 or more.
+
+  Example:
+    >>> adapter_width("vit_base_patch16_clip_224", 1000)
+    32
+  """
+  ratio = num_classes // (2 * blocks.num_blocks(backbone))
+  return 1 << max(ratio.bit_length() - 1, 0)
+
+
 def split(
   backbone: str, params: Mapping[str, Any], *, train: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:

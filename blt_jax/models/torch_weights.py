@@ -1,13 +1,10 @@
 """Converts networks from and to the weights of torchvision and timm."""
 
 import contextlib
-import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -21,10 +18,6 @@ _FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 # First bytes of PyTorch's files: archives, and pickles of older versions.
 _PICKLES = (b"PK\x03\x04", b"\x80")
-# Parts of our networks, and their places in torchvision's last layer; where
-# there is no hidden layer, the classifier is that layer.
-_HEAD = {"hidden": ".0", "classifier": ".2"}
-_CLASSIFIER_ALONE = {"classifier": ""}
 
 
 def backbone_from_torchvision(
@@ -107,11 +100,9 @@ def backbone_to_torchvision(
       unexpected or of another shape than the backbone's.
 
   Example:
-    >>> model = models.create_backbone("resnet10")
-    >>> init = functools.partial(model.init, train=False)
-    >>> images = jnp.zeros((1, 32, 32, 3))
-    >>> shapes = jax.eval_shape(init, jax.random.key(0), images)
-    >>> variables = jax.tree.map(lambda leaf: np.ones(leaf.shape), shapes)
+    >>> paths = torch_names.paths("resnet10")
+    >>> ones = {path: np.ones(shape) for path, shape in paths.items()}
+    >>> variables = traverse_util.unflatten_dict(ones)
     >>> tensors = backbone_to_torchvision("resnet10", variables)
     >>> tensors["conv1.weight"].shape
     (64, 3, 7, 7)
@@ -159,96 +150,8 @@ def backbone_from_safetensors(
     ImportError: safetensors is not installed.
   """
   expected = torch_names.torch_shapes(name)
-  tensors = _read(path, name, expected, say=say or (lambda line: None))
+  tensors = read_tensors(path, name, expected, say=say or (lambda line: None))
   return backbone_from_torchvision(name, tensors)
-
-
-def network_from_safetensors(
-  name: str,
-  path: str | pathlib.Path,
-  *,
-  hidden: int,
-  num_classes: int,
-  bias: bool,
-) -> dict[str, Any]:
-  """Variables of a whole network from a file of `network_to_torchvision`.
-
-  Args:
-    name: of the backbone, one of blt_jax.models.BACKBONES.
-    path: of the file.
-    hidden: width of the layer between backbone and classifier, 0 for none.
-    num_classes: C.
-    bias: whether the classifier has one.
-
-  Returns:
-    {"params", "batch_stats"} of a model of `models.create_model`.
-
-  Raises:
-    ValueError: names the file and the tensor.
-    ImportError: safetensors is not installed.
-  """
-  expected = torch_names.torch_shapes(name)
-  head, parts = torch_names.last_layer(name), _CLASSIFIER_ALONE
-  inputs = _num_features(name)
-  if hidden:
-    parts = _HEAD
-    expected[f"{head}{parts['hidden']}.weight"] = (hidden, inputs)
-    expected[f"{head}{parts['hidden']}.bias"] = (hidden,)
-    inputs = hidden
-  last = f"{head}{parts['classifier']}"
-  expected[f"{last}.weight"] = (num_classes, inputs)
-  if bias:
-    expected[f"{last}.bias"] = (num_classes,)
-  tensors = _read(path, name, expected, with_head=True)
-  backbone = backbone_from_torchvision(name, tensors)
-  params: dict[str, Any] = {"backbone": backbone["params"]}
-  for part, place in parts.items():
-    leaves = {"kernel": f"{head}{place}.weight", "bias": f"{head}{place}.bias"}
-    params[part] = {
-      leaf: np.array(tensors[key].T, np.float32, order="C")
-      for leaf, key in leaves.items()
-      if key in expected
-    }
-  stats = backbone["batch_stats"]
-  return {
-    "params": params,
-    "batch_stats": {"backbone": stats} if stats else {},
-  }
-
-
-def network_to_torchvision(
-  name: str, variables: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-  """The torchvision state dict of a whole network.
-
-  It fits torchvision's network after its last layer ("fc" of a ResNet,
-  "classifier" of the others) was replaced by
-  Sequential(Linear, ReLU, classifier). The tensors of that layer are
-  "fc.0.weight", "fc.0.bias", "fc.2.weight" and, with a linear classifier,
-  "fc.2.bias"; without a hidden layer "fc.weight" and "fc.bias", as the layer
-  was called before.
-
-  Args:
-    name: of the backbone, one of blt_jax.models.BACKBONES.
-    variables: {"params", "batch_stats"} of a model of `models.create_model`.
-
-  Returns:
-    As `backbone_to_torchvision`.
-
-  Raises:
-    ValueError: as `backbone_to_torchvision`.
-  """
-  params, stats = variables["params"], variables["batch_stats"]
-  tensors = backbone_to_torchvision(
-    name,
-    {"params": params["backbone"], "batch_stats": stats.get("backbone", {})},
-  )
-  parts = _HEAD if "hidden" in params else _CLASSIFIER_ALONE
-  for part, place in parts.items():
-    for leaf, value in params[part].items():
-      key = f"{torch_names.last_layer(name)}{place}.{LEAVES[leaf]}"
-      tensors[key] = np.array(np.asarray(value).T, np.float32, order="C")
-  return tensors
 
 
 @contextlib.contextmanager
@@ -319,7 +222,7 @@ def _left_out(name: str, used: Mapping[str, str], keys: Iterable[str]) -> str:
   return clause
 
 
-def _read(
+def read_tensors(
   path: str | pathlib.Path,
   name: str,
   expected: Mapping[str, tuple[int, ...]],
@@ -328,6 +231,13 @@ def _read(
   say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, np.ndarray]:
   """Tensors of a file by torchvision's names.
+
+  Args:
+    path: of the file.
+    name: of the backbone, one of blt_jax.models.BACKBONES.
+    expected: shapes by torchvision's names.
+    with_head: whether these include the network's last layer.
+    say: as for `backbone_from_safetensors`.
 
   Raises:
     ValueError: names the file, and the tensor that is missing, unexpected, not
@@ -350,18 +260,6 @@ def _read(
           f"{', '.join(_FLOATS)}."
         )
     return {key: file.get_tensor(used[key]) for key in expected}
-
-
-@functools.cache
-def _num_features(name: str) -> int:
-  """Length of a backbone's feature vectors."""
-  backbone, size = models.create_backbone(name), torch_names.ANY_SIZE
-  features, _ = jax.eval_shape(
-    functools.partial(backbone.init_with_output, train=False),
-    jax.random.key(0),
-    jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32),
-  )
-  return features.shape[1]
 
 
 def _check_names(

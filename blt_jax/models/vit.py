@@ -44,9 +44,43 @@ CONFIGS: dict[str, dict[str, Any]] = {
   "vit_base_patch14_reg4_dinov2": _BASE | _DINOV2 | {"registers": 4},
 }
 
+# Of the layers of an adapter: `torch.nn.init.kaiming_normal_(a=sqrt(5))`.
+_down = nn.initializers.variance_scaling(1 / 3, "fan_in", "normal")
+
 # timm cuts its normal distributions off at +-2, which is never reached.
 _normal = nn.initializers.normal(0.02)
 _tiny_normal = nn.initializers.normal(1e-6)
+
+
+class Adapter(nn.Module):
+  """What is trained in a block whose own parameters stay as they are.
+
+      factor * (relu(norm(x) W_down + b_down) W_up + b_up)
+
+  AdaptFormer (Chen et al. 2022, arXiv:2205.13535) in the form of LIFT (Shi et
+  al. 2024, arXiv:2309.10019): with a normalisation and a factor that is
+  learned, from 1. W_up and b_up start at 0, so that a network begins as it is
+  without adapters. W_down starts normal, as in LIFT's code.
+
+  Attributes:
+    width: channels in between.
+  """
+
+  width: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """As x: [n, tokens, channels]."""
+    y = layers.layer_norm(x.dtype, 1e-5, name="norm")(x)
+    down = nn.Dense(self.width, dtype=x.dtype, kernel_init=_down, name="down")
+    up = nn.Dense(
+      x.shape[-1],
+      dtype=x.dtype,
+      kernel_init=nn.initializers.zeros,
+      name="up",
+    )
+    factor = self.param("factor", nn.initializers.ones, (1,))
+    return up(nn.relu(down(y))) * factor.astype(x.dtype).reshape(1, 1, 1)
 
 
 class Block(nn.Module):
@@ -54,12 +88,15 @@ class Block(nn.Module):
 
       x + s1 * attention(norm(x)),  then  x + s2 * dense(act(dense(norm(x))))
 
+  An adapter adds its output for the x of the second step.
+
   Attributes:
     head_width: channels of an attention head.
     layer_scale: what the factors s1 and s2 start at; 0 for none.
     quick_gelu: x * sigmoid(1.702 x) in place of the exact GELU.
     dense: makes a dense layer: (features, name=).
     norm: makes a layer normalisation: (name=).
+    adapter_width: of the adapter, 0 for none.
   """
 
   head_width: int
@@ -67,6 +104,7 @@ class Block(nn.Module):
   quick_gelu: bool
   dense: layers.Layer
   norm: layers.Layer
+  adapter_width: int = 0
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -84,7 +122,10 @@ class Block(nn.Module):
     else:
       y = nn.gelu(y, approximate=False)
     y = self.dense(width, name="mlp__fc2")(y)
-    return x + self._scaled(y, "ls2__gamma")
+    y = self._scaled(y, "ls2__gamma")
+    if self.adapter_width:
+      y = y + Adapter(self.adapter_width, name="adapter")(x)
+    return x + y
 
   def _scaled(self, y: jax.Array, name: str) -> jax.Array:
     """The output of a branch times a factor for each channel, if any."""
@@ -115,6 +156,7 @@ class ViT(nn.Module):
     layer_scale: what the blocks' factors start at; 0 for none.
     quick_gelu: see `Block`.
     epsilon: of the normalisations.
+    adapter_width: of the adapters, see `Adapter`; 0 for none.
     dtype: what everything but normalisations and softmax computes in.
     axis_name: without effect, as there are no batch statistics.
   """
@@ -129,6 +171,7 @@ class ViT(nn.Module):
   layer_scale: float = 0.0
   quick_gelu: bool = False
   epsilon: float = 1e-6
+  adapter_width: int = 0
   dtype: jnp.dtype = jnp.float32
   axis_name: str | None = None
 
@@ -160,6 +203,7 @@ class ViT(nn.Module):
         self.quick_gelu,
         dense,
         norm,
+        self.adapter_width,
         name=f"blocks__{index}",
       )(x)
     return layers.layer_norm(jnp.float32, self.epsilon, name="norm")(x[:, 0])

@@ -77,7 +77,20 @@ def build_model(config: Config, num_classes: int) -> nn.Module:
     dtype=jnp.dtype(model.dtype),
     axis_name=devices.AXIS,
     steady=model.train != "all",
+    adapter_width=adapter_width(config, num_classes),
   )
+
+
+def adapter_width(config: Config, num_classes: int) -> int:
+  """The width of a network's adapters, 0 where it has none."""
+  model = config.model
+  if model.train != "adapters":
+    return 0
+  if model.adapter_width:
+    return model.adapter_width
+  from blt_jax.models import parts  # Few runs need it.
+
+  return parts.adapter_width(model.backbone, num_classes)
 
 
 def init_state(

@@ -59,8 +59,16 @@ def with_frozen(config: Config, state: TrainState) -> TrainState:
   return state.replace(frozen=jax.tree.map(jnp.asarray, frozen))
 
 
-def trained_line(config: Config, state: TrainState) -> str:
-  """Says what of the network is trained."""
+def trained_line(
+  config: Config, state: TrainState, *, adapter_width: int
+) -> str:
+  """Says what of the network is trained.
+
+  Args:
+    config: of the run.
+    state: of the run, or shapes.
+    adapter_width: of the adapters, 0 for none.
+  """
 
   def count(tree: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -70,6 +78,8 @@ def trained_line(config: Config, state: TrainState) -> str:
     f"trained: {trained:,} of {trained + frozen:,} parameters "
     f"(config.model.train {config.model.train})"
   )
+  if adapter_width:
+    line += f"; each block has an adapter of width {adapter_width}"
   if state.frozen["batch_stats"]:
     line += "; batch normalisations use their running statistics in training"
   if "efficientnet" in config.model.backbone:

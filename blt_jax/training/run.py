@@ -142,7 +142,12 @@ class Run:
     if self.config.model.train != "all":
       from blt_jax.training import frozen  # Few runs need it.
 
-      console.say(frozen.trained_line(self.config, self.state_shapes()))
+      width = build.adapter_width(self.config, self.dataset.num_classes)
+      console.say(
+        frozen.trained_line(
+          self.config, self.state_shapes(), adapter_width=width
+        )
+      )
     for line in together.optimizer_lines(self.config, self.stages):
       console.say(line)
     remarks = together.remarks(

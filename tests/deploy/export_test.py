@@ -17,7 +17,7 @@ import blt_jax
 from blt_jax.deploy import export, model_card, predict
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.formats import jax_program, safetensors_file
-from blt_jax.models import torch_weights
+from blt_jax.models import torch_network, torch_weights
 from blt_jax.training import build, resume
 from blt_jax.training.train import train
 from blt_jax.workdir import directory
@@ -468,9 +468,9 @@ def test_tensors_of_every_family_come_back(backbone, tmp_path):
   variables = {"batch_stats": {}} | jax.tree.map(
     lambda s: rng.normal(size=s.shape).astype(np.float32), shapes
   )
-  tensors = torch_weights.network_to_torchvision(backbone, variables)
+  tensors = torch_network.network_to_torchvision(backbone, variables)
   save_file(tensors, tmp_path / "a.safetensors")
-  found = torch_weights.network_from_safetensors(
+  found = torch_network.network_from_safetensors(
     backbone, tmp_path / "a.safetensors", hidden=4, num_classes=3, bias=True
   )
   jax.tree.map(np.testing.assert_array_equal, found, variables)

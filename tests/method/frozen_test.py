@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blt_jax.method import hallucinate, train_step
-from blt_jax.models import classifiers, efficientnet, parts
+from blt_jax.models import classifiers, efficientnet, parts, vit
 from blt_jax.models.network import Network
 from blt_jax.training.devices import deal
 from tests import small_step
@@ -27,11 +27,22 @@ LITE = efficientnet.EfficientNet(
 )
 
 
+VIT = vit.ViT(
+  width=16,
+  depth=1,
+  patch=8,
+  native_size=16,
+  head_width=8,
+  layer_scale=0.5,
+  adapter_width=2,
+)
+
+
 def make_state(train):
   """A state of which a part is trained."""
   state = small_step.make_state(
     Network(
-      backbone=LITE,
+      backbone=VIT if train == "adapters" else LITE,
       hidden=None,
       classifier=classifiers.SquashingCosine(small_step.CLASSES),
       steady=train != "all",
@@ -71,7 +82,7 @@ def make_step(seen):
   )
 
 
-@pytest.mark.parametrize("train", ["classifier", "norms_and_biases"])
+@pytest.mark.parametrize("train", ["classifier", "adapters"])
 def test_hallucination_moves_images_and_nothing_frozen(train):
   state, seen = make_state(train), []
   mapped = small_step.over_devices(make_step(seen), 1)
@@ -82,7 +93,10 @@ def test_hallucination_moves_images_and_nothing_frozen(train):
   moved = jax.tree.map(
     lambda a, b: bool((a != np.asarray(b)).any()), state.params, after.params
   )
-  assert all(jax.tree.leaves(moved))
+  assert moved["classifier"]["kernel"]
+  if train == "adapters":
+    # As long as W_up is 0, nothing before it has a gradient but the decay's.
+    assert moved["backbone"]["blocks__0"]["adapter"]["up"]["kernel"]
   jax.effects_barrier()
   ((change, weight),) = seen
   np.testing.assert_array_equal(change > 0, weight > 0)

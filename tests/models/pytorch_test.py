@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from blt_jax.models import create_backbone, create_model, torch_weights
+from blt_jax.models import (
+  create_backbone,
+  create_model,
+  torch_network,
+  torch_weights,
+)
 from tests.small_run import ROOT
 
 torch = pytest.importorskip("torch")
@@ -64,7 +69,7 @@ def test_whole_network_in_torchvision(name):
     torch.nn.Linear(features, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)
   )
   theirs = torchvision_network(name, head)
-  tensors = as_tensors(torch_weights.network_to_torchvision(name, variables))
+  tensors = as_tensors(torch_network.network_to_torchvision(name, variables))
   theirs.load_state_dict(tensors, strict=True)
   expected = ours.apply(variables, IMAGES, train=False)
   np.testing.assert_allclose(in_torch(theirs), expected, atol=1e-4)

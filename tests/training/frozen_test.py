@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 from safetensors.numpy import save_file
 
 from blt_jax.config import check_config
@@ -13,9 +14,9 @@ from blt_jax.config.unused import unused
 from blt_jax.deploy import export
 from blt_jax.deploy.formats import safetensors_file
 from blt_jax.deploy.from_run import from_workdir
-from blt_jax.models import create_backbone, torch_weights
+from blt_jax.models import create_backbone, torch_names, torch_weights, vit
 from blt_jax.system.interrupt import NOTHING, STOP, Interrupted, Watch
-from blt_jax.training import evaluate, train
+from blt_jax.training import build, evaluate, frozen, resume, train
 from blt_jax.workdir import files
 from blt_jax.workdir.checkpoint import Checkpoints
 from tests import small_run
@@ -144,6 +145,7 @@ def test_weights_that_are_gone_are_named(whole, weights, tmp_path):
     ({"model__pretrained": ""}, "'classifier'; expected 'all' without"),
     ({"model__train": "head"}, "expected one of all, classifier, norms"),
     ({"model__train": "last:0"}, "or last:N for the last N blocks"),
+    ({"model__train": "adapters"}, "adapters are for vision transformers"),
     ({"model__train": "last:2"}, "expected at most last:1, the blocks of"),
   ],
 )
@@ -154,6 +156,37 @@ def test_what_cannot_be_trained_is_refused(weights, fields, message):
     config[section][field] = value
   with pytest.raises(ValueError, match=message):
     check_config(config)
+
+
+def test_adapters_begin_beside_the_weights_of_a_file(tmp_path, monkeypatch):
+  name, path = "vit_tiny_patch16_224", tmp_path / "vit.safetensors"
+  small = {"width": 8, "depth": 1, "patch": 8, "native_size": 16}
+  monkeypatch.setitem(vit.CONFIGS, name, small | {"head_width": 4})
+  torch_names.paths.cache_clear()
+  shapes = torch_names.paths(name)
+  theirs = traverse_util.unflatten_dict(
+    {place: np.full(shapes[place], 0.5, "f4") for place in shapes}
+  )
+  save_file(torch_weights.backbone_to_torchvision(name, theirs), path)
+  config = make_config(path, dataset__image_size=16, dataset__resize_size=16)
+  config.model.backbone, config.model.train = name, "adapters"
+  config = check_config(config)
+  model = build.build_model(config, 10)
+  template = build.state_shapes(config, model, 10)
+  ones = functools.partial(jax.tree.map, lambda leaf: np.ones(leaf.shape))
+  fresh = template.replace(
+    params=ones(template.params), frozen=ones(template.frozen)
+  )
+  begun = resume.with_pretrained(config, fresh)
+  jax.tree.map(np.testing.assert_array_equal, begun.params, fresh.params)
+  assert begun.params["backbone"]["blocks__0"].keys() == {"adapter"}
+  assert {leaf.flat[0] for leaf in jax.tree.leaves(begun.frozen)} == {0.5}
+  arrays = {"params": fresh.params}
+  again = build.restored(config, template, arrays)
+  jax.tree.map(np.testing.assert_array_equal, again.frozen, begun.frozen)
+  line = frozen.trained_line(config, template, adapter_width=1)
+  assert line.endswith("each block has an adapter of width 1")
+  torch_names.paths.cache_clear()
 
 
 def test_a_rate_of_nothing_is_announced(weights):

@@ -20,7 +20,7 @@ from blt_jax.models import (
   classifiers,
   convnext,
   torch_names,
-  torch_weights,
+  torch_network,
   vit,
 )
 from blt_jax.models.network import Network
@@ -59,7 +59,7 @@ def small_vit():
 
 def _forget_shapes():
   torch_names.paths.cache_clear()
-  torch_weights._num_features.cache_clear()
+  torch_network._num_features.cache_clear()
 
 
 def make_vit_config(**fields):

@@ -14,7 +14,8 @@ import numpy as np
 
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.model import TrainedModel
-from blt_jax.models import torch_weights
+from blt_jax.models import torch_network, torch_weights
+from blt_jax.system import console
 
 FILE = "model.safetensors"
 
@@ -27,9 +28,14 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
   from safetensors.numpy import save_file
 
   description = model.description
-  tensors = torch_weights.network_to_torchvision(
+  tensors = torch_network.network_to_torchvision(
     description.backbone, model.variables
   )
+  if description.adapter_width:
+    console.say(
+      f"note: {FILE} has the adapters as blocks.N.adapter.*, which timm does "
+      "not know: it loads the rest with strict=False and gives other features"
+    )
   text = json.dumps(description.to_json())
   save_file(tensors, folder / FILE, {"format": "pt", _DESCRIPTION: text})
 
@@ -50,12 +56,13 @@ def read(path: pathlib.Path) -> TrainedModel:
   with torch_weights.open_safetensors(file) as opened:
     text = (opened.metadata() or {}).get(_DESCRIPTION)
   about = Description.from_json(_parsed(text), source=str(file))
-  variables = torch_weights.network_from_safetensors(
+  variables = torch_network.network_from_safetensors(
     about.backbone,
     file,
     hidden=about.hidden,
     num_classes=len(about.class_names),
     bias=about.classifier == "linear",
+    adapter_width=about.adapter_width,
   )
   return TrainedModel(about, variables)
 

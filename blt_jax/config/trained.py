@@ -1,0 +1,34 @@
+"""Checks that a network has the parts that are to be trained."""
+
+from blt_jax.config.schema import ModelConfig
+from blt_jax.models import BACKBONES, blocks, takes_adapters
+
+
+def check(model: ModelConfig) -> None:
+  """Refuses a part of a network that can't be trained alone.
+
+  Args:
+    model: its `train` is not "all"; its backbone may be open.
+
+  Raises:
+    ValueError: names the field.
+  """
+  if not model.pretrained:
+    raise ValueError(
+      f"config.model.train is {model.train!r}; expected 'all' without "
+      "config.model.pretrained: the rest of the backbone would stay random."
+    )
+  if model.backbone not in BACKBONES:
+    return
+  if model.train == "adapters" and not takes_adapters(model.backbone):
+    raise ValueError(
+      "config.model.train is 'adapters'; expected all, classifier, "
+      "norms_and_biases or last:N with config.model.backbone "
+      f"{model.backbone}: adapters are for vision transformers."
+    )
+  kind, _, count = model.train.partition(":")
+  if kind == "last" and int(count) > (most := blocks.num_blocks(model.backbone)):
+    raise ValueError(
+      f"config.model.train is {model.train!r}; expected at most last:{most}, "
+      f"the blocks of config.model.backbone {model.backbone}."
+    )
