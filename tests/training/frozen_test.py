@@ -180,7 +180,8 @@ def test_adapters_begin_beside_the_weights_of_a_file(tmp_path, monkeypatch):
   begun = resume.with_pretrained(config, fresh)
   jax.tree.map(np.testing.assert_array_equal, begun.params, fresh.params)
   assert begun.params["backbone"]["blocks__0"].keys() == {"adapter"}
-  assert {leaf.flat[0] for leaf in jax.tree.leaves(begun.frozen)} == {0.5}
+  leaves = jax.tree.leaves(begun.frozen)
+  assert {float(leaf.ravel()[0]) for leaf in leaves} == {0.5}
   arrays = {"params": fresh.params}
   again = build.restored(config, template, arrays)
   jax.tree.map(np.testing.assert_array_equal, again.frozen, begun.frozen)
