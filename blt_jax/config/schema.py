@@ -98,6 +98,9 @@ class ModelConfig:
   train: Annotated[str, trained()] = field(
     "all", "What is trained of the network; see docs/pretrained.md."
   )
+  classifier_init: Annotated[str, one_of("random", "class_means")] = field(
+    "random", "Weights that a fresh classifier begins with."
+  )
   adapter_width: Count = field(
     0, "Width of the adapters; 0: by classes and blocks, as in LIFT."
   )

@@ -50,12 +50,24 @@ class Network(nn.Module):
     Returns:
       float32 [n, num_classes].
     """
+    inputs = self.inputs(images, train=train, mask=mask, image_rngs=image_rngs)
+    return self.classifier(inputs)
+
+  def inputs(
+    self,
+    images: jax.Array,
+    *,
+    train: bool,
+    mask: jax.Array | None = None,
+    image_rngs: jax.Array | None = None,
+  ) -> jax.Array:
+    """What the classifier takes, [n, d]; arguments as in `__call__`."""
     features = self.features(
       images, train=train, mask=mask, image_rngs=image_rngs
     )
-    if self.hidden is not None:
-      features = nn.relu(self.hidden(features))
-    return self.classifier(features)
+    if self.hidden is None:
+      return features
+    return nn.relu(self.hidden(features))
 
   def features(
     self,

@@ -65,7 +65,7 @@ def evaluate(
     The counts over all images whose mask is True, for each way in which
     `eval_fn` adjusts the logits.
   """
-  results = list(_outputs(state, batches, eval_fn, without={"logits"}))
+  results = list(outputs(state, batches, eval_fn, without={"logits"}))
   # Leaf by leaf, the outputs of all batches in one.
   merged = jax.tree.map(lambda *parts: np.concatenate(parts), *results)
   num_classes = state.confusion.shape[0]
@@ -111,40 +111,47 @@ def predict(
   shape = (int(kept.sum()), state.confusion.shape[0])
   logits, labels = np.empty(shape, np.float32), np.empty(shape[0], np.int32)
   start = filled = 0
-  for outputs in _outputs(state, batches, eval_fn):
-    mask = outputs["mask"]
+  for found in outputs(state, batches, eval_fn):
+    mask = found["mask"]
     row = start + np.flatnonzero(mask)
     start += len(mask)
     part = calibration.reduce(
-      outputs["logits"][0][mask],
+      found["logits"][0][mask],
       row=row,
-      label=outputs["label"][mask],
-      prediction=outputs["prediction"][0][mask],
-      in_top5=outputs["in_top5"][0][mask],
+      label=found["label"][mask],
+      prediction=found["prediction"][0][mask],
+      in_top5=found["in_top5"][0][mask],
       temperature=temperature,
     )
     parts.append(part)
     chosen = kept[row]
     some = slice(filled, filled + int(chosen.sum()))
-    logits[some] = outputs["logits"][0][mask][chosen]
+    logits[some] = found["logits"][0][mask][chosen]
     labels[some] = part.label[chosen]
     filled = some.stop
   kept_logits = Kept(logits[:filled], labels[:filled])
   return Predictions.joined(parts), kept_logits
 
 
-def _outputs(
+def outputs(
   state: TrainState,
   batches: Iterable[EvalBatch],
   eval_fn: _EvalFn,
   *,
   without: frozenset[str] | set[str] = frozenset(),
 ) -> Iterator[dict[str, Any]]:
-  """The outputs of each batch, on the host; some of them are left out."""
+  """The outputs of each batch, on the host; some of them are left out.
+
+  Args:
+    state: what `eval_fn` takes first.
+    batches: what it takes then.
+    eval_fn: mapped over the devices.
+    without: names of outputs that stay on the devices.
+  """
   ahead: collections.deque[dict[str, Any]] = collections.deque()
   for batch in batches:
-    outputs = eval_fn(state, batch)
-    ahead.append({k: outputs[k] for k in outputs if k not in without})
+    found = eval_fn(state, batch)
+    ahead.append({k: found[k] for k in found if k not in without})
     if len(ahead) > _AHEAD:
       yield jax.device_get(ahead.popleft())
   while ahead:

@@ -126,6 +126,10 @@ class Feeder:
     """
     yield from self._evaluation[role]
 
+  def once(self, role: str) -> Iterator[EvalBatch]:
+    """`evaluation` of a split that is not needed again: nothing is kept."""
+    yield from self._read_evaluation(role)
+
   @functools.cached_property
   def _train(self) -> Split:
     """The training images, decoded where they are small.

@@ -238,12 +238,19 @@ def begin_stage(
     )
   if begun:
     return devices.place(state, run.config), pool
-  if stage.number == 2 and run.config.stage2.new_classifier:
+  is_new = stage.number == 2 and run.config.stage2.new_classifier
+  if is_new:
     fresh = build.init_state(
       run.config, run.model, run.dataset.num_classes, draw=1
     )
     params = {**state.params, "classifier": fresh.params["classifier"]}
     state = state.replace(params=params)
+  if run.config.model.classifier_init == "class_means" and (
+    is_new or not int(state.step)
+  ):
+    from blt_jax.training import class_means  # Few runs need it.
+
+    state = class_means.begin(run, devices.place(state, run.config))
   state = build.with_new_optimizer(run.config, state)
   return devices.place(state, run.config), pool
 
