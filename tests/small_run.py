@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blt_jax.models import resnet, torch_names, torch_weights
+from blt_jax.models import resnet, torch_names, torch_network
 from blt_jax.training import build
 from blt_jax.training.train import train
 from configs import digits_lt
@@ -47,7 +47,7 @@ def one_block() -> Iterator[None]:
 def _forget_shapes() -> None:
   """Clears what is kept about the shapes of networks."""
   torch_names.paths.cache_clear()
-  torch_weights._num_features.cache_clear()
+  torch_network._num_features.cache_clear()
 
 
 @contextlib.contextmanager

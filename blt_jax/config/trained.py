@@ -27,7 +27,9 @@ def check(model: ModelConfig) -> None:
       f"{model.backbone}: adapters are for vision transformers."
     )
   kind, _, count = model.train.partition(":")
-  if kind == "last" and int(count) > (most := blocks.num_blocks(model.backbone)):
+  if kind == "last" and int(count) > (
+    most := blocks.num_blocks(model.backbone)
+  ):
     raise ValueError(
       f"config.model.train is {model.train!r}; expected at most last:{most}, "
       f"the blocks of config.model.backbone {model.backbone}."

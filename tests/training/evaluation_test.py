@@ -92,7 +92,7 @@ class _Run:
     self.dataset = types.SimpleNamespace(num_classes=6)
     self.passes = []
 
-  def predict(self, state, role, *, guard, temperature=1.0, keep=0):
+  def predict(self, state, role, *, guard, stage=None, temperature=1.0, keep=0):
     self.passes.append((role, temperature))
     kept = np.linspace(0, 9, min(keep, 10)).round()
     return _predict(temperature=temperature, kept=kept)
