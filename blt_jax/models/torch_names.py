@@ -7,6 +7,7 @@ theirs are timm's.
 """
 
 import functools
+import math
 import re
 from collections.abc import Iterable
 
@@ -170,6 +171,26 @@ def to_torchvision(name: str, key: str) -> str:
   if part not in parts:
     return key
   return f"features.{stage + 1}.{number}.block.{parts[part]}.{leaf}"
+
+
+def other_grid(
+  what: str, shape: tuple[int, ...], expected: tuple[int, ...]
+) -> str:
+  """A clause about position embeddings of images of another size, or "".
+
+  Args:
+    what: names the tensor, in quotes at its end.
+    shape: its shape.
+    expected: the shape that it should have.
+  """
+  if not what.endswith("pos_embed'") or shape[::2] != expected[::2]:
+    return ""
+  # One more than a square where the class token has an embedding.
+  theirs, ours = (math.isqrt(each[1]) for each in (shape, expected))
+  return (
+    f", for {ours} x {ours} patches: these weights were trained on images of "
+    f"{theirs} x {theirs}, and are of another network"
+  )
 
 
 def backbone_tensors(name: str, keys: Iterable[str]) -> dict[str, str]:

@@ -291,4 +291,5 @@ def _check_shape(
   what: str, shape: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
   if shape != expected:
-    raise ValueError(f"{what} has shape {shape}; expected {expected}.")
+    note = torch_names.other_grid(what, shape, expected)
+    raise ValueError(f"{what} has shape {shape}; expected {expected}{note}.")

@@ -192,6 +192,21 @@ def test_image_size_that_a_backbone_does_not_take_is_refused():
     )
 
 
+def test_position_embeddings_of_another_size_are_named():
+  name = "vit_tiny_patch16_224"
+  state_dict = random_state_dict(name)
+  state_dict["pos_embed"] = np.ones((1, 577, 192))
+  with pytest.raises(
+    ValueError,
+    match=r"'pos_embed' has shape \(1, 577, 192\); expected \(1, 197, 192\), "
+    "for 14 x 14 patches: these weights were trained on images of 24 x 24, and",
+  ):
+    torch_weights.backbone_from_torchvision(name, state_dict)
+  state_dict["pos_embed"] = np.ones((1, 197, 9))
+  with pytest.raises(ValueError, match=r"expected \(1, 197, 192\)\.$"):
+    torch_weights.backbone_from_torchvision(name, state_dict)
+
+
 def test_lite0_has_the_names_of_timm():
   names = list(torch_names.torch_shapes("tf_efficientnet_lite0"))
   assert names[:2] == ["conv_stem.weight", "bn1.weight"]
