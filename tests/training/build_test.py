@@ -171,8 +171,8 @@ def test_commands_of_the_document_are_valid(command):
   config = importlib.import_module(f"configs.{named[1]}").get_config(named[2])
   for flag, value in flags:
     if flag.startswith("config."):
-      field = flag.removeprefix("config.dataset.")
-      config.dataset[field] = type(config.dataset[field])(value)
+      _, section, field = flag.split(".")
+      config[section][field] = type(config[section][field])(value)
   check_config(config)
 
 
