@@ -33,6 +33,7 @@ ABOUT: dict[str, Any] = {
   "image_size": 8,
   "resize_size": 8,
   "interpolation": "bilinear",
+  "five_crop": False,
   "mean": [0.5, 0.5, 0.5],
   "std": [0.5, 0.5, 0.5],
   "background": [255, 255, 255],

@@ -16,6 +16,7 @@ from blt_jax.config import (
   check_used,
   config_dict,
   flatten,
+  follow,
   with_values,
 )
 from blt_jax.config.rules import PATH, WEIGHTS
@@ -443,6 +444,15 @@ def test_device_does_not_resize_bicubic():
     check_config(config)
   config.dataset.interpolation = ""
   check_config(config)
+
+
+def test_five_equal_crops_are_refused():
+  config = _config()
+  config.dataset.five_crop = True
+  with pytest.raises(ValueError, match="five_crop is True; expected False wi"):
+    check_config(config)
+  config.dataset.resize_size = 0  # It follows image_size, and is larger.
+  assert follow(check_config(config)).dataset.five_crop
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -69,11 +69,11 @@ def steps_traced_once() -> Iterator[None]:
       )
     return made[key]
 
-  def eval_step(config, adjust_fns, *, with_logits):
+  def eval_step(config, adjust_fns, **options):
     assert adjust_fns == [None]
-    key = (config, with_logits)
+    key = (config, *sorted(options.items()))
     if key not in made:
-      made[key] = build_eval(config, adjust_fns, with_logits=with_logits)
+      made[key] = build_eval(config, adjust_fns, **options)
     return made[key]
 
   with pytest.MonkeyPatch.context() as patch:

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from blt_jax.config.dataset_config import check_pixels
 from blt_jax.config.rules import PATH, WEIGHTS, Rule, home_expanded
 from blt_jax.config.schema import Config, ModelConfig
 from blt_jax.data.sources import USED_FIELDS
@@ -320,16 +321,7 @@ def _check_together(config: Config) -> None:
       f"config.dataset.few_up_to is {dataset.few_up_to}; expected at most "
       f"config.dataset.many_above, {dataset.many_above}."
     )
-  if 0 < dataset.resize_size < dataset.image_size:
-    raise ValueError(
-      f"config.dataset.resize_size is {dataset.resize_size}; expected at least "
-      f"config.dataset.image_size, {dataset.image_size}, or 0 to follow it."
-    )
-  if dataset.resize_on == "device" and dataset.interpolation == "bicubic":
-    raise ValueError(
-      "config.dataset.resize_on is 'device'; expected host or auto with "
-      "config.dataset.interpolation bicubic, which the host alone computes."
-    )
+  check_pixels(dataset)
   name, size = config.model.backbone, dataset.image_size
   sizes = expected_size(name, size) if size and name in BACKBONES else ""
   if sizes:

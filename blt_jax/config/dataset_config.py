@@ -155,6 +155,11 @@ class DatasetConfig:
     "bilinear.",
     left_open="",
   )
+  five_crop: Switch = field(
+    False,
+    "Final test, evaluate, predict, export: mean logits over five crops of the "
+    "centred square of resize_size.",
+  )
   crop_scale: AreaRange = field(
     (0.08, 1.0), "Area of a training crop / area of the image."
   )
@@ -182,3 +187,27 @@ class DatasetConfig:
   std: Annotated[
     tuple[float, ...], several(number(0, 10, above=True), length=3)
   ] = field((), "Divisor of each of them after that; as mean.", left_open=())
+
+
+def check_pixels(dataset: DatasetConfig) -> None:
+  """Checks the fields together that say how images become pixels.
+
+  Raises:
+    ValueError: names a field, its value and what is expected.
+  """
+  if 0 < dataset.resize_size < dataset.image_size:
+    raise ValueError(
+      f"config.dataset.resize_size is {dataset.resize_size}; expected at least "
+      f"config.dataset.image_size, {dataset.image_size}, or 0 to follow it."
+    )
+  if dataset.five_crop and 0 < dataset.resize_size == dataset.image_size:
+    raise ValueError(
+      "config.dataset.five_crop is True; expected False with "
+      f"config.dataset.resize_size {dataset.resize_size}, which is "
+      "config.dataset.image_size: five crops of it would be the same."
+    )
+  if dataset.resize_on == "device" and dataset.interpolation == "bicubic":
+    raise ValueError(
+      "config.dataset.resize_on is 'device'; expected host or auto with "
+      "config.dataset.interpolation bicubic, which the host alone computes."
+    )

@@ -15,6 +15,7 @@ from blt_jax.config.rules import (
   several,
   whole,
 )
+from blt_jax.data.five_crop import VIEWS
 from blt_jax.data.reading.decode import Decoding, grey_range
 from blt_jax.method.metrics import GROUPS
 from blt_jax.models import expected_size, takes_adapters
@@ -38,6 +39,8 @@ class Description:
     image_size: side of the square that the network sees, pixels.
     resize_size: length of the short side before the square is cut out.
     interpolation: of this resizing, bilinear or bicubic.
+    five_crop: whether logits are means over five crops of an image, the
+      corners and the centre of its centred square of resize_size.
     mean: of the three channels, subtracted from values of 0..1.
     std: of the three channels, what the difference is divided by.
     background: red, green, blue, 0..255, under transparent pixels.
@@ -78,6 +81,7 @@ class Description:
   image_size: int
   resize_size: int
   interpolation: str
+  five_crop: bool
   mean: tuple[float, ...]
   std: tuple[float, ...]
   background: tuple[int, ...]
@@ -113,6 +117,16 @@ class Description:
     )
 
   @property
+  def input_size(self) -> int:
+    """Side of the square of an image that the logits follow from, pixels."""
+    return self.resize_size if self.five_crop else self.image_size
+
+  @property
+  def views(self) -> int:
+    """Images that the network sees for one."""
+    return VIEWS if self.five_crop else 1
+
+  @property
   def prior(self) -> str:
     """The run's `dataset.prior`, "" without one."""
     dataset = self.config.get("dataset")
@@ -122,11 +136,14 @@ class Description:
   @property
   def calibration(self) -> str:
     """What the softmax of the logits is, in words."""
+    logits = "the network's logits"
+    if self.five_crop:
+      logits = f"the mean of {logits} over five crops"
     if self.temperature == 1:
-      return "softmax of the network's logits, not calibrated"
+      return f"softmax of {logits}, not calibrated"
     return (
-      f"calibrated, softmax of the network's logits / {self.temperature:.4g}, "
-      "the temperature fitted on validation"
+      f"calibrated, softmax of {logits} / {self.temperature:.4g}, the "
+      "temperature fitted on validation"
     )
 
   def differing(self, other: "Description") -> tuple[str, ...]:
@@ -201,6 +218,7 @@ _FUNCTION = (
   "image_size",
   "resize_size",
   "interpolation",
+  "five_crop",
   "mean",
   "std",
   "background",
@@ -286,7 +304,7 @@ _RULES: dict[str, Rule] = {
       ("model", ("backbone", "classifier", "alpha", "beta", "hidden", "dtype")),
       ("model", ("adapter_width",)),
       ("dataset", ("image_size", "resize_size", "interpolation")),
-      ("dataset", ("mean", "std")),
+      ("dataset", ("five_crop", "mean", "std")),
       ("dataset", ("background", "exif_orientation", "grey_range")),
       ("dataset", ("many_above", "few_up_to")),
     )

@@ -173,6 +173,7 @@ def _lines(model: TrainedModel, tested: Tested) -> list[str]:
   given = printable(about.prior)
   used = given if about.shares is not None else ""
   found = [
+    *([lines.FIVE_CROP] if about.five_crop else []),
     *lines.measure_lines(tested.measures, about.temperature),
     # Classes without images have been named.
     *lines.test_set_lines(

@@ -105,7 +105,7 @@ def compare(
   Raises:
     ValueError: a format can't be loaded.
   """
-  images = sample_images(model.image_size)
+  images = sample_images(model.input_size)
   temperature = model.description.temperature
   with jax.default_device(jax.devices("cpu")[0]):
     expected = np.asarray(jax.jit(model.logits_of_pixels)(images))

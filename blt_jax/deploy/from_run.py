@@ -99,6 +99,7 @@ def _describe(config: Config, **others: Any) -> Description:
     image_size=dataset.image_size,
     resize_size=dataset.resize_size,
     interpolation=dataset.interpolation,
+    five_crop=dataset.five_crop,
     mean=tuple(dataset.mean),
     std=tuple(dataset.std),
     background=tuple(dataset.background),

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blt_jax.data import augment
+from blt_jax.data import augment, five_crop
 from blt_jax.data.reading import crops, decode
 from blt_jax.deploy.description import Description
 from blt_jax.models import create_model
 
-# Images that `logits` and `predict` compute at a time.
+# Images, or crops of them, that `logits` and `predict` compute at a time.
 _BATCH_SIZE = 64
 
 
@@ -30,6 +30,8 @@ class Preprocessing(NamedTuple):
     mean: of the three channels, subtracted from values of 0..1.
     std: of the three channels, what the difference is divided by.
     interpolation: of the resizing, bilinear or bicubic, antialiased.
+    five_crop: whether five such squares are cut out, the corners and the centre
+      of the centred square of resize_size, and their logits averaged.
   """
 
   resize_size: int
@@ -37,6 +39,7 @@ class Preprocessing(NamedTuple):
   mean: tuple[float, ...]
   std: tuple[float, ...]
   interpolation: str
+  five_crop: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,12 +75,18 @@ class TrainedModel:
       about.mean,
       about.std,
       about.interpolation,
+      about.five_crop,
     )
 
   @property
   def image_size(self) -> int:
     """Side of the square that the network sees, pixels."""
     return self.description.image_size
+
+  @property
+  def input_size(self) -> int:
+    """Side of a prepared image: image_size, or resize_size for five crops."""
+    return self.description.input_size
 
   def predict(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """The likeliest class of each image.
@@ -105,7 +114,8 @@ class TrainedModel:
       ValueError: for images of another type or shape.
     """
     pixels = self.prepare(images)
-    size = min(_BATCH_SIZE, max(len(pixels), 1))
+    most = _BATCH_SIZE // self.description.views
+    size = min(most, max(len(pixels), 1))
     parts = []
     for start in range(0, len(pixels), size):
       part = pixels[start : start + size]
@@ -124,12 +134,12 @@ class TrainedModel:
       images: as for `logits`.
 
     Returns:
-      uint8 [n, s, s, 3], s = image_size.
+      uint8 [n, m, m, 3], m = input_size.
 
     Raises:
       ValueError: for images of another type or shape.
     """
-    size, short = self.image_size, self.description.resize_size
+    size, short = self.input_size, self.description.resize_size
     prepared = np.zeros((len(images), size, size, 3), np.uint8)
     for number, given in enumerate(images):
       image = np.asarray(given)
@@ -152,7 +162,7 @@ class TrainedModel:
     """An image file as the network was trained to see it, prepared.
 
     Returns:
-      uint8 [s, s, 3], s = image_size.
+      uint8 [m, m, 3], m = input_size.
 
     Raises:
       decode.ImageError: it can't be decoded; says why, without the path.
@@ -163,7 +173,7 @@ class TrainedModel:
     return self.prepare([image])[0]
 
   def normalize(self, pixels: jax.Array | np.ndarray) -> jax.Array:
-    """What `logits_fn` takes, float32, of uint8 [n, s, s, 3]."""
+    """What the functions of logits take, float32, of uint8 [n, m, m, 3]."""
     return augment.normalize(
       jnp.asarray(pixels).astype(jnp.float32) / 255.0,
       mean=self.description.mean,
@@ -186,19 +196,32 @@ class TrainedModel:
     offset = self.description.logit_offset
     return logits if offset is None else logits + jnp.array([offset])
 
+  def mean_logits_fn(self, images: jax.Array) -> jax.Array:
+    """`logits_fn`, or its mean over five crops where the description says so.
+
+    Args:
+      images: float32 [n, m, m, 3], normalised, m = input_size.
+
+    Returns:
+      float32 [n, C].
+    """
+    if not self.description.five_crop:
+      return self.logits_fn(images)
+    return five_crop.mean_logits(self.logits_fn, images, self.image_size)
+
   def calibrated_fn(self, images: jax.Array) -> jax.Array:
-    """`logits_fn` divided by the temperature: what predictions and exports use.
+    """`mean_logits_fn` / temperature: what predictions and exports use.
 
     With z the network's logits, (z + logit_offset) / temperature.
     """
-    return self.calibrate(self.logits_fn(images))
+    return self.calibrate(self.mean_logits_fn(images))
 
   def calibrate(self, logits: jax.Array) -> jax.Array:
-    """Logits [n, C] of `logits_fn` divided by the temperature."""
+    """Logits [n, C] of `mean_logits_fn` divided by the temperature."""
     return logits / self.description.temperature
 
   def logits_of_pixels(self, pixels: jax.Array) -> jax.Array:
-    """`calibrated_fn` of images that are not normalised: uint8 [n, s, s, 3]."""
+    """`calibrated_fn` of images that are not normalised: uint8 [n, m, m, 3]."""
     return self.calibrated_fn(self.normalize(pixels))
 
   def uncalibrated(self) -> "TrainedModel":

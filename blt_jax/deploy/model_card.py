@@ -236,7 +236,7 @@ def _pictures(names: list[str]) -> str:
 
 
 def _use(about: Description, folder: pathlib.Path) -> str:
-  size, short = about.image_size, about.resize_size
+  size, short = about.input_size, about.resize_size
   mean, std = (
     ", ".join(f"{value:g}" for value in values)
     for values in (about.mean, about.std)
@@ -250,6 +250,7 @@ def _use(about: Description, folder: pathlib.Path) -> str:
     f"(x / 255 - mean) / std with mean ({mean}) and std ({std}). Layout: "
     f"[n, {size}, {size}, 3].",
     "",
+    *_five_crop(about),
   ]
   if (folder / "model.safetensors").exists():
     lines += [
@@ -285,6 +286,19 @@ def _use(about: Description, folder: pathlib.Path) -> str:
     if (folder / file).exists():
       lines += ["", f"{title}:", "", "```python", code, "```"]
   return "\n".join(lines)
+
+
+def _five_crop(about: Description) -> list[str]:
+  """Which views of an image the logits are means of, where it has several."""
+  if not about.five_crop:
+    return []
+  size = about.image_size
+  return [
+    f"The logits are the mean over five crops of {size} x {size}, the corners "
+    "and the centre, which the files here cut out themselves; so large is what "
+    "the network itself sees.",
+    "",
+  ]
 
 
 def _deep_grey(about: Description) -> str:

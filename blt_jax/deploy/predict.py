@@ -23,7 +23,7 @@ from blt_jax.workdir import files
 
 # Most classes that are written for an image.
 _CLASSES = 5
-# Images at a time on each device.
+# Images at a time on each device, or crops of images.
 _BATCH_SIZE = 64
 # What the column decision says.
 KEPT, BELOW = "kept", "below min_confidence"
@@ -38,8 +38,8 @@ class Prediction(NamedTuple):
     probabilities: float32 [k], softmax probabilities of these, 0..1.
     problem: why the image could not be read, or None. Where there is a problem,
       k is 0.
-    logits: float32 [C], as `TrainedModel.logits_fn` gives them: without the
-      temperature.
+    logits: float32 [C], as `TrainedModel.mean_logits_fn` gives them: without
+      the temperature.
   """
 
   path: str
@@ -213,13 +213,14 @@ def predictions_of(
 
   @jax.jit
   def likeliest(images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    logits = model.logits_fn(model.normalize(images))
+    logits = model.mean_logits_fn(model.normalize(images))
     probabilities = jax.nn.softmax(model.calibrate(logits))
     return logits, *jax.lax.top_k(probabilities, count)
 
-  size = min(_BATCH_SIZE, -(-len(paths) // len(devices))) * len(devices)
+  most = _BATCH_SIZE // model.description.views
+  size = min(most, -(-len(paths) // len(devices))) * len(devices)
   for read in _batched(_read_all(model, paths), size):
-    images = np.zeros((size, model.image_size, model.image_size, 3), np.uint8)
+    images = np.zeros((size, model.input_size, model.input_size, 3), np.uint8)
     good = [
       i for i, (_, image) in enumerate(read) if not isinstance(image, str)
     ]

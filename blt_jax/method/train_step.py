@@ -296,6 +296,7 @@ def eval_step(
   batch: EvalBatch,
   *,
   normalize_fn: Callable[[Any], jax.Array],
+  average_fn: Callable[[Any, jax.Array], jax.Array] | None = None,
   adjust_fns: Sequence[Callable[[jax.Array], jax.Array] | None] = (None,),
   with_logits: bool = False,
   axis_name: str = "batch",
@@ -307,6 +308,8 @@ def eval_step(
       averages of them where it has any.
     batch: this device's share.
     normalize_fn: images -> float32 [n, h, w, 3].
+    average_fn: (the network, these images) -> float32 [n, C], the mean of its
+      logits over several crops of an image; None for one view, the whole.
     adjust_fns: functions float32 [n, C] -> float32 [n, C]. Each changes the
       logits in its own way before the classes are chosen; None leaves them
       unchanged.
@@ -318,7 +321,8 @@ def eval_step(
     for each of `adjust_fns` "prediction" int32 [n], "in_top5" bool [n] and, if
     asked for, "logits" float32 [n, C].
   """
-  logits = state.evaluated.logits(normalize_fn(batch.image))
+  network, images = state.evaluated.logits, normalize_fn(batch.image)
+  logits = average_fn(network, images) if average_fn else network(images)
   adjusted = [logits if fn is None else fn(logits) for fn in adjust_fns]
   likeliest = [
     jax.lax.top_k(each, min(5, logits.shape[1]))[1] for each in adjusted

@@ -12,6 +12,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -65,7 +66,7 @@ USED_FLAGS: dict[str, tuple[str, ...]] = {
 }
 
 # Fields that evaluate takes beside the run's own.
-_EVALUATED = (*PLACES, "dataset.prior")
+_EVALUATED = (*PLACES, "dataset.prior", "dataset.five_crop")
 # Fields that evaluate --input takes for a table: the names of its columns.
 _COLUMNS = tuple(f"dataset.{n}" for n in ("path", "label", "split", "group"))
 
@@ -161,7 +162,7 @@ def share(flag: str) -> float | None:
   return value
 
 
-def given_places() -> dict[str, str]:
+def given_places() -> dict[str, Any]:
   """{field: value} of what evaluate takes on a command without --config."""
   return _given_fields(_EVALUATED)
 
@@ -190,14 +191,14 @@ def given_table(source: str) -> tuple[str, dict[str, str]]:
   return root, {n.removeprefix("dataset."): v for n, v in columns.items()}
 
 
-def _given_fields(names: Sequence[str]) -> dict[str, str]:
+def _given_fields(names: Sequence[str]) -> dict[str, Any]:
   """{field: value} of some fields on a command without --config."""
   values = {
     name: flags.FLAGS[f"config.{name}"].value
     for name in names
     if f"config.{name}" in flags.FLAGS
   }
-  return {name: str(v) for name, v in values.items() if v is not None}
+  return {name: v for name, v in values.items() if v is not None}
 
 
 def _flags_of(fields: Sequence[str]) -> str:
@@ -232,14 +233,17 @@ def _define_places(arguments: Sequence[str]) -> None:
     if name not in _EVALUATED and not is_column:
       raise ValueError(
         f"--config.{name} is not used by --mode=evaluate, which takes the "
-        "run's own; expected only where its images are now and how frequent "
-        f"its classes are in use: {_flags_of(_EVALUATED)}; with "
-        "--input=TABLE also the names of its columns: "
+        "run's own; expected only where its images are now, how frequent its "
+        "classes are in use, and by which crops of an image to evaluate: "
+        f"{_flags_of(_EVALUATED)}; with --input=TABLE also the names of its "
+        "columns: "
         f"{_flags_of(_COLUMNS)}."
       )
     if f"config.{name}" in flags.FLAGS:
       continue
-    if is_column:
+    if SCHEMA[name].kind is bool:
+      flags.DEFINE_bool(f"config.{name}", None, SCHEMA[name].help)
+    elif is_column:
       flags.DEFINE_string(f"config.{name}", None, SCHEMA[name].help)
     else:
       path_flags.define(

@@ -359,11 +359,19 @@ def build_eval_step(
   adjust_fns: Sequence[Callable[[jax.Array], jax.Array] | None] = (None,),
   *,
   with_logits: bool = False,
+  five_crop: bool = False,
 ) -> Callable:
   """`eval_step` mapped over the devices: (state, batch) -> outputs."""
+  average_fn = None
+  if five_crop:
+    from blt_jax.data.five_crop import mean_logits  # Few runs need it.
+
+    size = config.dataset.image_size
+    average_fn = functools.partial(mean_logits, size=size)
   step = functools.partial(
     train_step.eval_step,
     normalize_fn=build_normalize(config),
+    average_fn=average_fn,
     adjust_fns=adjust_fns,
     with_logits=with_logits,
     axis_name=devices.AXIS,

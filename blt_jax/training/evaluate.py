@@ -21,7 +21,7 @@ def evaluate_run(
   *,
   checkpoint: str = "best",
   posthoc_taus: Sequence[float] = (),
-  places: Mapping[str, str] | None = None,
+  places: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
   """Tests an epoch of a run and prints its measures.
 
@@ -34,7 +34,7 @@ def evaluate_run(
       run's own; the accuracies on validation, which are to choose one by, are
       printed beside those on test.
     places: {field: value} of `config.PLACES`, where the images are now, and of
-      `dataset.prior`, if not that of the run.
+      `dataset.prior` and `dataset.five_crop`, if not those of the run.
 
   Returns:
     What `measures.measures` gives for the test images, once; with taus only
@@ -46,8 +46,8 @@ def evaluate_run(
       the run's loss.
     FileNotFoundError: when none of the run's checkpoints can be read.
   """
-  config = directory.read_config(workdir)
-  config = with_values(prior.as_begun(workdir, config), places or {})
+  own = directory.read_config(workdir)
+  config = with_values(prior.as_begun(workdir, own), places or {})
   check_used(config, places or {})
   for tau in posthoc_taus:  # Before the images are looked for.
     with_values(config, {"model.posthoc_tau": tau})
@@ -61,6 +61,8 @@ def evaluate_run(
   console.say(
     f"stage {row.stage} epoch {row.epoch}, the {checkpoint} so far{split}:"
   )
+  if config.dataset.five_crop:
+    console.say(lines.FIVE_CROP)
   if posthoc_taus:
     return _evaluate_taus(run, state, row.stage, posthoc_taus)
   temperature = _temperature(workdir, checkpoint, row)
@@ -68,6 +70,12 @@ def evaluate_run(
     console.say(
       "note: the run has not ended yet, or with another epoch: there is no "
       "temperature that was fitted to this one"
+    )
+  elif config.dataset.five_crop != own.dataset.five_crop:
+    temperature = None
+    console.say(
+      "note: the run's temperature was fitted to logits under "
+      f"config.dataset.five_crop {own.dataset.five_crop} and is not used"
     )
   predictions, _ = run.predict(
     state, "test", stage=row.stage, temperature=temperature or 1.0

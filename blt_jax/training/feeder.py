@@ -65,11 +65,12 @@ class Feeder:
       for role, split in dataset.splits.items()
     }
     self._evaluation = {
-      role: cache.Replayed(
-        functools.partial(self._read_evaluation, role),
-        nbytes=3 * config.dataset.image_size**2 * len(split),
+      (role, five_crop): cache.Replayed(
+        functools.partial(self._read_evaluation, role, five_crop=five_crop),
+        nbytes=3 * self._side(five_crop=five_crop) ** 2 * len(split),
       )
       for role, split in dataset.splits.items()
+      for five_crop in (False, True)
     }
 
   def training(
@@ -117,18 +118,30 @@ class Feeder:
         Sources(batch.image, batch.label, used),
       )
 
-  def evaluation(self, role: str) -> Iterator[EvalBatch]:
+  def evaluation(
+    self, role: str, *, five_crop: bool = False
+  ) -> Iterator[EvalBatch]:
     """Device batches of a whole split, the last one padded.
+
+    Args:
+      role: "training", "validation" or "test".
+      five_crop: whether images are as large as resize_size, for the devices to
+        cut crops of image_size from them. A fifth of a batch are in one then.
 
     Yields:
       Batches, each array with a leading device axis. A split that fits into
       memory is read only once. Images that can't be read are masked out.
     """
-    yield from self._evaluation[role]
+    yield from self._evaluation[role, five_crop]
+
+  def _side(self, *, five_crop: bool) -> int:
+    """Side of an image of evaluation, pixels."""
+    dataset = self.config.dataset
+    return dataset.resize_size if five_crop else dataset.image_size
 
   def once(self, role: str) -> Iterator[EvalBatch]:
     """`evaluation` of a split that is not needed again: nothing is kept."""
-    yield from self._read_evaluation(role)
+    yield from self._read_evaluation(role, five_crop=False)
 
   @functools.cached_property
   def _train(self) -> Split:
@@ -167,13 +180,17 @@ class Feeder:
         )
         yield Fed(deal(on_host, self._local), batch.replaced)
 
-  def _read_evaluation(self, role: str) -> Iterator[EvalBatch]:
+  def _read_evaluation(
+    self, role: str, *, five_crop: bool
+  ) -> Iterator[EvalBatch]:
     config = self.config
     largest = max(config.stage1.batch_size, config.stage2.batch_size)
+    if five_crop:  # The network sees five images for one.
+      largest = -(-largest // 5)
     batches = input_pipeline.eval_batches(
       self.dataset.splits[role],
       batch_size=-(-largest // self.devices) * self.devices,
-      image_size=config.dataset.image_size,
+      image_size=self._side(five_crop=five_crop),
       resize_size=config.dataset.resize_size,
       process_index=processes.index(),
       process_count=processes.count(),

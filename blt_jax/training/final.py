@@ -118,6 +118,7 @@ def results(run: Run, found: Mapping[str, Tested]) -> dict[str, Any]:
       is_validation=dataset.test is dataset.validation,
     ),
     "prior": config.dataset.prior,
+    "five_crop": config.dataset.five_crop,
     "best": best,
     "last": best if is_last else _summary(run, found["last"]),
   }
@@ -142,7 +143,8 @@ def _summary(run: Run, tested: Tested) -> dict[str, Any]:
     for before in (row.validation[group],)
     if _differ(before, now[group])
   ]
-  if different:
+  # After an epoch it was the centre crop's, now it may be that of five crops.
+  if different and not run.config.dataset.five_crop:
     console.say(
       f"note: validation of stage {row.stage} epoch {row.epoch} is not what it "
       f"was after the epoch: {', '.join(different)} now. Another device, or "

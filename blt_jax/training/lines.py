@@ -14,6 +14,9 @@ from blt_jax.workdir.progress import EpochRow
 # and most columns of a name.
 _LISTED_CLASSES, _LISTED_ENDS, _WIDTH = 20, 5, 30
 
+FIVE_CROP = "logits are means over five crops of an image"
+"""What an evaluation with `dataset.five_crop` says."""
+
 
 def epoch_line(
   row: EpochRow, *, epochs: int, left: str, best: EpochRow | None = None

@@ -95,11 +95,16 @@ class Run:
     return self._train_fns[key]
 
   def _eval_fn(
-    self, stage: int, taus: Sequence[float], *, with_logits: bool = False
+    self,
+    stage: int,
+    taus: Sequence[float],
+    *,
+    with_logits: bool = False,
+    five_crop: bool = False,
   ) -> Callable:
     """`eval_step` of a network from stage 1 or 2."""
     gamma = sampler_gamma(self.config.stage(stage)) if any(taus) else None
-    key = (gamma, with_logits, *taus)
+    key = (gamma, with_logits, five_crop, *taus)
     if key not in self._eval_fns:
       adjust_fns = [
         objective.build_adjustment(
@@ -111,7 +116,10 @@ class Run:
         for tau in taus
       ]
       self._eval_fns[key] = build.build_eval_step(
-        self.config, adjust_fns, with_logits=with_logits
+        self.config,
+        adjust_fns,
+        with_logits=with_logits,
+        five_crop=five_crop,
       )
     return self._eval_fns[key]
 
@@ -183,10 +191,11 @@ class Run:
     stage: int,
     guard: Callable[[Iterator[EvalBatch]], Iterator[EvalBatch]] = iter,
   ) -> Evaluation:
-    """Evaluates the state on the "validation" or "test" split.
+    """Evaluates the state on a split, by the centre crop of each image.
 
-    Its batches pass through `guard`. Logits are adjusted as
-    `model.posthoc_tau` says, by the sampler of the stage that it comes from.
+    So an epoch is validated, whatever `dataset.five_crop` is. The batches pass
+    through `guard`. Logits are adjusted as `model.posthoc_tau` says, by the
+    sampler of the stage that the state comes from.
     """
     batches = guard(self.feeder.evaluation(role))
     (found,) = evaluate(state, batches, self._own_eval_fn(stage))
@@ -202,7 +211,10 @@ class Run:
     temperature: float = 1.0,
     keep: int = 0,
   ) -> tuple[Predictions, Kept]:
-    """What the state says about each image of a split; see `evaluate`.
+    """What the state says about each image of a split.
+
+    Unlike `evaluate`, it goes by five crops of an image where
+    `dataset.five_crop` says so.
 
     Args:
       state: the state.
@@ -215,28 +227,32 @@ class Run:
     size = len(self.dataset.splits[role])
     kept = np.zeros(size, bool)
     kept[np.linspace(0, size - 1, min(keep, size)).round().astype(int)] = True
+    five_crop = self.config.dataset.five_crop
     return predict(
       state,
-      guard(self.feeder.evaluation(role)),
-      self._own_eval_fn(stage),
+      guard(self.feeder.evaluation(role, five_crop=five_crop)),
+      self._own_eval_fn(stage, five_crop=five_crop),
       temperature=temperature,
       kept=kept,
     )
 
-  def _own_eval_fn(self, stage: int) -> Callable:
+  def _own_eval_fn(self, stage: int, *, five_crop: bool = False) -> Callable:
     """`eval_step` under the run's own tau; with logits, so there is one."""
     taus = [self.config.model.posthoc_tau]
-    return self._eval_fn(stage, taus, with_logits=True)
+    return self._eval_fn(stage, taus, with_logits=True, five_crop=five_crop)
 
   def evaluate_each(
     self, state: TrainState, role: str, *, stage: int, taus: Sequence[float]
   ) -> list[Evaluation]:
     """Evaluates the state with each of several values of `model.posthoc_tau`.
 
-    Each image is read and passes through the network once.
+    Each image is read once, and passes through the network once or, with
+    `dataset.five_crop`, in five crops.
     """
-    eval_fn = self._eval_fn(stage, taus)
-    return evaluate(state, self.feeder.evaluation(role), eval_fn)
+    five_crop = self.config.dataset.five_crop
+    eval_fn = self._eval_fn(stage, taus, five_crop=five_crop)
+    batches = self.feeder.evaluation(role, five_crop=five_crop)
+    return evaluate(state, batches, eval_fn)
 
   def summary(self, evaluation: Evaluation) -> dict[str, Any]:
     """Accuracies of an evaluation under the data set's shot groups."""

@@ -40,6 +40,7 @@ def remarks(
   return [
     *([prior.line(config)] if config.dataset.prior else []),
     *_evaluated_part(config),
+    *_five_crop(config),
     *_resizing(config),
     *_stem(config),
     *_all_drops(config, stages),
@@ -111,6 +112,16 @@ def _evaluated_part(config: Config) -> Iterator[str]:
       f"config.dataset.image_size, {size}: evaluation sees "
       f"{100 * size / short:.0f} % of the short side of an image; 0 lets it "
       f"follow ({resize_size(size)})"
+    )
+
+
+def _five_crop(config: Config) -> Iterator[str]:
+  """Says which evaluations go by five crops."""
+  if config.dataset.five_crop:
+    yield (
+      "config.dataset.five_crop is True: the final test, evaluate, predict and "
+      "export average the logits of five crops of an image, in five times the "
+      "time; validation after each epoch sees the centre crop alone"
     )
 
 

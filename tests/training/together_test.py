@@ -239,6 +239,11 @@ def test_host_that_resizes_for_an_accelerator_is_announced(
   assert not lines or "the host resizes the training crops" in lines[0]
 
 
+def test_five_crops_are_announced():
+  (line,) = _remarks({"dataset.five_crop": True})
+  assert line.startswith("config.dataset.five_crop is True: the final test, ")
+
+
 def test_prior_is_announced():
   (line,) = _remarks({"dataset.prior": "natural"})
   assert line.startswith("config.dataset.prior is natural: it weighs")

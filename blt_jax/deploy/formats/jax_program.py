@@ -21,7 +21,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 def write(model: TrainedModel, folder: pathlib.Path) -> None:
   """Writes a program of normalised images and one of uint8 images."""
   (batch,) = jax.export.symbolic_shape("batch")
-  shape = (batch, model.image_size, model.image_size, 3)
+  shape = (batch, model.input_size, model.input_size, 3)
   for name, function, dtype in (
     (NORMALIZED, model.calibrated_fn, jnp.float32),
     (PIXELS, model.logits_of_pixels, jnp.uint8),

@@ -40,7 +40,7 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
   import jax2onnx
   import onnx
 
-  size = model.image_size
+  size = model.input_size
   graph = jax2onnx.to_onnx(
     model.logits_of_pixels,
     inputs=[_Input(("batch", size, size, 3), np.uint8)],

@@ -36,7 +36,7 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
   tf = tensorflow()
   from tensorflow.compiler.tf2xla.python import xla
 
-  size, variables = model.image_size, dict(model.variables)
+  size, variables = model.input_size, dict(model.variables)
   program = _export(model, variables)
   holder = tf.Module()
   # In the order of the program's arguments. Variables are saved beside the
@@ -76,7 +76,7 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
 def _export(model: TrainedModel, variables: Any) -> jax.export.Exported:
   """The logits of any number of uint8 images, with the weights as arguments."""
   (batch,) = jax.export.symbolic_shape("batch")
-  size = model.image_size
+  size = model.input_size
 
   def logits(variables, images):
     return TrainedModel(model.description, variables).logits_of_pixels(images)
