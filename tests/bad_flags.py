@@ -142,6 +142,14 @@ FLAGS = [
         ("label is not used by --mode=evaluate", "with --input=TABLE also"),
       ),
       (
+        "--mode=evaluate --workdir=a --input=b --config.dataset.five_crop=True",
+        ("--config.dataset.five_crop is not used with --input=b",),
+      ),
+      (
+        "--mode=evaluate --workdir=a --config.dataset.five_crop=some",
+        ("--config.dataset.five_crop=some",),
+      ),
+      (
         "--mode=predict --workdir=a --input=b --output=c --workdirs=d",
         ("--workdirs is not used by --mode=predict; expected", "--mode=report"),
       ),

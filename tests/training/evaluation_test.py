@@ -153,7 +153,7 @@ def _tested(row):
   return final.Tested(row, 2.0, {"validation": found, "test": found})
 
 
-def _finished(*, prior="", shares=None):
+def _finished(*, prior="", shares=None, five_crop=False):
   """What final.py takes of a run to sum it up: six classes, of 5 images."""
   counts = np.full(6, 5)
   splits = ("training", "validation", "test")
@@ -165,7 +165,11 @@ def _finished(*, prior="", shares=None):
     test=None,
   )
   limits = types.SimpleNamespace(
-    many_above=100, few_up_to=20, name="some", prior=prior
+    many_above=100,
+    few_up_to=20,
+    name="some",
+    prior=prior,
+    five_crop=five_crop,
   )
   config = types.SimpleNamespace(method="blt", dataset=limits, seed=0)
   return types.SimpleNamespace(
@@ -187,6 +191,11 @@ def test_validation_that_is_not_what_it_was_is_said(capsys):
     "note: validation of stage 2 epoch 3 is not what it was after the epoch: "
     f"overall {row.val_overall:.2f} then, {now:.2f}, few "
   )
+  # Five crops are another view than that after the epoch.
+  other = final.results(
+    _finished(five_crop=True), {"best": found, "last": found}
+  )
+  assert (right["five_crop"], other["five_crop"]) == (False, True)
   same = dataclasses.replace(row, val_overall=now, val_few=now)
   found = _tested(same)
   final.results(_finished(), {"best": found, "last": found})
