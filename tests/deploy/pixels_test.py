@@ -154,8 +154,8 @@ def test_epochs_are_validated_by_the_centre_crop_alone(
     template = run.state_shapes()
     arrays, _ = read_epoch(workdir, template.arrays(), checkpoint="best")
     state = build.restored(run.config, template, arrays)
-    confusion = run.evaluate(state, "validation").confusion
-    _, kept = run.predict(state, "validation", keep=10**6)
+    confusion = run.evaluate(state, "validation", stage=1).confusion
+    _, kept = run.predict(state, "validation", stage=1, keep=10**6)
     found.append((confusion, kept.logits))
   (one, centre), (two, mean) = found
   np.testing.assert_array_equal(one, two)
