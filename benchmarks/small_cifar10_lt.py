@@ -49,6 +49,9 @@ _VARIANTS = flags.DEFINE_list(
   "Config variants; + joins several pairs: method=blt+momentum=1. A pair with "
   "a dot overrides a field: method=blt+perturb.start_epoch=5.",
 )
+_FIELDS = flags.DEFINE_list(
+  "fields", [], "Fields of every variant: model.hidden=0,stage2.epochs=5."
+)
 _SEARCH = flags.DEFINE_bool(
   "search", False, "Train on search.txt and test on selection.txt."
 )
@@ -135,7 +138,7 @@ def _command(
     "--config.dataset.validation_per_class=50",
     f"--workdir={workdir}",
   ]
-  command += [f"--config.{field}" for field in fields]
+  command += [f"--config.{field}" for field in [*_FIELDS.value, *fields]]
   return command + ([f"--config.stage1.reuse={stage1}"] if stage1 else [])
 
 
