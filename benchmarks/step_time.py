@@ -156,7 +156,7 @@ def starting_state(run: Run, workdir: pathlib.Path | None) -> TrainState:
   state = build.init_state(run.config, run.model, classes)
   if workdir:
     arrays, _ = read_epoch(workdir, state.arrays(), checkpoint="best")
-    state = state.with_arrays(arrays)
+    state = build.restored(run.config, state, arrays)
   else:
     each = np.arange(classes)
     confusion = np.zeros((classes, classes), np.int32)
