@@ -13,7 +13,7 @@ says about it: nothing is computed, no weights and no images are needed.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -88,12 +88,10 @@ def measure(
   (stage,) = build_stages(config, counts, devices=1)
   model = build.build_model(config, classes)
   state = build.state_shapes(config, model, classes)
-  images = Batch(
-    jax.ShapeDtypeStruct((1, batch, size, size, 3), np.uint8),
-    jax.ShapeDtypeStruct((1, batch), np.int32),
-  )
-  step = build.build_train_step(config, stage, counts, target=None)
-  compiled = step.lower(state, images).compile()
+  labels: Any = jax.ShapeDtypeStruct((1, batch), np.int32)
+  images = jax.ShapeDtypeStruct((1, batch, size, size, 3), np.uint8)
+  step: Any = build.build_train_step(config, stage, counts, target=None)
+  compiled = step.lower(state, Batch(images, labels)).compile()
   memory = compiled.memory_analysis()
   new = memory.output_size_in_bytes - memory.alias_size_in_bytes
   return Measured(
