@@ -7,12 +7,14 @@ blt_jax/config/schema, and sets what is different. It ends with
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_collections
 
 from blt_jax.config import SCHEMA
 from blt_jax.config.short_names import SHORT_NAMES
+
+T = TypeVar("T")
 
 # The methods that the paper compares, and the fields that each sets.
 METHODS: dict[str, dict[str, Any]] = {
@@ -54,7 +56,10 @@ VARIANT_KEYS = ("method", "preset", "lr", "confidence", *SHORT_NAMES)
 
 
 def variant(
-  config: ml_collections.ConfigDict, arg: str | None
+  config: ml_collections.ConfigDict,
+  arg: str | None,
+  *,
+  methods: Mapping[str, dict[str, Any]] = METHODS,
 ) -> ml_collections.ConfigDict:
   """Applies the `key=value,...` pairs after the colon of --config.
 
@@ -63,6 +68,7 @@ def variant(
     arg: the pairs, or None. The keys are VARIANT_KEYS. `method` and `preset`
       are applied first, wherever they stand, so that single values win over
       them.
+    methods: the values of `method`, and the fields that each sets.
 
   Returns:
     config.
@@ -72,9 +78,9 @@ def variant(
       of the wrong type.
   """
   pairs = _parse(arg or "")
-  _set(config, _one_of("preset", pairs.pop("preset", "default"), PRESETS))
+  set_fields(config, one_of("preset", pairs.pop("preset", "default"), PRESETS))
   method = pairs.pop("method", config.method)
-  _set(config, {**_one_of("method", method, METHODS), "method": method})
+  set_fields(config, {**one_of("method", method, methods), "method": method})
   for key, value in pairs.items():
     if key == "lr":
       _set_rates(config, value)
@@ -82,10 +88,24 @@ def variant(
       _set_confidence(config, value)
     else:
       for field in SHORT_NAMES[key]:
-        _set(config, {field: _parsed(key, value, SCHEMA[field].kind)})
+        set_fields(config, {field: _parsed(key, value, SCHEMA[field].kind)})
       if (key, value) == ("loss", "ldam"):  # LDAM's scale is for cosines.
         config.model.classifier = "squashing_cosine"
   return config
+
+
+def take(arg: str | None, key: str, *, default: str) -> tuple[str, str]:
+  """Takes a key of a configuration's own out of the `key=value` pairs.
+
+  Returns:
+    (its value, the other pairs for `variant`).
+  """
+  pairs = (arg or "").split(",")
+  values = [pair for pair in pairs if pair.startswith(f"{key}=")]
+  if len(values) > 1:
+    raise ValueError(f"variant {key} is given twice; expected it once.")
+  found = values[0].partition("=")[2] if values else default
+  return found, ",".join(pair for pair in pairs if pair not in values)
 
 
 def _parse(arg: str) -> dict[str, str]:
@@ -104,7 +124,9 @@ def _parse(arg: str) -> dict[str, str]:
   return pairs
 
 
-def _set(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
+def set_fields(
+  config: ml_collections.ConfigDict, values: Mapping[str, Any]
+) -> None:
   """Sets fields, given as {"section.field": value}."""
   for name, value in values.items():
     section, _, field = name.rpartition(".")
@@ -112,9 +134,7 @@ def _set(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
     holder[field] = value
 
 
-def _one_of(
-  key: str, value: str, table: Mapping[str, dict[str, Any]]
-) -> dict[str, Any]:
+def one_of(key: str, value: str, table: Mapping[str, T]) -> T:
   """The entry of a table for a name."""
   if value not in table:
     raise ValueError(

@@ -20,10 +20,11 @@ from PIL import Image
 from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
-from blt_jax.models import create_model, torch_network
-from tests import command_line
+from blt_jax.models import create_model, torch_names, torch_network
+from tests import command_line, loopback_hub
 from tests.damaged_jpegs import DAMAGED
 from tests.marks import long_test
+from tests.small_run import one_block
 
 README = (command_line.ROOT / "README.md").read_text()
 SMALL = (
@@ -54,6 +55,10 @@ DIGITS = (
 # Beginning of a command -> what to add.
 COMMANDS = {
   "--config=configs/image_folder.py": SMALL,
+  "--config=configs/finetune.py": (
+    *SMALL,
+    "--config.model.pretrained=small_resnet10.safetensors",
+  ),
   "--mode=check_data --config=configs/image_folder.py": (),
   "--mode=evaluate --workdir=runs/mine": (),
   "--mode=predict --workdir": (),
@@ -77,11 +82,26 @@ PAGES_COMMANDS = {
     *DIGITS,
     "--config.model.pretrained=resnet50.safetensors",
   ),
+  "--config=configs/finetune.py": (
+    *DIGITS,
+    "--config.model.pretrained=resnet50.safetensors",
+  ),
+  "--config=configs/lift.py": (
+    *DIGITS,
+    "--config.dataset.five_crop=False",
+    "--config.model.pretrained=resnet50.safetensors",
+    "--config.model.train=all",
+  ),
   "--config=": DIGITS,
   "--mode=predict": (),
   "--mode=export --workdir": (),
   "--mode=evaluate": (),
   "--mode=experiment": ("--dry_run",),
+  "--mode=compare --config=configs/finetune.py": (
+    "--dry_run",
+    "--config.model.pretrained=resnet50.safetensors",
+    "--config.model.backbone=small_resnet10",
+  ),
   "--mode=compare": ("--dry_run",),
   "--mode=report": (),
 }
@@ -188,6 +208,10 @@ def folder(tmp_path_factory):
         grey.save(images / f"{number:02d}.png")
   (folder / "PHOTOS").symlink_to(folder / "DIR" / "digit 2")
   (folder / "LABELLED").symlink_to(folder / "DIR")
+  with one_block():
+    shapes = torch_names.torch_shapes("small_resnet10")
+  weights = loopback_hub.weights(shapes, classes=3)
+  (folder / "small_resnet10.safetensors").write_bytes(weights)
   runs = folder / "runs"
   runs.mkdir()
   for name in ("digits_lt", "a"):

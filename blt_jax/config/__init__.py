@@ -25,12 +25,14 @@ from blt_jax.config.open_fields import (
   left_open,
   repository_of,
 )
+from blt_jax.config.rules import AUTO
 from blt_jax.config.schema import (
   Config,
   StageConfig,
 )
 
 __all__ = [
+  "AUTO",
   "PIXEL_SOURCES",
   "PLACES",
   "SCHEMA",

@@ -192,7 +192,14 @@ FOLLOWING: dict[str, Callable[[Config], Any]] = {
   "dataset.interpolation": lambda _: "bilinear",
   "dataset.mean": lambda _: IMAGENET[0],
   "dataset.std": lambda _: IMAGENET[1],
+  "model.train": lambda c: _trained_part(c.model.backbone),
 }
+
+
+def _trained_part(backbone: str) -> str:
+  from blt_jax.config import trained  # Few runs leave it open.
+
+  return trained.usual_part(backbone)
 
 
 def unknown_field(name: str) -> str:

@@ -8,6 +8,7 @@ from blt_jax.config.check import (
   may_be_open,
   with_values,
 )
+from blt_jax.config.rules import AUTO
 from blt_jax.config.schema import Config
 from blt_jax.models import is_commit, is_settled, repository
 
@@ -43,15 +44,21 @@ def as_begun(config: Config, begun: Config) -> Config:
   """A configuration with what it leaves open as a run has chosen it.
 
   `model.pretrained` becomes the run's where both name the same repository, and
-  no other commit.
+  no other commit, and where it was to be picked. Where nothing could be, the
+  run began from scratch.
   """
+  if config.model.pretrained == AUTO and not begun.model.pretrained:
+    from blt_jax.config.finetuning import from_scratch  # Few runs need it.
+
+    config = from_scratch(config)
   values = flatten(begun)
   chosen = {name: values[name] for name in left_open(config)}
   ours, theirs = config.model.pretrained, begun.model.pretrained
   found = repository(ours)
   revision = found[1] if found else ""
-  if repository_of(ours) != repository_of(theirs) or (
-    is_commit(revision) and not theirs.endswith(f"@{revision}")
+  if ours != AUTO and (
+    repository_of(ours) != repository_of(theirs)
+    or (is_commit(revision) and not theirs.endswith(f"@{revision}"))
   ):
     chosen.pop(_PRETRAINED, None)
   return with_values(config, chosen) if chosen else config

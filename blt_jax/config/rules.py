@@ -14,6 +14,9 @@ from blt_jax.models import repository
 
 T = TypeVar("T")
 
+# Of fields that name something: training/choose.py is to choose it.
+AUTO = "auto"
+
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
@@ -140,6 +143,8 @@ def _is_path(value: Any) -> bool:
 def _is_weights(value: Any) -> bool:
   """Whether a value can name weights: a file, or a repository of a hub."""
   is_file = _is_path(value) and not value.startswith(("hf:", "timm:"))
+  if value == AUTO:  # A file that is called so is ./auto.
+    return False
   return is_file or (isinstance(value, str) and repository(value) is not None)
 
 

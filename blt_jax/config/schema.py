@@ -12,6 +12,7 @@ from typing import Annotated
 
 from blt_jax.config.dataset_config import DatasetConfig
 from blt_jax.config.rules import (
+  AUTO,
   SHA256,
   WEIGHTS,
   Amount,
@@ -49,7 +50,7 @@ class ModelConfig:
   """The network and its loss."""
 
   backbone: Annotated[str, one_of(*BACKBONES)] = field(
-    "resnet10", "The network up to its features.", left_open="auto"
+    "resnet10", "The network up to its features.", left_open=AUTO
   )
   classifier: Annotated[str, one_of(*CLASSIFIERS)] = field(
     "squashing_cosine", "The last layer."
@@ -91,12 +92,15 @@ class ModelConfig:
     "",
     "Weights of the backbone to begin with; empty: none. See "
     "docs/pretrained.md.",
+    left_open=AUTO,
   )
   pretrained_sha256: Annotated[str, SHA256] = field(
     "", "SHA-256 that their file has to have.", left_open=""
   )
   train: Annotated[str, trained()] = field(
-    "all", "What is trained of the network; see docs/pretrained.md."
+    "all",
+    "What is trained of the network; see docs/pretrained.md.",
+    left_open=AUTO,
   )
   classifier_init: Annotated[str, one_of("random", "class_means")] = field(
     "random", "Weights that a fresh classifier begins with."

@@ -1,5 +1,6 @@
-"""Checks that a network has the parts that are to be trained."""
+"""Which parts of a network are trained, and whether it has them."""
 
+from blt_jax.config.rules import AUTO
 from blt_jax.config.schema import ModelConfig
 from blt_jax.models import BACKBONES, blocks, takes_adapters
 
@@ -34,3 +35,14 @@ def check(model: ModelConfig) -> None:
       f"config.model.train is {model.train!r}; expected at most last:{most}, "
       f"the blocks of config.model.backbone {model.backbone}."
     )
+
+
+def usual_part(backbone: str) -> str:
+  """What pays to be trained of a pretrained network: a `model.train`.
+
+  Of a vision transformer it is adapters: to train more costs the tail (Shi et
+  al., ICML 2024). It stays open where the backbone is.
+  """
+  if backbone not in BACKBONES:
+    return AUTO
+  return "adapters" if takes_adapters(backbone) else "all"

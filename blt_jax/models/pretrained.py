@@ -272,8 +272,14 @@ def _of_timm(
     )
   classes = content.get("num_classes", given.get("num_classes", 0))
   architecture = content.get("architecture", "")
+  if not isinstance(architecture, str):
+    architecture = ""
+  if given.get("tag") == "openai" and "quickgelu" not in architecture:
+    # timm names the network that has the exact GELU; OpenAI trained with the
+    # quick one, as a note in timm's source says.
+    architecture = architecture.replace("_clip_", "_clip_quickgelu_")
   return (
-    architecture if isinstance(architecture, str) else "",
+    architecture,
     classes if type(classes) is int else 0,
     Preprocessing(
       _colors(given, "mean", IMAGENET[0], where),

@@ -96,7 +96,7 @@ def _image_size(config: Config, dataset: Dataset) -> int:
     sample = choose.sample(dataset.train)
   except ValueError:
     return 0  # The scan finds the same and names every image.
-  config, weights, _ = choose.choose_weights(config)
+  config, weights, _ = choose.choose_weights(config, dataset)
   config, _ = choose.choose(config, sample, num_devices=1, weights=weights)
   return config.dataset.image_size
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blt_jax.config import (
+  AUTO,
   PIXEL_SOURCES,
   Config,
   as_begun,
@@ -38,6 +39,9 @@ _HEAD = 1 << 18
 # Images with short sides up to this many pixels are small: their network has
 # no coarse stem.
 SMALL = 48
+# Most images of a step: the paper's, and for weights of others, which are of
+# larger networks and are changed little in a few epochs, fewer.
+_MOST_IN_BATCH, _MOST_WITH_WEIGHTS = 256, 64
 # Training images from which on a deeper network pays: the paper trains
 # ResNet-10 on the 115,846 of ImageNet-LT, deeper ones on iNaturalist's 437,513.
 _MANY_IMAGES = 200_000
@@ -104,11 +108,14 @@ def complete(
   """
   if workdir is not None and (workdir / directory.CONFIG).exists():
     return Complete(_as_begun(config, directory.read_config(workdir)))
-  config, weights, about = choose_weights(config)
+  dataset = None
+  if config.model.pretrained == AUTO:
+    dataset = build.build_dataset(config)
+  config, weights, about = choose_weights(config, dataset)
   config = follow(config)
   if not left_open(config) and config.dataset.source in PIXEL_SOURCES:
-    return Complete(config, reasons=about)
-  dataset = build.build_dataset(config)
+    return Complete(config, dataset, about)
+  dataset = dataset or build.build_dataset(config)
   config, notes = choose_reading(config, dataset.train)
   if not _to_choose(config):
     return Complete(config, dataset, [*about, *notes])
@@ -131,19 +138,32 @@ def _as_begun(config: Config, begun: Config) -> Config:
 
 
 def choose_weights(
-  config: Config,
+  config: Config, dataset: Dataset | None
 ) -> tuple[Config, "Weights | None", Sequence[str]]:
   """Finds the weights to begin with, if any, and what follows from them.
+
+  Args:
+    config: the configuration.
+    dataset: its images, by which weights are picked that are left open.
 
   Returns:
     (configuration, the weights, lines about them).
   """
+  picked: Sequence[str] = ()
+  if config.model.pretrained == AUTO:
+    from blt_jax.training import pick_weights  # Few runs need it.
+
+    assert dataset is not None
+    seen = sample(dataset.train)
+    config, picked = pick_weights.pick(
+      config, num_images=seen.num_images, short_side=seen.short_side
+    )
   if not config.model.pretrained:
-    return config, None, ()
+    return config, None, picked
   from blt_jax.training import pretrained  # Few runs need it.
 
   chosen = pretrained.choose(config)
-  return chosen.config, chosen.weights, chosen.lines
+  return chosen.config, chosen.weights, (*picked, *chosen.lines)
 
 
 def choose_reading(config: Config, split: Split) -> tuple[Config, list[str]]:
@@ -220,7 +240,8 @@ def choose(
       f"picked backbone {name}: {sample.num_images} training images of {size} "
       "pixels"
     )
-  batch = batch_size(sample.num_images, num_devices)
+  most = _MOST_WITH_WEIGHTS if weights else _MOST_IN_BATCH
+  batch = batch_size(sample.num_images, num_devices, most=most)
   unsized = [name for name in is_open if name.endswith(".batch_size")]
   if unsized:
     values.update(dict.fromkeys(unsized, batch))
@@ -261,14 +282,14 @@ def backbone(size: int, num_images: int) -> str:
   return "resnet10" if num_images < _MANY_IMAGES else "resnet34"
 
 
-def batch_size(num_images: int, devices: int) -> int:
+def batch_size(num_images: int, devices: int, *, most: int) -> int:
   """Images of a step, over all devices.
 
   An epoch should have about 8 steps, so this is the largest power of two up to
-  an eighth of the training images, at least 8 and at most the paper's 256, but
-  never more than there are images. It is then made a multiple of the devices.
+  an eighth of the training images, at least 8 and up to `most`, but never more
+  than there are images. It is then made a multiple of the devices.
   """
-  most = min(max(num_images // 8, 8), 256, num_images)
+  most = min(max(num_images // 8, 8), most, num_images)
   power = 2 ** (most.bit_length() - 1)
   return max(power // devices, 1) * devices
 

@@ -34,8 +34,8 @@ def remarks(
     num_classes: C.
 
   Returns:
-    Sentences for the user, one string a remark; none for the configurations of
-    configs/ as they are.
+    Sentences for the user, one string a remark; for the configurations of
+    configs/ as they are none but that on five crops.
   """
   return [
     *([prior.line(config)] if config.dataset.prior else []),

@@ -73,6 +73,21 @@ def test_repository_says_how_its_network_was_trained(served, source):
   )
 
 
+@pytest.mark.parametrize(
+  ("tag", "architecture"),
+  [
+    ("openai", "vit_base_patch16_clip_quickgelu_224"),
+    ("openai_ft_in1k", "vit_base_patch16_clip_224"),
+  ],
+)
+def test_weights_of_openai_have_the_activation_of_their_training(
+  file, tag, architecture
+):
+  config = timm_config("vit_base_patch16_clip_224", tag=tag)
+  file.with_name("config.json").write_bytes(config)
+  assert pretrained.find(str(file)).architecture == architecture
+
+
 def test_file_is_told_of_by_the_config_json_beside_it(file):
   beside = file.with_name("config.json")
   beside.write_bytes(timm_config("resnet18", interpolation="random"))

@@ -85,12 +85,12 @@ def test_backbone_follows_size_and_number(size, images, name):
   ],
 )
 def test_batch_follows_the_number_of_images(images, devices, size):
-  assert choose.batch_size(images, devices) == size
+  assert choose.batch_size(images, devices, most=256) == size
 
 
 def test_batch_is_never_more_than_there_is():
   for images in range(2, 3000):
-    assert 1 <= choose.batch_size(images, 1) <= images
+    assert 1 <= choose.batch_size(images, 1, most=256) <= images
 
 
 def test_everything_is_picked_and_said():

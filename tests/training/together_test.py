@@ -20,6 +20,8 @@ SEEN = choose.Sample(int(COUNTS.sum()), np.array([(100, 130)]))
 DEFAULTS = {
   "cifar100_lt": (32, 36, 128, 0.1, 0.1, 0.01, 0.1),
   "cifar10_lt": (32, 36, 128, 0.1, 0.1, 0.01, 0.1),
+  "finetune": (96, 109, 64, 0.01, 0.1, 0.001, 0.01),
+  "lift": (224, 248, 128, 0.01, 0.01, 0.001, 0.01),
   "digits_lt": (16, 16, 32, 0.1, 0.1, 0.01, 0.1),
   "image_folder": (96, 109, 64, 0.025, 0.025, 0.0025, 0.025),
   "image_list": (96, 109, 64, 0.025, 0.025, 0.0025, 0.025),
@@ -60,7 +62,8 @@ def test_defaults_train_with_these_values_and_without_a_remark(name):
   assert config.stage1.batch_size == config.stage2.batch_size
   assert (*found, config.stage1.batch_size, *rates) == DEFAULTS[name]
   stages = _stages(config)
-  assert not together.remarks(config, stages=stages, num_classes=8)
+  remarks = together.remarks(config, stages=stages, num_classes=8)
+  assert len(remarks) == config.dataset.five_crop  # What it costs.
   is_scaled = config.stage1.batch_size != config.optimizer.rate_batch_size
   assert len(together.rate_lines(config, stages)) == is_scaled
 
