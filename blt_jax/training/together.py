@@ -164,7 +164,10 @@ def _all_drops(config: Config, stages: Sequence[Stage]) -> Iterator[str]:
 
 def _high_rates(config: Config, stage: Stage) -> Iterator[str]:
   """Remarks on learning rates of sgd that adamw has."""
-  for name in ("backbone_rate", "classifier_rate"):
+  names = ["classifier_rate"]
+  if config.model.train != "classifier" or config.model.hidden:
+    names.append("backbone_rate")
+  for name in names:
     given = getattr(stage.config, name)
     rate = given * rate_scale(config, stage.config)
     if config.optimizer.name == "adamw" and rate >= _HIGH_FOR_ADAMW:
