@@ -112,9 +112,12 @@ class PatchConv(nn.Module):
     shape = (size, size, channels, self.filters)
     kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
     x = x[:, : rows * size, : columns * size].astype(self.dtype)
-    x = x.reshape(n, rows, size, columns, size, channels)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows, columns, -1)
-    y = x @ kernel.reshape(-1, self.filters)
+    if size > 1:
+      x = x.reshape(n, rows, size, columns, size, channels)
+      x = x.transpose(0, 1, 3, 2, 4, 5)
+    # On CPUs the kernel's gradient is several times faster with two axes.
+    y = x.reshape(-1, size * size * channels) @ kernel.reshape(-1, self.filters)
+    y = y.reshape(n, rows, columns, self.filters)
     if self.bias:
       bias = self.param("bias", nn.initializers.zeros, (self.filters,))
       y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
