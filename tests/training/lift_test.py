@@ -8,6 +8,7 @@ from blt_jax.training import train
 from blt_jax.workdir import directory, files
 from configs import lift
 from tests import loopback_hub
+from tests.marks import long_test
 
 # What is not the data set's own.
 OTHERS = ("model.", "optimizer.", "stage1.", "stage2.", "method")
@@ -55,17 +56,20 @@ def test_what_is_not_known_is_refused(arg, message):
     lift.get_config(arg)
 
 
-def test_it_trains_with_blt_on_top(tmp_path, monkeypatch, capsys):
-  """In small: two blocks, digits, an epoch a stage."""
+@pytest.mark.parametrize(
+  "method", ["lift", pytest.param("blt", marks=long_test("another run"))]
+)
+def test_it_trains(method, tmp_path, monkeypatch, capsys):
+  """In small: one block, digits, an epoch a stage."""
   name = lift.get_config().model.backbone
-  tiny = vit.CONFIGS[name] | {"width": 64, "depth": 2, "native_size": 32}
+  tiny = vit.CONFIGS[name] | {"width": 64, "depth": 1, "native_size": 32}
   monkeypatch.setitem(vit.CONFIGS, name, tiny)
   # No examples at the end, whose program takes long to compile.
   monkeypatch.setattr(train, "attempt", lambda write, what: None)
   path = tmp_path / "weights.safetensors"
   shapes = torch_names.torch_shapes(name)
   path.write_bytes(loopback_hub.weights(shapes, classes=0))
-  config = lift.get_config("dataset=cifar100_lt,method=blt,p=0.05")
+  config = lift.get_config(f"dataset=cifar100_lt,method={method},p=0.05")
   config.num_devices = 1
   config.model.pretrained = str(path)
   config.dataset.update(
@@ -75,13 +79,15 @@ def test_it_trains_with_blt_on_top(tmp_path, monkeypatch, capsys):
     image_size=32,
     resize_size=40,
   )
-  config.stage1.epochs = config.stage2.epochs = 1
+  config.stage1.epochs = 1
+  config.stage2.epochs = min(config.stage2.epochs, 1)
   config.perturb.start_epoch = 1
   train.train(config, tmp_path / "run")
   said = capsys.readouterr().out
   assert "(config.model.train adapters); each block has an adapter" in said
-  assert f"blt with {name}, 1 + 1 epochs" in said
+  epochs = {"lift": "1", "blt": "1 + 1"}[method]
+  assert f"{method} with {name}, {epochs} epochs" in said
   results = files.read_object(tmp_path / "run" / "results.json")
-  assert results["last"]["stage"] == 2
+  assert results["last"]["stage"] == (1 if method == "lift" else 2)
   begun = directory.read_config(tmp_path / "run")
   assert begun.dataset.mean == pytest.approx((0.481, 0.458, 0.408), abs=1e-3)

@@ -1,5 +1,6 @@
 """Weights that are picked, and training from scratch where none can be had."""
 
+import pathlib
 import types
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.datasets import load_digits
 from blt_jax.config import (
   as_begun,
   check_config,
+  check_used,
   differing,
   left_open,
   with_values,
@@ -17,7 +19,7 @@ from blt_jax.config import (
 from blt_jax.config.finetuning import RECIPE, from_scratch
 from blt_jax.models import BACKBONES, torch_names
 from blt_jax.models import pretrained as models_pretrained
-from blt_jax.training import choose, devices, pick_weights, train
+from blt_jax.training import build, choose, devices, pick_weights, train
 from blt_jax.training.pick_weights import CONVNEXT, DINOV2, LITE0, ranked
 from blt_jax.workdir import directory
 from configs import common, finetune, image_folder
@@ -184,8 +186,10 @@ def test_run_goes_on_with_what_was_picked():
 
 
 def test_run_without_a_hub_trains_from_scratch_and_goes_on(
-  offline, images, tmp_path, capsys
+  offline, images, tmp_path, capsys, monkeypatch
 ):
+  # No examples at the end, whose program takes long to compile.
+  monkeypatch.setattr(train, "attempt", lambda write, what: None)
   config = make_config(
     **{"dataset.root": images, "stage1.epochs": 1, "stage2.epochs": 0}
   )
@@ -203,23 +207,48 @@ def test_run_without_a_hub_trains_from_scratch_and_goes_on(
   assert "is finished" in capsys.readouterr().out
 
 
-def test_run_begins_with_a_file(images, tmp_path, capsys):
+def test_run_begins_with_a_file(images, tmp_path, capsys, monkeypatch):
+  def begin(session, state, progress):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(train, "train_stages", begin)
   with one_block():
     shapes = torch_names.torch_shapes("small_resnet10")
     path = tmp_path / "small_resnet10.safetensors"
     path.write_bytes(loopback_hub.weights(shapes, classes=3))
     config = make_config(
-      **{
-        "dataset.root": images,
-        "model.pretrained": str(path),
-        "stage1.epochs": 1,
-        "stage2.epochs": 0,
-      }
+      **{"dataset.root": images, "model.pretrained": str(path)}
     )
-    train.train(config, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+      train.train(config, tmp_path / "run")
   said = capsys.readouterr().out
   assert f"the backbone begins with the weights of {path}" in said
   begun = directory.read_config(tmp_path / "run")
+  assert begun.model.backbone == "small_resnet10"
   assert begun.model.train == "all"
   assert begun.model.hidden == 0
   assert begun.optimizer.schedule == "cosine"
+
+
+@pytest.mark.parametrize("source", ["image_table", "image_list"])
+def test_tables_and_lists_are_taken(source, images, tmp_path):
+  folder = pathlib.Path(images)
+  paths = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+  if source == "image_table":
+    text = "".join(f"{path},{path.parent}\n" for path in paths)
+    files = {"table": f"path,label\n{text}"}
+  else:
+    lines = [f"{path} {path.parent.name[-1]}\n" for path in paths]
+    files = {
+      "train_list": "".join(lines[::2]),
+      "test_list": "".join(lines[1::2]),
+    }
+  values = {"dataset.source": source, "dataset.root": images}
+  for field, text in files.items():
+    (tmp_path / field).write_text(text)
+    values[f"dataset.{field}"] = str(tmp_path / field)
+  config = make_config(**values)
+  check_used(config, values)
+  dataset = build.build_dataset(config)
+  assert dataset.name == "images"
+  assert min(map(len, dataset.splits.values())) > 0
