@@ -31,7 +31,8 @@ classes; stage 2 samples nearly equally and hallucinates (`:method=neither`
 leaves that out). A stage has 10 epochs at most and ends once 4 in a row raise
 nothing on validation. The recipe is blt_jax/config/finetuning.py.
 
-Hardware, time and result: TO BE FILLED IN by measurement (docs/pretrained.md).
+Hardware, time and result: the recipe as a whole is not measured yet, its rates
+are not tuned. docs/pretrained.md has what is measured of its parts.
 """
 
 import ml_collections

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from safetensors.numpy import save
 
-from blt_jax.models import create_model, torch_weights
+from blt_jax.models import create_model, torch_network
 from tests.bad_files import (
   Case,
   changed,
@@ -65,7 +65,7 @@ def _tensors() -> dict[str, np.ndarray]:
     lambda: network.init(jax.random.key(0), images, train=False)
   )
   zeros = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes)
-  return torch_weights.network_to_torchvision("small_resnet10", zeros)
+  return torch_network.network_to_torchvision("small_resnet10", zeros)
 
 
 def exported(**changes: Any):
@@ -186,9 +186,9 @@ PREDICTING = [
       ),
       (
         "newer version",
-        exported(format=2),
+        exported(format=3),
         "images",
-        (_WEIGHTS, "has format 2; expected 1, which this version"),
+        (_WEIGHTS, "has format 3; expected 2, which this version"),
       ),
     )
   ),

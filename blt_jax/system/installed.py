@@ -20,6 +20,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "array_record",
     "clu",
     "etils",
+    "huggingface_hub",
     "imagehash",
     "importlib_resources",
     "matplotlib",

@@ -15,7 +15,6 @@ import numpy as np
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.models import torch_network, torch_weights
-from blt_jax.system import console
 
 FILE = "model.safetensors"
 
@@ -32,6 +31,8 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
     description.backbone, model.variables
   )
   if description.adapter_width:
+    from blt_jax.system import console  # Reading does without it.
+
     console.say(
       f"note: {FILE} has the adapters as blocks.N.adapter.*, which timm does "
       "not know: it loads the rest with strict=False and gives other features"
