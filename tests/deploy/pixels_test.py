@@ -23,6 +23,7 @@ from blt_jax.training.feeder import Feeder
 from blt_jax.training.run import Run
 from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import read_epoch
+from tests.marks import long_test
 
 FIELDS = {
   "dataset.interpolation": "bicubic",
@@ -65,7 +66,13 @@ def _views(image):
   return np.stack([square[y : y + 8, x : x + 8] for y, x in places])
 
 
-@pytest.mark.parametrize("name", ["bicubic_run", "five_crop_run"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param("bicubic_run", marks=long_test("another run")),
+    "five_crop_run",
+  ],
+)
 def test_evaluation_prediction_and_export_see_the_same_pixels(
   name, request, photos, tmp_path, capsys
 ):

@@ -16,6 +16,7 @@ from blt_jax.training.evaluate import evaluate_run
 from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import Checkpoints
 from tests import small_run
+from tests.marks import long_test
 
 EPOCHS, PATIENCE = 30, {1: 1, 2: 2}
 TIMINGS = ("seconds", "data_wait_share", "images_per_second")
@@ -110,6 +111,7 @@ def test_result_is_of_the_best_epoch_and_of_the_last(whole):
   assert results["best"]["validation"]["overall"] == max(found)
 
 
+@long_test("another run")
 def test_stops_where_a_stage_ends_change_no_bit(
   whole, tmp_path, monkeypatch, capsys
 ):

@@ -56,9 +56,8 @@ def test_what_is_not_known_is_refused(arg, message):
     lift.get_config(arg)
 
 
-@pytest.mark.parametrize(
-  "method", ["lift", pytest.param("blt", marks=long_test("another run"))]
-)
+@long_test("two runs of a vision transformer")
+@pytest.mark.parametrize("method", ["lift", "blt"])
 def test_it_trains(method, tmp_path, monkeypatch, capsys):
   """In small: one block, digits, an epoch a stage."""
   name = lift.get_config().model.backbone
