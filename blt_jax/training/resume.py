@@ -30,6 +30,7 @@ def begin_or_resume(
   """
   if checkpoints.latest_step() is not None:
     return _resume(run, checkpoints, workdir)
+  directory.lengthen(workdir, run.config)
   if run.config.stage1.reuse:
     other = pathlib.Path(run.config.stage1.reuse)
     records.copy_stage1_confusions(workdir, other)

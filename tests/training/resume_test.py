@@ -11,8 +11,10 @@ import jax
 import numpy as np
 import pytest
 
+from blt_jax.config import check_config
 from blt_jax.system.interrupt import NOTHING, SAVE, STOP, Interrupted, Watch
-from blt_jax.training import train
+from blt_jax.training import choose, resume, train
+from blt_jax.training.run import Run
 from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import Checkpoints
 from tests import small_run
@@ -222,6 +224,18 @@ def test_longer_run_goes_on_from_a_finished_one(whole, tmp_path):
   )
   with pytest.raises(ValueError, match=r"stage2\.epochs \(3 there, 2 here\)"):
     train.train(make_config(), workdir)
+
+
+def test_run_that_becomes_longer_before_its_first_checkpoint(tmp_path):
+  begun, longer = (
+    choose.complete(check_config(make_config(stage2__epochs=n))).config
+    for n in (2, 3)
+  )
+  directory.claim(tmp_path, begun)
+  with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+    _, progress = resume.begin_or_resume(Run(longer), checkpoints, tmp_path)
+  assert not progress.rows
+  assert directory.read_config(tmp_path) == longer
 
 
 def test_longer_stage_1_is_refused_once_stage_2_has_begun(whole, tmp_path):
