@@ -29,6 +29,8 @@ SMALL = (
   "--config.perturb.p=0.05",
 )
 NAMES = ("neither,seed=0", "blt,seed=0")
+# compare_test.py trains by the same engine.
+of_trained_runs = long_test("trains two runs")
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,7 @@ def test_dry_run_makes_nothing_and_prints_the_commands(planned):
   assert blt[-1] == f"--workdir={runs}/blt,seed=0"
 
 
+@of_trained_runs
 def test_training_ends_with_a_report_and_its_figure(trained):
   output, lines = trained
   folder = output / "digits_lt/fig3"
@@ -88,6 +91,7 @@ def test_training_ends_with_a_report_and_its_figure(trained):
     assert (folder / name).stat().st_size > 100
 
 
+@of_trained_runs
 def test_report_says_where_its_numbers_come_from(trained):
   report = (trained[0] / "digits_lt/fig3/report.md").read_text()
   assert report.startswith("# fig3 on digits_lt: ")
@@ -105,6 +109,7 @@ def test_report_says_where_its_numbers_come_from(trained):
     assert text in report
 
 
+@of_trained_runs
 def test_table_holds_what_the_runs_found(trained):
   output = trained[0]
   table = (output / "digits_lt/fig3/report.md").read_text()
@@ -117,12 +122,14 @@ def test_table_holds_what_the_runs_found(trained):
     assert f"| {name.split(',')[0]} | 1 | {cells} | - | - |" in table
 
 
+@of_trained_runs
 def test_second_run_took_stage_1_over(trained):
   config = trained[0] / "runs/digits_lt/blt,seed=0/config.json"
   reuse = json.loads(config.read_text())["stage1"]["reuse"]
   assert reuse.endswith("runs/digits_lt/neither,seed=0")
 
 
+@of_trained_runs
 def test_same_command_again_trains_nothing(call, trained):
   output = trained[0]
   paths = sorted((output / "runs").rglob("log.txt"))
@@ -135,6 +142,7 @@ def test_same_command_again_trains_nothing(call, trained):
   assert (output / "digits_lt/fig3/report.md").exists()
 
 
+@of_trained_runs
 def test_dry_run_knows_what_is_finished_and_how_long_it_takes(call, trained):
   output = trained[0]
   lines, _ = call(*SMALL, "--dry_run", "--seeds=0,1", f"--output={output}")

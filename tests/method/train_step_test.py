@@ -14,6 +14,7 @@ from blt_jax.training.devices import deal
 from blt_jax.training.objective import Objective, build_objective
 from configs import digits_lt
 from tests import small_step
+from tests.marks import long_test
 from tests.small_step import BATCH, CLASSES, SLOTS
 
 MODEL = create_model("small_resnet10", CLASSES, hidden=16, axis_name="batch")
@@ -89,6 +90,7 @@ def test_devices_change_nothing_but_rounding(state, batch, devices):
   assert one[1]["updates"] > 0
 
 
+@long_test("compiles two steps")
 @pytest.mark.parametrize("devices", [4])
 def test_devices_do_not_change_what_is_dropped(noisy_state, static, devices):
   one, many = (_run(noisy_state, static, n, static=True) for n in (1, devices))

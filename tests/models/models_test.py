@@ -58,7 +58,7 @@ NOT_GOLDEN = (
 # Features of these are compared where BLT_LONG_TESTS is set, and the others at
 # these sizes alone: smaller networks have the same blocks.
 LONG = (
-  *("resnet34", "resnet152"),
+  *("resnet34", "resnet152", "convnext_tiny"),
   *("vit_small_patch16_224", "vit_base_patch16_clip_quickgelu_224"),
 )
 SIZES = {"resnet152": ("32",), "convnext_tiny": ("96",)}

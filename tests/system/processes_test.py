@@ -211,10 +211,8 @@ def test_one_process_killed_ends_the_other(killed):
   _assert_ends_without(killed, started)
 
 
-@pytest.mark.parametrize(
-  "killed",
-  [0, pytest.param(1, marks=long_test("the other role, half a minute"))],
-)
+@long_test("half a minute each")
+@pytest.mark.parametrize("killed", [0, 1])
 def test_one_process_killed_ends_the_others_training(tmp_path, killed):
   workdir = tmp_path / "run"
   started = _start_all(*SMALL, f"--workdir={workdir}")

@@ -78,6 +78,7 @@ def unchecked(monkeypatch):
   )
 
 
+@long_test("compiles two steps; method/frozen_test.py has a quicker one")
 @pytest.mark.parametrize(
   "backbone", [vit.ViT(**VIT), convnext.ConvNeXt(**CONVNEXT)]
 )

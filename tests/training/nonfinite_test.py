@@ -115,6 +115,7 @@ def test_run_stops_at_the_step_that_diverges(tmp_path):
     assert checkpoints.latest_step() == 6
 
 
+@long_test("another run")
 def test_run_stops_at_hallucinations_that_are_not_finite(tmp_path):
   config = make_config(FEW_SLOTS, perturb__step_size=1e38, stage1__epochs=0)
   message = "stage 2 epoch 2 step 1 of 6: .* hallucinated images caused it"

@@ -20,6 +20,7 @@ from blt_jax.report.record import read_run
 from blt_jax.training import lines, measures, train
 from blt_jax.workdir import records
 from tests import command_line
+from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TIMINGS = (
@@ -311,6 +312,7 @@ def test_evaluate_repeats_the_test_accuracy_of_the_best_epoch(finish, finished):
   assert "test set: balanced, 340 images: overall is about" in output
 
 
+@long_test("two more runs; resume_test.py has quicker ones")
 def test_stopped_run_goes_on_and_ends_with_the_same_bits(
   finish, finished, tmp_path
 ):
