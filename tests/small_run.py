@@ -35,13 +35,23 @@ def make_config(variant="", **fields):
 
 
 @contextlib.contextmanager
-def one_block() -> Iterator[None]:
-  """The smallest network has one block, not four: it compiles far sooner."""
+def network_of(
+  configs: dict[str, dict[str, Any]], name: str, **fields: Any
+) -> Iterator[None]:
+  """A network of a models' file has other settings, and so other shapes."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(resnet.CONFIGS["small_resnet10"], "stage_sizes", (1,))
+    patch.setitem(configs, name, fields)
     _forget_shapes()
     yield
   _forget_shapes()
+
+
+@contextlib.contextmanager
+def one_block() -> Iterator[None]:
+  """The smallest network has one block, not four: it compiles far sooner."""
+  name, configs = "small_resnet10", resnet.CONFIGS
+  with network_of(configs, name, **(configs[name] | {"stage_sizes": (1,)})):
+    yield
 
 
 def _forget_shapes() -> None:

@@ -65,53 +65,70 @@ def evaluate_run(
     console.say(lines.FIVE_CROP)
   if posthoc_taus:
     return _evaluate_taus(run, state, row.stage, posthoc_taus)
-  temperature = _temperature(workdir, checkpoint, row)
-  if temperature is None:
-    console.say(
-      "note: the run has not ended yet, or with another epoch: there is no "
-      "temperature that was fitted to this one"
-    )
-  elif config.dataset.five_crop != own.dataset.five_crop:
-    temperature = None
-    console.say(
-      "note: the run's temperature was fitted to logits under "
-      f"config.dataset.five_crop {own.dataset.five_crop} and is not used"
-    )
+  temperature = _temperature(
+    workdir, checkpoint, row, five_crop=config.dataset.five_crop
+  )
+  return [_test(run, state, row.stage, temperature)]
+
+
+def _test(
+  run: Run, state: TrainState, stage: int, temperature: float | None
+) -> dict[str, Any]:
+  """Prints and returns the measures of the test images."""
   predictions, _ = run.predict(
-    state, "test", stage=row.stage, temperature=temperature or 1.0
+    state, "test", stage=stage, temperature=temperature or 1.0
   )
   tested = measures.measures(
     predictions,
     run.class_counts,
     shares=run.target_shares,
-    **shot_limits(config),
+    **shot_limits(run.config),
   )
   about = measures.test_set(
     run.class_counts,
     run.dataset.counts["test"],
     is_validation=run.dataset.test is run.dataset.validation,
   )
+  prior_given = run.config.dataset.prior
   found = (
     *lines.measure_lines(tested, temperature),
     *lines.test_set_lines(
       about,
       tested["accuracy"],
       num_classes=run.dataset.num_classes,
-      prior=config.dataset.prior,
+      prior=prior_given,
     ),
-    *lines.prior_lines(config.dataset.prior),
+    *lines.prior_lines(prior_given),
   )
   for line in found:
     console.say(line)
-  return [tested]
+  return tested
 
 
 def _temperature(
-  workdir: pathlib.Path, checkpoint: str, row: EpochRow
+  workdir: pathlib.Path, checkpoint: str, row: EpochRow, *, five_crop: bool
 ) -> float | None:
-  """The temperature of an epoch, None before the run has ended."""
+  """The temperature of an epoch; None, and a line why, where none fits.
+
+  Args:
+    workdir: of the run.
+    checkpoint: "best" or "last".
+    row: the epoch that is tested.
+    five_crop: whether it is tested on five crops of an image.
+  """
   found = (directory.read_results(workdir) or {}).get(checkpoint)
   if not found or (found["stage"], found["epoch"]) != (row.stage, row.epoch):
+    console.say(
+      "note: the run has not ended yet, or with another epoch: there is no "
+      "temperature that was fitted to this one"
+    )
+    return None
+  own = directory.read_config(workdir).dataset.five_crop
+  if five_crop != own:
+    console.say(
+      "note: the run's temperature was fitted to logits under "
+      f"config.dataset.five_crop {own} and is not used"
+    )
     return None
   return found["temperature"]
 

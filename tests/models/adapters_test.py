@@ -10,7 +10,8 @@ from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
 from blt_jax import models
-from blt_jax.models import parts, torch_names, torch_network, vit
+from blt_jax.models import parts, torch_network, vit
+from tests import small_run
 
 NAME = "vit_tiny_patch16_224"
 SMALL = {
@@ -26,16 +27,8 @@ IMAGES = np.random.default_rng(0).normal(size=(3, 16, 16, 3)).astype("f4")
 @pytest.fixture(scope="module")
 def small_vit():
   """A small network has the name of a larger one."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(vit.CONFIGS, NAME, SMALL)
-    _forget_shapes()
+  with small_run.network_of(vit.CONFIGS, NAME, **SMALL):
     yield
-  _forget_shapes()
-
-
-def _forget_shapes():
-  torch_names.paths.cache_clear()
-  torch_network._num_features.cache_clear()
 
 
 def make_network(width):

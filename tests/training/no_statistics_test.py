@@ -19,15 +19,13 @@ from blt_jax.method import hallucinate, train_step
 from blt_jax.models import (
   classifiers,
   convnext,
-  torch_names,
-  torch_network,
   vit,
 )
 from blt_jax.models.network import Network
 from blt_jax.training import build, resume
 from blt_jax.training.devices import deal
 from blt_jax.training.train import train
-from tests import small_step
+from tests import small_run, small_step
 from tests.bad_exports import ABOUT
 from tests.marks import long_test
 from tests.small_run import make_config
@@ -50,16 +48,8 @@ CONVNEXT = {"depths": (1,), "filters": (8,)}
 @pytest.fixture(scope="module")
 def small_vit():
   """A small network has the name of a larger one."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(vit.CONFIGS, NAME, VIT)
-    _forget_shapes()
+  with small_run.network_of(vit.CONFIGS, NAME, **VIT):
     yield
-  _forget_shapes()
-
-
-def _forget_shapes():
-  torch_names.paths.cache_clear()
-  torch_network._num_features.cache_clear()
 
 
 def make_vit_config(**fields):
