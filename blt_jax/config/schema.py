@@ -88,6 +88,11 @@ class ModelConfig:
   dtype: Annotated[str, one_of("float32", "bfloat16")] = field(
     "float32", "Type of the arithmetic."
   )
+  precision: Annotated[str, one_of("default", "high", "highest")] = field(
+    "default",
+    "Precision of float32 in convolutions and matrix products, where a device "
+    "has several; see docs/performance.md.",
+  )
   pretrained: Annotated[str, WEIGHTS] = field(
     "",
     "Weights of the backbone to begin with; empty: none. See "

@@ -68,6 +68,7 @@ class Description:
     shares: [C], of the classes where the network is used, by the run's
       `dataset.prior`; None without one.
     adapter_width: of the adapters in a vision transformer's blocks, 0 for none.
+    precision: of its convolutions and matrix products, as in a configuration.
     blt_jax: version that trained it.
     weights: SHA-256 of the variables, in an export.
   """
@@ -103,6 +104,7 @@ class Description:
   test_set: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   shares: tuple[float, ...] | None = None
   adapter_width: int = 0
+  precision: str = "default"
   blt_jax: str = __version__
   weights: str = ""
 
@@ -215,6 +217,7 @@ _FUNCTION = (
   "beta",
   "hidden",
   "adapter_width",
+  "precision",
   "image_size",
   "resize_size",
   "interpolation",
@@ -302,7 +305,7 @@ _RULES: dict[str, Rule] = {
     name: _of_config(f"{section}.{name}")
     for section, names in (
       ("model", ("backbone", "classifier", "alpha", "beta", "hidden", "dtype")),
-      ("model", ("adapter_width",)),
+      ("model", ("adapter_width", "precision")),
       ("dataset", ("image_size", "resize_size", "interpolation")),
       ("dataset", ("five_crop", "mean", "std")),
       ("dataset", ("background", "exif_orientation", "grey_range")),

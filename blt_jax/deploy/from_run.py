@@ -96,6 +96,7 @@ def _describe(config: Config, **others: Any) -> Description:
     hidden=model.hidden,
     adapter_width=build.adapter_width(config, len(others["class_names"])),
     dtype=model.dtype,
+    precision=model.precision,
     image_size=dataset.image_size,
     resize_size=dataset.resize_size,
     interpolation=dataset.interpolation,

@@ -192,7 +192,8 @@ class TrainedModel:
     Returns:
       float32 [n, C].
     """
-    logits: Any = self.module().apply(self.variables, images, train=False)
+    with jax.default_matmul_precision(self.description.precision):
+      logits: Any = self.module().apply(self.variables, images, train=False)
     offset = self.description.logit_offset
     return logits if offset is None else logits + jnp.array([offset])
 

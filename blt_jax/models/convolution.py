@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +34,12 @@ def conv_general_dilated(
   So on CPU the gradient's convolution is given its transposed kernel here.
 
   Depthwise convolutions, with one filter a channel, are always naive loops in
-  XLA on CPU. depthwise.py has faster forms of them and of both gradients; a
-  program that is compiled for several platforms has lax's for the others.
+  XLA on CPU. depthwise.py has faster forms of them and of both gradients. What
+  is compiled for another platform, even on a machine without it, has lax's own
+  convolutions and gradients there.
+
+  Output and gradients have the precision of `jax.default_matmul_precision`
+  where this is called, as those of lax have.
 
   Values, gradients and their gradients are those of `lax.conv_general_dilated`;
   on CPU, forward-mode derivatives (jvp) of one group, and of depthwise
@@ -68,7 +72,27 @@ def conv_general_dilated(
     ours = _depthwise().applies(images, kernel, strides, pads, groups)
   if not ours:
     return _of_lax(images, kernel, strides, pads, groups, **given)
-  return _conv(images, kernel, (strides[0], strides[1]), pads, groups)
+  # The gradient may be traced where another precision is the default.
+  name = "jax_default_matmul_precision"
+  precision = getattr(jax.config, name)
+  strides = (strides[0], strides[1])
+  return _conv(images, kernel, _Form(strides, pads, groups, precision))
+
+
+class _Form(NamedTuple):
+  """What a convolution is beside its images and kernel.
+
+  Attributes:
+    strides: of height and width.
+    padding: ((low, high), (low, high)).
+    groups: 1, or as many as there are channels.
+    precision: as `lax.conv_general_dilated` takes it.
+  """
+
+  strides: Strides
+  padding: Padding
+  groups: int
+  precision: str | None
 
 
 def _depthwise() -> Any:
@@ -97,29 +121,33 @@ def _is_default(name: str, value: Any) -> bool:
   return value is None
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _conv(
-  images, kernel, strides: Strides, padding: Padding, groups: int
-) -> jax.Array:
-  """One group, or as many as there are channels."""
-
-  def of_lax(images, kernel) -> jax.Array:
-    return _of_lax(images, kernel, strides, padding, groups)
-
-  if groups == 1:
-    return of_lax(images, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv(images, kernel, form: _Form) -> jax.Array:
+  """The output."""
+  if form.groups == 1:
+    return _of_form(images, kernel, form)
 
   def of_cpu(images, kernel) -> jax.Array:
-    return _depthwise().convolve(images, kernel, strides, padding)
+    return _depthwise().convolve(images, kernel, form.strides, form.padding)
 
+  of_lax = functools.partial(_of_form, form=form)
   return lax.platform_dependent(images, kernel, cpu=of_cpu, default=of_lax)
 
 
-def _conv_forward(
-  images, kernel, strides: Strides, padding: Padding, groups: int
-):
+def _of_form(images, kernel, form: _Form) -> jax.Array:
+  return _of_lax(
+    images,
+    kernel,
+    form.strides,
+    form.padding,
+    form.groups,
+    precision=form.precision,
+  )
+
+
+def _conv_forward(images, kernel, form: _Form):
   """The output, and what `_conv_backward` needs."""
-  output = _conv(images.value, kernel.value, strides, padding, groups)
+  output = _conv(images.value, kernel.value, form)
   wanted = (images.perturbed, kernel.perturbed)
   return output, _Residuals(wanted, images.value, kernel.value)
 
@@ -138,49 +166,62 @@ class _Residuals:
   kernel: jax.Array
 
 
-def _conv_backward(
-  strides: Strides,
-  padding: Padding,
-  groups: int,
-  residuals: _Residuals,
-  gradient,
-):
+def _conv_backward(form: _Form, residuals: _Residuals, gradient):
   """Gradients of images and kernel, None for what does not vary."""
-  images, kernel = residuals.images, residuals.kernel
   of_images, of_kernel = None, None
   if isinstance(gradient, SymbolicZero):
     return of_images, of_kernel
-  size = (images.shape[1], images.shape[2])
+  arrays = (residuals.images, residuals.kernel, gradient)
   if residuals.wanted[0]:
-    take = _image_gradient if groups == 1 else _depthwise().image_gradient
-    of_images = take(gradient, kernel, size, strides, padding)
-  if residuals.wanted[1] and groups > 1:
-    of_kernel = _depthwise().kernel_gradient(
-      images, gradient, kernel.shape[:2], strides, padding
+    of_images = lax.platform_dependent(
+      *arrays,
+      cpu=functools.partial(_image_gradient, form=form),
+      default=functools.partial(_image_gradient_of_lax, form=form),
     )
+  if residuals.wanted[1] and form.groups == 1:
+    of_kernel = _kernel_gradient_of_lax(*arrays, form=form)
   elif residuals.wanted[1]:
-    transposed = jax.linear_transpose(
-      lambda kernel: _of_lax(images, kernel, strides, padding, groups), kernel
+    of_kernel = lax.platform_dependent(
+      *arrays,
+      cpu=functools.partial(_kernel_gradient, form=form),
+      default=functools.partial(_kernel_gradient_of_lax, form=form),
     )
-    (of_kernel,) = transposed(gradient)
   return of_images, of_kernel
 
 
 _conv.defvjp(_conv_forward, _conv_backward, symbolic_zeros=True)
 
 
-def _image_gradient(
-  gradient: jax.Array,
-  kernel: jax.Array,
-  size: tuple[int, int],
-  strides: Strides,
-  padding: Padding,
-) -> jax.Array:
-  """The gradient [n, *size, c] of the images from that of the output.
+def _image_gradient_of_lax(images, kernel, gradient, *, form: _Form):
+  (found,) = jax.linear_transpose(
+    lambda images: _of_form(images, kernel, form), images
+  )(gradient)
+  return found
+
+
+def _kernel_gradient_of_lax(images, kernel, gradient, *, form: _Form):
+  (found,) = jax.linear_transpose(
+    lambda kernel: _of_form(images, kernel, form), kernel
+  )(gradient)
+  return found
+
+
+def _kernel_gradient(images, kernel, gradient, *, form: _Form):
+  """That of a depthwise convolution on CPU."""
+  return _depthwise().kernel_gradient(
+    images, gradient, kernel.shape[:2], form.strides, form.padding
+  )
+
+
+def _image_gradient(images, kernel, gradient, *, form: _Form) -> jax.Array:
+  """The gradient of the images from that of the output, on CPU.
 
   The transposed convolution: the output's gradient, spread by the strides, with
   the kernel turned by 180 degrees and its channels swapped.
   """
+  size, (strides, padding) = images.shape[1:3], form[:2]
+  if form.groups > 1:
+    return _depthwise().image_gradient(gradient, kernel, size, strides, padding)
   turned = jnp.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
   pads = []
   for axis in range(2):
@@ -195,4 +236,5 @@ def _image_gradient(
     pads,
     lhs_dilation=strides,
     dimension_numbers=_DIMENSIONS,
+    precision=form.precision,
   )

@@ -13,9 +13,18 @@ AXIS = "batch"
 
 
 def over_devices(step: Callable, config: Config, **options: Any) -> Callable:
-  """Maps step(state, batch) over the devices; the state has no device axis."""
+  """Maps step(state, batch) over the devices; the state has no device axis.
+
+  Its convolutions and matrix products have `model.precision`, those of its
+  gradients included.
+  """
+
+  def precise(*arguments: Any) -> Any:
+    with jax.default_matmul_precision(config.model.precision):
+      return step(*arguments)
+
   return jax.pmap(
-    step,
+    precise,
     axis_name=AXIS,
     in_axes=(None, 0),
     devices=devices_of(config),

@@ -4,12 +4,15 @@ What follows from another field is filled in (`config.follow`, training/choose);
 what can't work is refused (config/check). The rest is said, a line each.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+
+import jax
 
 from blt_jax.config import Config, StageConfig, resize_size
 from blt_jax.training import prior
 from blt_jax.training.choose import SMALL
-from blt_jax.training.devices import on_cpu
+from blt_jax.training.devices import devices_of, on_cpu
 from blt_jax.training.stages import Stage, rate_scale
 
 # Evaluation usually looks at 7/8 of the side of an image; at less than 2/3,
@@ -35,9 +38,10 @@ def remarks(
 
   Returns:
     Sentences for the user, one string a remark; for the configurations of
-    configs/ as they are none but that on five crops.
+    configs/ as they are, on a CPU, none but that on five crops.
   """
   return [
+    *_arithmetic(config),
     *([prior.line(config)] if config.dataset.prior else []),
     *_evaluated_part(config),
     *_five_crop(config),
@@ -100,6 +104,37 @@ def optimizer_lines(config: Config, stages: Sequence[Stage]) -> Iterator[str]:
     yield (
       f"validation, test and exports use a moving average of the weights: "
       f"config.optimizer.ema is {given.ema:g}"
+    )
+
+
+def _arithmetic(config: Config) -> Iterator[str]:
+  """Says what products of float32 are on a device where they are not that.
+
+  As `jax.lax.Precision` has it. NVIDIA's GPUs have TF32 from the compute
+  capability 8.0 on; those of other makers are not known here.
+  """
+  device, precision = devices_of(config)[0], config.model.precision
+  kind = ""
+  if device.platform == "gpu" and precision != "highest":
+    capability = getattr(device, "compute_capability", "")
+    is_nvidia = re.fullmatch(r"\d+\.\d+", capability) is not None
+    kind = "TF32" if is_nvidia else "TF32 where the GPU has it"
+    if is_nvidia and float(capability) < 8:
+      kind = ""
+  elif device.platform == "tpu":
+    kinds = {"default": "bfloat16", "high": "three products of bfloat16"}
+    kind = kinds.get(precision, "")
+  if kind:
+    yield (
+      f"float32 is {kind} in convolutions and matrix products: "
+      f"config.model.precision is {precision} (highest: float32)"
+    )
+  name = "jax_default_matmul_precision"
+  given = getattr(jax.config, name)
+  if given not in (None, precision):
+    yield (
+      f"JAX_DEFAULT_MATMUL_PRECISION is {given} and has no effect: "
+      f"config.model.precision is {precision}"
     )
 
 

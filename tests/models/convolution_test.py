@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,11 +90,20 @@ def test_vmap_of_the_gradient_equals_one_after_the_other():
     np.testing.assert_allclose(one, gradient(x, kernel), rtol=1e-4, atol=1e-4)
 
 
+def _convolutions(text):
+  """The convolutions of a StableHLO text without the names of values."""
+  return [
+    re.sub(r"%\w+(:\d+)?(#\d+)?", "%", line.partition("=")[2])
+    for line in text.splitlines()
+    if "stablehlo.convolution" in line
+  ]
+
+
 def test_gradient_of_images_alone_needs_two_convolutions():
   images, kernel = _problem(8, 3)
   gradient = jax.grad(_loss(conv_general_dilated, 2, 1))
-  text = str(jax.make_jaxpr(gradient)(images, kernel))
-  assert text.count("conv_general_dilated[") == 2
+  text = jax.jit(gradient).lower(images, kernel).as_text()
+  assert len(_convolutions(text)) == 2
 
 
 def test_kernel_of_the_gradient_lies_as_the_forward_one_inside_a_loop():
@@ -119,3 +130,41 @@ def test_other_backends_take_the_convolution_of_lax(monkeypatch):
   assert program(conv_general_dilated) != program(_plain)
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   assert program(conv_general_dilated) == program(_plain)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_program_for_a_gpu_has_the_gradients_of_lax(groups):
+  images, kernel = _problem(8, 3)
+  kernel = kernel[:, :, :1, :3] if groups == 3 else kernel
+
+  def convolutions(conv, platform):
+    loss = _loss(conv, 2, 1, feature_group_count=groups)
+    traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(images, kernel)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    return sorted(_convolutions(text))
+
+  plain = convolutions(_plain, "cuda")
+  assert len(plain) == 3
+  assert convolutions(conv_general_dilated, "cuda") == plain
+  assert convolutions(conv_general_dilated, "cpu") != plain
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_gradients_have_the_precision_of_the_output(groups):
+  images, kernel = _problem(8, 3)
+  kernel = kernel[:, :, :1, :3] if groups == 3 else kernel
+
+  def precise(*arguments, **options):
+    with jax.default_matmul_precision("highest"):
+      return conv_general_dilated(*arguments, **options)
+
+  # Gradients are traced after the precision was left.
+  loss = _loss(precise, 2, 1, feature_group_count=groups)
+  gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))
+  for platform in ("cuda", "cpu"):
+    traced = gradients.trace(images, kernel)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    found = _convolutions(text)
+    # Depthwise ones are sums of products on a CPU, in float32.
+    assert len(found) == (0 if (groups, platform) == (3, "cpu") else 3)
+    assert all(line.count("precision HIGHEST") == 2 for line in found)
