@@ -50,7 +50,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from benchmarks import noise_images
-from blt_jax.config import Config, check_config, follow, with_values
+from blt_jax.config import check_config, follow, with_values
 from blt_jax.method.train_step import Batch, TrainState
 from blt_jax.training import build, devices
 from blt_jax.training.run import Run
@@ -218,23 +218,15 @@ def read(run: Run, stage: Stage, most: int) -> tuple[list[Batch], float]:
   start = time.perf_counter()
   batches = _first(run.feeder.training(plan), min(most, len(plan)))
   seconds = (time.perf_counter() - start) / len(batches)
-  return [_on_devices(each.batch, run.config) for each in batches], seconds
+  # They are there before the clock starts.
+  placed = [devices.put(each.batch, run.config) for each in batches]
+  return jax.block_until_ready(placed), seconds
 
 
 def _first(batches: Generator[_Item], count: int) -> list[_Item]:
   """The first `count` items of a generator, which is closed afterwards."""
   with contextlib.closing(batches):
     return list(itertools.islice(batches, count))
-
-
-def _on_devices(batch: Batch, config: Config) -> Batch:
-  """A batch dealt to the devices, there before the clock starts."""
-  mesh = jax.sharding.Mesh(
-    np.array(devices.local_devices_of(config)), (devices.AXIS,)
-  )
-  spec = jax.sharding.PartitionSpec(devices.AXIS)
-  sharding = jax.sharding.NamedSharding(mesh, spec)
-  return jax.block_until_ready(jax.device_put(batch, sharding))
 
 
 def _copy(state: TrainState, row: int, config) -> TrainState:

@@ -1,7 +1,7 @@
 """Mapping steps over the devices of a run, and putting arrays on them."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -10,6 +10,7 @@ from blt_jax.config import Config
 from blt_jax.method.train_step import Batch, Sources
 
 AXIS = "batch"
+_Item = TypeVar("_Item")
 
 
 def over_devices(step: Callable, config: Config, **options: Any) -> Callable:
@@ -58,15 +59,40 @@ def deal(batch: Any, devices: int) -> Any:
   )
 
 
+def put(batch: Any, config: Config) -> Any:
+  """Puts what `deal` gave on the devices of this process; does not wait."""
+  return jax.device_put(batch, _sharding(config, AXIS))
+
+
+def ahead(
+  batches: Iterable[_Item], put_fn: Callable[[_Item], _Item]
+) -> Generator[_Item]:
+  """Passes batches on; calls `put_fn` for each one batch ahead.
+
+  So the images of a step are on their way while the step before it runs. There
+  is room for one batch more on the devices, and none behind the last is read.
+  """
+  held: list[_Item] = []
+  for batch in batches:
+    held.append(put_fn(batch))
+    if len(held) > 1:
+      yield held.pop(0)
+  yield from held
+
+
 def place(tree: Any, config: Config) -> Any:
   """Puts whole arrays on every device, as the steps leave their results.
 
   Each process puts them on its own devices; the values are the same in all
   processes. A step would compile anew for arguments that lie elsewhere.
   """
+  return jax.device_put(tree, _sharding(config))
+
+
+def _sharding(config: Config, *axes: str) -> jax.sharding.NamedSharding:
+  """Over the devices of this process: one row each for AXIS, else the whole."""
   mesh = jax.sharding.Mesh(np.array(local_devices_of(config)), (AXIS,))
-  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-  return jax.device_put(tree, everywhere)
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
 def devices_of(config: Config) -> list[jax.Device]:

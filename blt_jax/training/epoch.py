@@ -14,7 +14,7 @@ import optax
 from blt_jax.method.train_step import Batch, TrainState
 from blt_jax.system import console, processes
 from blt_jax.system.interrupt import NOTHING, STOP, Watch
-from blt_jax.training import nonfinite
+from blt_jax.training import devices, nonfinite
 from blt_jax.training.feeder import Fed
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage, plan_epoch
@@ -125,8 +125,11 @@ class Epoch:
     title = f"stage {self.stage.number} epoch {self.number}/{self.stage.epochs}"
     rest = self._plan.tail(self.steps)
     fill = pool.fill if pool else None
-    with contextlib.closing(feeder.training(rest, fill=fill)) as read:
-      times = _Times(read)
+    with (
+      contextlib.closing(feeder.training(rest, fill=fill)) as read,
+      contextlib.closing(devices.ahead(read, self._put)) as fed,
+    ):
+      times = _Times(fed)
       shown = console.progress(
         times, title, total=self.stage.steps, initial=self.steps
       )
@@ -145,6 +148,10 @@ class Epoch:
       self._settle(0, workdir)
       self._add(times.take())
     return state
+
+  def _put(self, fed: Fed) -> Fed:
+    """The same on the devices."""
+    return fed._replace(batch=devices.put(fed.batch, self._run.config))
 
   def _settle(self, most: int, workdir: pathlib.Path) -> None:
     """Waits for steps and adds them up until at most `most` are under way."""

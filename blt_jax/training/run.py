@@ -197,7 +197,7 @@ class Run:
     through `guard`. Logits are adjusted as `model.posthoc_tau` says, by the
     sampler of the stage that the state comes from.
     """
-    batches = guard(self.feeder.evaluation(role))
+    batches = self._ahead(guard(self.feeder.evaluation(role)))
     (found,) = evaluate(state, batches, self._own_eval_fn(stage))
     return found
 
@@ -230,7 +230,7 @@ class Run:
     five_crop = self.config.dataset.five_crop
     return predict(
       state,
-      guard(self.feeder.evaluation(role, five_crop=five_crop)),
+      self._ahead(guard(self.feeder.evaluation(role, five_crop=five_crop))),
       self._own_eval_fn(stage, five_crop=five_crop),
       temperature=temperature,
       kept=kept,
@@ -251,8 +251,13 @@ class Run:
     """
     five_crop = self.config.dataset.five_crop
     eval_fn = self._eval_fn(stage, taus, five_crop=five_crop)
-    batches = self.feeder.evaluation(role, five_crop=five_crop)
+    batches = self._ahead(self.feeder.evaluation(role, five_crop=five_crop))
     return evaluate(state, batches, eval_fn)
+
+  def _ahead(self, batches: Iterator[EvalBatch]) -> Iterator[EvalBatch]:
+    """The same on the devices, the next one on its way."""
+    put = functools.partial(devices.put, config=self.config)
+    return devices.ahead(batches, put)
 
   def summary(self, evaluation: Evaluation) -> dict[str, Any]:
     """Accuracies of an evaluation under the data set's shot groups."""
