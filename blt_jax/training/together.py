@@ -22,8 +22,9 @@ _LARGEST_RATIO = 1.5
 _LARGE = 2 * SMALL
 # Drops of the learning rates that are all before this part of a stage.
 _EARLY = 0.5
-# Learning rates from which adamw rarely learns anything.
-_HIGH_FOR_ADAMW = 0.01
+# Learning rates from which adamw rarely learns anything, and from which it
+# forgets what pretrained kernels know.
+_HIGH_FOR_ADAMW, _HIGH_FOR_KERNELS = 0.01, 0.002
 
 
 def remarks(
@@ -205,12 +206,21 @@ def _high_rates(config: Config, stage: Stage) -> Iterator[str]:
   for name in names:
     given = getattr(stage.config, name)
     rate = given * rate_scale(config, stage.config)
-    if config.optimizer.name == "adamw" and rate >= _HIGH_FOR_ADAMW:
+    high = _HIGH_FOR_ADAMW
+    if name == "backbone_rate" and _trains_kernels(config):
+      high = _HIGH_FOR_KERNELS
+    if config.optimizer.name == "adamw" and rate >= high:
       yield (
         f"config.stage{stage.number}.{name} is {given:g}, {rate:g} for a batch "
         f"of {stage.batch_size}: a step of adamw changes each weight by about "
         "as much, and 0.00001 to 0.001 are usual"
       )
+
+
+def _trains_kernels(config: Config) -> bool:
+  """Whether kernels of others are trained further."""
+  kind = config.model.train.partition(":")[0]
+  return bool(config.model.pretrained) and kind in ("all", "last")
 
 
 def _drops(number: int, section: StageConfig) -> Iterator[str]:

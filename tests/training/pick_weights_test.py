@@ -155,7 +155,10 @@ def test_weights_are_left_open_for_own_images_alone():
 
 @pytest.mark.parametrize(
   ("backbone", "train"),
-  [("tf_efficientnet_lite0", "all"), (DINOV2.backbone, "adapters")],
+  [
+    ("tf_efficientnet_lite0", "norms_and_biases"),
+    (DINOV2.backbone, "adapters"),
+  ],
 )
 def test_what_is_trained_follows_the_backbone(backbone, train):
   sample = choose.Sample(2000, np.array([(300, 400)]))
@@ -225,7 +228,7 @@ def test_run_begins_with_a_file(images, tmp_path, capsys, monkeypatch):
   assert f"the backbone begins with the weights of {path}" in said
   begun = directory.read_config(tmp_path / "run")
   assert begun.model.backbone == "small_resnet10"
-  assert begun.model.train == "all"
+  assert begun.model.train == "norms_and_biases"
   assert begun.model.hidden == 0
   assert begun.optimizer.schedule == "cosine"
 

@@ -20,7 +20,7 @@ SEEN = choose.Sample(int(COUNTS.sum()), np.array([(100, 130)]))
 DEFAULTS = {
   "cifar100_lt": (32, 36, 128, 0.1, 0.1, 0.01, 0.1),
   "cifar10_lt": (32, 36, 128, 0.1, 0.1, 0.01, 0.1),
-  "finetune": (96, 109, 64, 0.01, 0.1, 0.001, 0.01),
+  "finetune": (96, 109, 64, 0.003, 0.001, 0.0003, 0.0001),
   "lift": (224, 248, 128, 0.01, 0.01, 0.001, 0.01),
   "digits_lt": (16, 16, 32, 0.1, 0.1, 0.01, 0.1),
   "image_folder": (96, 109, 64, 0.025, 0.025, 0.0025, 0.025),
@@ -145,6 +145,18 @@ def test_evaluation_size_follows_the_image_size(size, short):
       },
       "config.stage1.classifier_rate is 0.1, 0.1 for a batch of 128: a step of "
       "adamw changes each weight by about as much, and 0.00001 to 0.001 are "
+      "usual",
+    ),
+    (
+      {
+        "optimizer.name": "adamw",
+        "model.pretrained": "resnet10.safetensors",
+        "stage1.backbone_rate": 0.003,
+        "stage1.classifier_rate": 0.003,
+        "stage2.epochs": 0,
+      },
+      "config.stage1.backbone_rate is 0.003, 0.003 for a batch of 128: a step "
+      "of adamw changes each weight by about as much, and 0.00001 to 0.001 are "
       "usual",
     ),
   ],
