@@ -29,8 +29,9 @@ from scratch.
 Normalisations and biases are trained, and the classifier (adapters and the
 classifier of a vision transformer). Stage 1 samples naturally, with a loss that
 corrects for the frequencies of the classes; stage 2 samples nearly equally and
-hallucinates (`:method=neither` leaves that out). A stage has 10 epochs at most and ends once 4 in a row raise
-nothing on validation. The recipe is blt_jax/config/finetuning.py.
+hallucinates (`:method=neither` leaves that out). A stage has 10 epochs at most
+and ends once 4 in a row raise nothing on validation. The recipe is
+blt_jax/config/finetuning.py.
 
 Hardware, time and result: the recipe as a whole is not measured yet, its rates
 are not tuned. docs/pretrained.md has what is measured of its parts.
