@@ -73,6 +73,7 @@ def create_model(
   axis_name: str | None = None,
   steady: bool = False,
   adapter_width: int = 0,
+  image_size: int | None = None,
 ) -> "nn.Module":
   """A model whose parameters are "backbone", "hidden" and "classifier".
 
@@ -90,6 +91,7 @@ def create_model(
     steady: whether the backbone is in inference mode in training, too.
     adapter_width: of the adapters in a vision transformer's blocks, see
       vit.Adapter; 0 for none.
+    image_size: see `create_backbone`.
 
   Returns:
     A module to be called with (images, train=, mask=None, image_rngs=None);
@@ -121,7 +123,11 @@ def create_model(
     head = classifiers.SquashingCosine(num_classes, alpha=alpha, beta=beta)
   return network.Network(
     backbone=create_backbone(
-      name, dtype=dtype, axis_name=axis_name, adapter_width=adapter_width
+      name,
+      dtype=dtype,
+      axis_name=axis_name,
+      adapter_width=adapter_width,
+      image_size=image_size,
     ),
     hidden=classifiers.Linear(hidden, dtype=dtype) if hidden else None,
     classifier=head,
@@ -135,6 +141,7 @@ def create_backbone(
   dtype: Any = np.float32,
   axis_name: str | None = None,
   adapter_width: int = 0,
+  image_size: int | None = None,
 ) -> "nn.Module":
   """The backbone alone: images to pooled features [n, d]; as Network.features.
 
@@ -144,6 +151,9 @@ def create_backbone(
     axis_name: the mapped axis to sum batch statistics over, or None.
     adapter_width: of the adapters in a vision transformer's blocks, see
       vit.Adapter; 0 for none.
+    image_size: side of the images that the fresh position embeddings of a
+      vision transformer are for, a multiple of its patch; None for those of its
+      name. It takes others as well.
 
   Returns:
     A module.
@@ -165,6 +175,8 @@ def create_backbone(
         f"backbone is {name!r}; expected a vision transformer, with adapters."
       )
     options["adapter_width"] = adapter_width
+  if image_size and takes_adapters(name):
+    options["native_size"] = image_size
   return backbone(**options, dtype=dtype, axis_name=axis_name)
 
 

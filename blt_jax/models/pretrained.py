@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blt_jax.models import BACKBONES, IMAGENET, repository
+from blt_jax.models.torch_names import PATCHES, POSITIONS
 from blt_jax.models.torch_weights import open_safetensors
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -124,6 +125,7 @@ def find(source: str, *, backbone: str = "") -> Weights:
   path, settled = locate(source)
   with open_safetensors(path) as opened:
     metadata = opened.metadata() or {}
+    size = _trained_size(opened)
   architecture, num_classes, found, told_by = "", 0, None, ""
   if about := _parsed(metadata.get(_DESCRIPTION)):
     architecture, num_classes, found = _of_export(about, f"{path}")
@@ -134,6 +136,7 @@ def find(source: str, *, backbone: str = "") -> Weights:
   architecture = architecture or backbone or _by_name(settled)
   if found is None and (found := _usual(architecture)):
     told_by = f"as usual for {architecture}, since no {CONFIG} says it"
+    found = dataclasses.replace(found, size=size or found.size)
   if found and found.interpolation not in INTERPOLATIONS:
     told_by += f" (but for {found.interpolation}: it is bicubic here)"
     found = dataclasses.replace(found, interpolation="bicubic")
@@ -170,6 +173,18 @@ def locate(source: str, *, offline: bool = False) -> tuple[pathlib.Path, str]:
   name, revision = found
   path = hub.fetch(name, WEIGHTS, revision=revision, offline=offline)
   return path, f"hf:{name}@{path.parent.name}"
+
+
+def _trained_size(opened: Any) -> int:
+  """Side of the images that a file's position embeddings are for, or 0."""
+  keys = list(opened.keys())
+  positions, kernel = (
+    [opened.get_slice(key).get_shape() for key in keys if key.endswith(name)]
+    for name in (POSITIONS, PATCHES)
+  )
+  if list(map(len, positions)) != [3] or list(map(len, kernel)) != [4]:
+    return 0
+  return math.isqrt(positions[0][1]) * kernel[0][3]
 
 
 def _beside(path: pathlib.Path, settled: str) -> pathlib.Path | None:

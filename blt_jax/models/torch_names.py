@@ -31,6 +31,8 @@ LEAVES = {
 }
 # Backbones whose modules carry timm's names, with "__" for ".".
 _TIMM = ("vit_", "convnext_")
+# A vision transformer's position embeddings, and the kernel of its patches.
+POSITIONS, PATCHES = "pos_embed", "patch_embed.proj.weight"
 # Axes of a kernel by their number: HWIO of our [h, w, in, out] as OIHW, and a
 # dense layer's [in, out] as [out, in].
 TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
@@ -173,24 +175,18 @@ def to_torchvision(name: str, key: str) -> str:
   return f"features.{stage + 1}.{number}.block.{parts[part]}.{leaf}"
 
 
-def other_grid(
-  what: str, shape: tuple[int, ...], expected: tuple[int, ...]
-) -> str:
-  """A clause about position embeddings of images of another size, or "".
+def is_square(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+  """Whether position embeddings are of a square of patches.
 
   Args:
-    what: names the tensor, in quotes at its end.
-    shape: its shape.
-    expected: the shape that it should have.
+    shape: theirs.
+    expected: of the backbone's own; one more than a square where the class
+      token has an embedding.
   """
-  if not what.endswith("pos_embed'") or shape[::2] != expected[::2]:
-    return ""
-  # One more than a square where the class token has an embedding.
-  theirs, ours = (math.isqrt(each[1]) for each in (shape, expected))
-  return (
-    f", for {ours} x {ours} patches: these weights were trained on images of "
-    f"{theirs} x {theirs}, and are of another network"
-  )
+  if len(shape) != 3 or shape[::2] != expected[::2]:
+    return False
+  count = shape[1] - (expected[1] - math.isqrt(expected[1]) ** 2)
+  return count > 0 and math.isqrt(count) ** 2 == count
 
 
 def backbone_tensors(name: str, keys: Iterable[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Converts networks from and to the weights of torchvision and timm."""
 
 import contextlib
+import math
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from flax import traverse_util
 
 from blt_jax import models
 from blt_jax.models import torch_names
-from blt_jax.models.torch_names import LEAVES, TO_TORCH, TRACKED
+from blt_jax.models.torch_names import LEAVES, TO_TORCH, TRACKED, Path
 
 # Axes of PyTorch's kernels by their number, in our order.
 _FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
@@ -35,9 +36,9 @@ def backbone_from_torchvision(
   Args:
     name: one of blt_jax.models.BACKBONES.
     state_dict: arrays by torchvision's or timm's names, convolutions as OIHW.
-    image_size: side of the images to come, pixels, to be checked; None for no
-      check. It changes no variable: position embeddings keep the shape that
-      they were trained in, and the network resamples them for its images.
+    image_size: side of the images to come, pixels, for whose patches position
+      embeddings are resampled. With None they keep the grid that they have, and
+      the network resamples them for its images each time.
 
   Returns:
     {"params": ..., "batch_stats": ...} of float32 numpy arrays, for
@@ -70,7 +71,7 @@ def backbone_from_torchvision(
     for ours, key in _tensors_of(what, name, state_dict).items()
   }
   _check_names(f"{name}, state dict", used, expected)
-  flat = {}
+  flat: dict[Path, Any] = {}
   for path in torch_names.paths(name):
     key = torch_names.torch_name(name, path)
     value = np.asarray(used[key])
@@ -78,6 +79,11 @@ def backbone_from_torchvision(
     if value.ndim in _FROM_TORCH:
       value = value.transpose(_FROM_TORCH[value.ndim])
     flat[path] = np.array(value, np.float32, order="C")
+    if image_size and key == torch_names.POSITIONS:
+      from blt_jax.models import vit  # Few backbones have position embeddings.
+
+      side = image_size // expected[torch_names.PATCHES][-1]
+      flat[path] = vit.resample_positions(flat[path], (side, side))
   return {"batch_stats": {}, **traverse_util.unflatten_dict(flat)}
 
 
@@ -129,6 +135,7 @@ def backbone_from_safetensors(
   name: str,
   path: str | pathlib.Path,
   *,
+  image_size: int | None = None,
   say: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
   """Variables of a backbone from a safetensors file of torchvision or timm.
@@ -139,7 +146,8 @@ def backbone_from_safetensors(
   Args:
     name: one of blt_jax.models.BACKBONES.
     path: of the file.
-    say: is called with a line where the backbone is a part of another network.
+    image_size: as for `backbone_from_torchvision`.
+    say: is called with a line about what is left out or resampled.
 
   Returns:
     As `backbone_from_torchvision`.
@@ -150,8 +158,18 @@ def backbone_from_safetensors(
     ImportError: safetensors is not installed.
   """
   expected = torch_names.torch_shapes(name)
-  tensors = read_tensors(path, name, expected, say=say or (lambda line: None))
-  return backbone_from_torchvision(name, tensors)
+  say = say or (lambda line: None)
+  tensors = read_tensors(path, name, expected, say=say)
+  found = backbone_from_torchvision(name, tensors, image_size=image_size)
+  if (given := tensors.get(torch_names.POSITIONS)) is not None:
+    taken = found["params"][torch_names.POSITIONS]
+    old, new = (math.isqrt(each.shape[1]) for each in (given, taken))
+    if old != new:
+      say(
+        f"{path}: position embeddings of {old} x {old} patches are resampled "
+        f"to the {new} x {new} of images of {image_size} pixels"
+      )
+  return found
 
 
 @contextlib.contextmanager
@@ -290,6 +308,15 @@ def _examples(names: Iterable[str]) -> str:
 def _check_shape(
   what: str, shape: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
-  if shape != expected:
-    note = torch_names.other_grid(what, shape, expected)
-    raise ValueError(f"{what} has shape {shape}; expected {expected}{note}.")
+  """Raises unless a shape is the one expected.
+
+  Position embeddings may be of another square of patches.
+  """
+  if shape == expected:
+    return
+  others = ""
+  if what.endswith(f"{torch_names.POSITIONS}'"):
+    if torch_names.is_square(shape, expected):
+      return
+    others = ", or those of another square of patches"
+  raise ValueError(f"{what} has shape {shape}; expected {expected}{others}.")

@@ -18,6 +18,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from blt_jax.models import layers
 
@@ -140,14 +141,14 @@ class ViT(nn.Module):
   """Images to the normalised class token.
 
   Images may have any height and width that are multiples of `patch`: position
-  embeddings keep the shape of `native_size` as parameters and are resampled to
-  the grid of an image's patches at each call.
+  embeddings are resampled to the grid of an image's patches at each call. As
+  parameters they may be of any square grid; fresh ones are of `native_size`.
 
   Attributes:
     width: channels of a token.
     depth: number of blocks.
     patch: height and width of a patch, pixels.
-    native_size: side of the images that the position embeddings are for.
+    native_size: side of the images that fresh position embeddings are for.
     head_width: channels of an attention head.
     registers: tokens beside the class token; with any, the class token has no
       position embedding, as in DINOv2's networks with registers.
@@ -222,11 +223,13 @@ class ViT(nn.Module):
     if self.registers:
       shape = (1, self.registers, self.width)
       extra.append(self.param("reg_token", _tiny_normal, shape))
-    shape = (1, prefix + side**2, self.width)
-    positions = resample_positions(
-      self.param("pos_embed", _normal, shape),
-      (height // self.patch, width // self.patch),
-    ).astype(self.dtype)
+    # `param` would refuse those of another grid than the fresh ones.
+    given: Any = self.get_variable("params", "pos_embed")
+    if given is None:
+      shape = (1, prefix + side**2, self.width)
+      given = self.param("pos_embed", _normal, shape)
+    grid = (height // self.patch, width // self.patch)
+    positions = resample_positions(given, grid).astype(self.dtype)
     x = layers.PatchConv(
       self.width,
       self.patch,
@@ -243,12 +246,14 @@ class ViT(nn.Module):
 
 
 def resample_positions(
-  positions: jax.Array, grid: tuple[int, int]
-) -> jax.Array:
+  positions: jax.Array | np.ndarray, grid: tuple[int, int]
+) -> jax.Array | np.ndarray:
   """Position embeddings for another grid of patches.
 
   Bicubic and antialiased, as timm's `resample_abs_pos_embed` and PyTorch's
-  `interpolate(mode="bicubic", antialias=True)`.
+  `interpolate(mode="bicubic", antialias=True)`. NumPy's arrays are resampled at
+  once: a program that is traced over them, such as an ONNX file, has the result
+  alone.
 
   Args:
     positions: float32 [1, s * s, d], or [1, 1 + s * s, d], whose first one
@@ -264,11 +269,29 @@ def resample_positions(
   if grid == (side, side):
     return positions
   prefix = count - side**2
-  resized = jax.image.resize(
-    positions[:, prefix:].reshape(1, side, side, width),
-    (1, *grid, width),
-    "bicubic",
-  )
+  weights = [_weights(side, new) for new in grid]
+  square = positions[:, prefix:].reshape(1, side, side, width)
+  equation = "ih,jw,nhwd->nijd"
+  if isinstance(positions, np.ndarray):
+    resized = np.einsum(equation, *weights, square, optimize=True)
+    return np.concatenate(
+      [positions[:, :prefix], resized.reshape(1, -1, width)], axis=1
+    )
+  resized = jnp.einsum(equation, *weights, square, precision="highest")
   return jnp.concatenate(
     [positions[:, :prefix], resized.reshape(1, -1, width)], axis=1
   )
+
+
+def _weights(old: int, new: int) -> np.ndarray:
+  """What each of `old` places gives to `new` ones, float32 [new, old].
+
+  The kernel of Keys with a = -0.5, widened where places become fewer.
+  """
+  centres = (np.arange(new).reshape(-1, 1) + 0.5) * old / new
+  distance = np.abs(centres - np.arange(old) - 0.5) / max(old / new, 1)
+  near = (1.5 * distance - 2.5) * distance**2 + 1
+  far = ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
+  weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
+  total = weights.sum(axis=1, keepdims=True)
+  return (weights / total).astype(np.float32)

@@ -78,6 +78,7 @@ def build_model(config: Config, num_classes: int) -> nn.Module:
     axis_name=devices.AXIS,
     steady=model.train != "all",
     adapter_width=adapter_width(config, num_classes),
+    image_size=config.dataset.image_size,
   )
 
 

@@ -26,7 +26,9 @@ def backbone(
   """
   model = config.model
   path, _ = pretrained.locate(model.pretrained)
-  found = torch_weights.backbone_from_safetensors(model.backbone, path, say=say)
+  found = torch_weights.backbone_from_safetensors(
+    model.backbone, path, image_size=config.dataset.image_size, say=say
+  )
   pretrained.check_sha256(
     model.pretrained, pretrained.sha256(path), model.pretrained_sha256
   )

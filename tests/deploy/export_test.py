@@ -9,6 +9,7 @@ import sys
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -17,10 +18,12 @@ import blt_jax
 from blt_jax.deploy import export, model_card, predict
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.formats import jax_program, safetensors_file
-from blt_jax.models import torch_network, torch_weights
+from blt_jax.deploy.model import TrainedModel
+from blt_jax.models import torch_network, torch_weights, vit
 from blt_jax.training import build, resume
 from blt_jax.training.train import train
 from blt_jax.workdir import directory
+from tests import bad_exports
 from tests.small_run import ROOT, make_config
 
 
@@ -482,6 +485,57 @@ def test_onnx_says_which_environment_it_needs(model, tmp_path):
   with pytest.raises(ImportError, match=r"pip install .*\[export\]"):
     export.export(model, tmp_path / "exported", names=["onnx"])
   assert not (tmp_path / "exported").exists()
+
+
+@pytest.fixture(scope="module")
+def transformer():
+  """A small vision transformer for images of 48 pixels; its own are of 32."""
+  name = "vit_tiny_patch16_224"
+  small = {"width": 16, "depth": 1, "patch": 8, "native_size": 32}
+  about = bad_exports.ABOUT | {"backbone": name, "hidden": 0}
+  about |= {"image_size": 48, "resize_size": 48}
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(vit.CONFIGS, name, small | {"head_width": 8})
+    model = TrainedModel(Description.from_json(about, source="here"), {})
+    shapes = jax.eval_shape(
+      lambda images: model.module().init(
+        jax.random.key(0), images, train=False
+      ),
+      np.zeros((1, 48, 48, 3), np.float32),
+    )
+    rng = np.random.default_rng(0)
+    variables = {"batch_stats": {}} | jax.tree.map(
+      lambda s: rng.normal(size=s.shape).astype(np.float32), shapes
+    )
+    yield dataclasses.replace(model, variables=variables)
+
+
+def test_programs_hold_resampled_position_embeddings(transformer):
+  pixels = export.sample_images(48)
+  # JAX's arrays are resampled by the program, at each call.
+  others = TrainedModel(
+    transformer.description, jax.tree.map(jnp.asarray, transformer.variables)
+  )
+  found, other = (
+    jax.jit(each.logits_of_pixels).lower(pixels).as_text()
+    for each in (transformer, others)
+  )
+  square = "tensor<1x4x4x16xf32>"
+  assert square in other
+  assert square not in found
+
+
+def test_onnx_of_a_transformer_at_another_size(transformer, tmp_path):
+  pytest.importorskip("jax2onnx")
+  from blt_jax.deploy.formats import onnx_file
+
+  pixels = export.sample_images(48)
+  onnx_file.write(transformer, tmp_path)
+  np.testing.assert_allclose(
+    onnx_file.load(tmp_path)(pixels),
+    jax.jit(transformer.logits_of_pixels)(pixels),
+    atol=1e-5,
+  )
 
 
 def test_onnx_gives_the_same_logits(model, tmp_path):

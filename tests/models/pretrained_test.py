@@ -135,6 +135,13 @@ def test_file_may_be_named_after_its_network(tmp_path):
   )
 
 
+def test_position_embeddings_tell_the_size_of_the_training(tmp_path):
+  shapes = {"pos_embed": (1, 577, 3), "patch_embed.proj.weight": (3, 3, 16, 16)}
+  path = tmp_path / "vit_tiny_patch16_224.safetensors"
+  path.write_bytes(loopback_hub.weights(shapes, classes=0))
+  assert pretrained.find(str(path)).preprocessing.size == 384
+
+
 def test_nothing_is_assumed_of_an_unknown_network(file):
   found = pretrained.find(str(file))
   assert (found.architecture, found.preprocessing) == ("", None)

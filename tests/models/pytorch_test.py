@@ -121,9 +121,10 @@ OF_TIMM = {
 }
 
 
-def timm_network(name):
+def timm_network(name, **options):
   timm = pytest.importorskip("timm")
-  options = {"dynamic_img_size": True} if name.startswith("vit_") else {}
+  if name.startswith("vit_"):
+    options["dynamic_img_size"] = True
   return timm.create_model(name, pretrained=False, num_classes=0, **options)
 
 
@@ -149,6 +150,36 @@ def test_features_of_timm_both_ways(name, tmp_path):
     scale = np.abs(expected).max()
     np.testing.assert_allclose(
       apply(found, images), expected, rtol=1e-3, atol=1e-4 * scale
+    )
+
+
+@pytest.mark.parametrize(
+  "name, size, smaller",
+  [
+    ("vit_tiny_patch16_224", 160, 96),
+    ("vit_small_patch14_reg4_dinov2", 112, 70),
+  ],
+)
+def test_file_of_timm_for_another_image_size(name, size, smaller, tmp_path):
+  theirs = timm_network(name, img_size=size)
+  torch.manual_seed(0)
+  torch.nn.init.normal_(theirs.pos_embed)
+  path = tmp_path / "timm.safetensors"
+  save_file({k: v.numpy() for k, v in theirs.state_dict().items()}, path)
+  for side in (size, smaller):
+    images = np.random.default_rng(0).normal(size=(1, side, side, 3))
+    images = images.astype(np.float32)
+    found = torch_weights.backbone_from_safetensors(name, path, image_size=side)
+    expected = in_torch(theirs, images)
+    np.testing.assert_allclose(
+      create_backbone(name).apply(found, images, train=False),
+      expected,
+      rtol=1e-3,
+      atol=1e-4 * np.abs(expected).max(),
+    )
+    tensors = torch_weights.backbone_to_torchvision(name, found)
+    timm_network(name, img_size=side).load_state_dict(
+      as_tensors(tensors), strict=True
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from blt_jax import models
-from blt_jax.models import torch_names, torch_weights
+from blt_jax.models import torch_names, torch_weights, vit
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 GOLDEN_FILES = sorted(GOLDEN.glob("*.json"))
@@ -177,7 +177,7 @@ def test_norm_in_the_head_of_a_convnext_is_part_of_the_backbone():
 def test_dense_layers_become_in_out_and_tokens_stay():
   state_dict = random_state_dict("vit_tiny_patch16_224")
   params = torch_weights.backbone_from_torchvision(
-    "vit_tiny_patch16_224", state_dict, image_size=160
+    "vit_tiny_patch16_224", state_dict, image_size=224
   )["params"]
   kernel = params["blocks__3"]["attn__qkv"]["kernel"]
   assert kernel.shape == (192, 576)
@@ -192,18 +192,42 @@ def test_image_size_that_a_backbone_does_not_take_is_refused():
     )
 
 
-def test_position_embeddings_of_another_size_are_named():
+@pytest.mark.parametrize("side", [24, 14])
+def test_position_embeddings_of_a_file_may_have_any_square_grid(side, tmp_path):
   name = "vit_tiny_patch16_224"
   state_dict = random_state_dict(name)
-  state_dict["pos_embed"] = np.ones((1, 577, 192))
+  given = np.random.default_rng(1).normal(size=(1, side**2 + 1, 192))
+  state_dict["pos_embed"] = given.astype(np.float32)
+  params = torch_weights.backbone_from_torchvision(name, state_dict)["params"]
+  np.testing.assert_array_equal(params["pos_embed"], state_dict["pos_embed"])
+  save_file(state_dict, tmp_path / "file")
+  said = []
+  found = torch_weights.backbone_from_safetensors(
+    name, tmp_path / "file", image_size=160, say=said.append
+  )
+  np.testing.assert_array_equal(
+    found["params"]["pos_embed"],
+    vit.resample_positions(state_dict["pos_embed"], (10, 10)),
+  )
+  assert said == [
+    f"{tmp_path}/file: position embeddings of {side} x {side} patches are "
+    "resampled to the 10 x 10 of images of 160 pixels"
+  ]
+  back = torch_weights.backbone_to_torchvision(name, found)
+  assert back["pos_embed"].shape == (1, 101, 192)
+
+
+@pytest.mark.parametrize(
+  "shape", [(1, 193, 192), (1, 196, 192), (1, 1, 192), (1, 197, 9), (197, 192)]
+)
+def test_position_embeddings_of_no_square_are_refused(shape):
+  name = "vit_tiny_patch16_224"
+  state_dict = random_state_dict(name) | {"pos_embed": np.ones(shape)}
   with pytest.raises(
     ValueError,
-    match=r"'pos_embed' has shape \(1, 577, 192\); expected \(1, 197, 192\), "
-    "for 14 x 14 patches: these weights were trained on images of 24 x 24, and",
+    match=rf"'pos_embed' has shape {re.escape(f'{shape}')}; expected "
+    r"\(1, 197, 192\), or those of another square of patches\.$",
   ):
-    torch_weights.backbone_from_torchvision(name, state_dict)
-  state_dict["pos_embed"] = np.ones((1, 197, 9))
-  with pytest.raises(ValueError, match=r"expected \(1, 197, 192\)\.$"):
     torch_weights.backbone_from_torchvision(name, state_dict)
 
 

@@ -39,9 +39,12 @@ def weights(old, new):
 
 @pytest.mark.parametrize("grid", [(3, 5), (9, 6), (2, 2), (12, 1)])
 @pytest.mark.parametrize("prefix", [0, 1])
-def test_positions_are_resampled_as_in_pytorch(grid, prefix):
+@pytest.mark.parametrize("library", [np, jnp])
+def test_positions_are_resampled_as_in_pytorch(grid, prefix, library):
   given = np.random.default_rng(0).normal(size=(1, prefix + 36, 4))
-  found = vit.resample_positions(jnp.asarray(given, jnp.float32), grid)
+  found = vit.resample_positions(library.asarray(given, "float32"), grid)
+  assert isinstance(found, np.ndarray) == (library is np)
+  assert found.dtype == np.float32
   square = given[:, prefix:].reshape(6, 6, 4)
   expected = np.einsum(
     "ih,jw,hwd->ijd", weights(6, grid[0]), weights(6, grid[1]), square
@@ -58,6 +61,27 @@ def test_positions_are_resampled_as_in_pytorch(grid, prefix):
 def test_positions_of_their_own_grid_stay(count):
   positions = jnp.ones((1, count, 4))
   assert vit.resample_positions(positions, (6, 6)) is positions
+
+
+def test_parameters_may_have_any_square_grid():
+  larger, shape = SMALL.clone(native_size=24), (1, 24, 24, 3)
+  variables = init(larger, shape)
+  assert variables["params"]["pos_embed"].shape == (1, 37, 16)
+  images = jax.ShapeDtypeStruct(shape, jnp.float32)
+  expected, found = (
+    jax.jit(functools.partial(each.apply, train=False))
+    .lower(variables, images)
+    .as_text()
+    for each in (larger, SMALL)
+  )
+  assert found == expected
+
+
+def test_fresh_positions_are_for_the_images_to_come():
+  name = "vit_small_patch14_dinov2"
+  assert models.create_backbone(name, image_size=98).native_size == 98
+  assert models.create_backbone(name).native_size == 518
+  models.create_backbone("resnet10", image_size=98)
 
 
 def test_images_that_do_not_fit_patches_are_refused():
