@@ -54,6 +54,14 @@ def one_block() -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def without_examples() -> Iterator[None]:
+  """Runs make no examples at their end, whose program takes long to compile."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr("blt_jax.training.train.attempt", lambda write, what: None)
+    yield
+
+
 def _forget_shapes() -> None:
   """Clears what is kept about the shapes of networks."""
   torch_names.paths.cache_clear()

@@ -26,14 +26,12 @@ NAME = "small_resnet10"
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick():
-  with small_run.one_block(), small_run.steps_traced_once():
+  with (
+    small_run.one_block(),
+    small_run.steps_traced_once(),
+    small_run.without_examples(),
+  ):
     yield
-
-
-@pytest.fixture(autouse=True)
-def _without_examples(monkeypatch):
-  """No examples at the end, whose program takes long to compile."""
-  monkeypatch.setattr(train, "attempt", lambda write, what: None)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +61,7 @@ def make_config(weights, **fields):
 def whole(weights, tmp_path_factory):
   """Work directory of a run that was never stopped."""
   workdir = tmp_path_factory.mktemp("frozen") / "whole"
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(train, "attempt", lambda write, what: None)
-    train.train(make_config(weights), workdir)
+  train.train(make_config(weights), workdir)
   return workdir
 
 
@@ -168,7 +164,8 @@ def test_adapters_begin_beside_the_weights_of_a_file(tmp_path, monkeypatch):
     {place: np.full(shapes[place], 0.5, "f4") for place in shapes}
   )
   save_file(torch_weights.backbone_to_torchvision(name, theirs), path)
-  config = make_config(path, dataset__image_size=16, dataset__resize_size=16)
+  # Of 4 x 4 patches, where the network's own are 2 x 2.
+  config = make_config(path, dataset__image_size=32, dataset__resize_size=32)
   config.model.backbone, config.model.train = name, "adapters"
   config = check_config(config)
   model = build.build_model(config, 10)
@@ -183,6 +180,7 @@ def test_adapters_begin_beside_the_weights_of_a_file(tmp_path, monkeypatch):
   leaves = jax.tree.leaves(begun.frozen)
   assert {float(leaf.ravel()[0]) for leaf in leaves} == {0.5}
   arrays = {"params": fresh.params}
+  assert begun.frozen["params"]["backbone"]["pos_embed"].shape == (1, 17, 8)
   again = build.restored(config, template, arrays)
   jax.tree.map(np.testing.assert_array_equal, again.frozen, begun.frozen)
   line = frozen.trained_line(config, template, adapter_width=1)

@@ -9,6 +9,7 @@ from blt_jax.workdir import directory, files
 from configs import lift
 from tests import loopback_hub
 from tests.marks import long_test
+from tests.small_run import without_examples
 
 # What is not the data set's own.
 OTHERS = ("model.", "optimizer.", "stage1.", "stage2.", "method")
@@ -63,8 +64,6 @@ def test_it_trains(method, tmp_path, monkeypatch, capsys):
   name = lift.get_config().model.backbone
   tiny = vit.CONFIGS[name] | {"width": 64, "depth": 1, "native_size": 32}
   monkeypatch.setitem(vit.CONFIGS, name, tiny)
-  # No examples at the end, whose program takes long to compile.
-  monkeypatch.setattr(train, "attempt", lambda write, what: None)
   path = tmp_path / "weights.safetensors"
   shapes = torch_names.torch_shapes(name)
   path.write_bytes(loopback_hub.weights(shapes, classes=0))
@@ -81,7 +80,8 @@ def test_it_trains(method, tmp_path, monkeypatch, capsys):
   config.stage1.epochs = 1
   config.stage2.epochs = min(config.stage2.epochs, 1)
   config.perturb.start_epoch = 1
-  train.train(config, tmp_path / "run")
+  with without_examples():
+    train.train(config, tmp_path / "run")
   said = capsys.readouterr().out
   assert "(config.model.train adapters); each block has an adapter" in said
   epochs = {"lift": "1", "blt": "1 + 1"}[method]

@@ -8,19 +8,13 @@ import pytest
 
 from blt_jax.training import train
 from tests.marks import long_test
-from tests.small_run import make_config, one_block
+from tests.small_run import make_config, one_block, without_examples
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_block():
-  with one_block():
+  with one_block(), without_examples():
     yield
-
-
-@pytest.fixture(autouse=True)
-def _without_examples(monkeypatch):
-  """No examples at the end, whose program takes long to compile."""
-  monkeypatch.setattr(train, "attempt", lambda write, what: None)
 
 
 def _train(method, workdir: pathlib.Path):

@@ -11,7 +11,12 @@ from blt_jax.data.sampling import HallucinationPlan, epoch_plan
 from blt_jax.training import nonfinite, train
 from blt_jax.workdir.checkpoint import Checkpoints
 from tests.marks import long_test
-from tests.small_run import FEW_SLOTS, make_config, one_block
+from tests.small_run import (
+  FEW_SLOTS,
+  make_config,
+  one_block,
+  without_examples,
+)
 
 SOUND = {"loss": 12.0, "gradient_norm": 2.0, "largest_pixel": 3.0}
 
@@ -96,9 +101,9 @@ def _one_block():
 
 
 @pytest.fixture(autouse=True)
-def _without_examples(monkeypatch):
-  """No examples at the end, whose program takes long to compile."""
-  monkeypatch.setattr(train, "attempt", lambda write, what: None)
+def _quick():
+  with without_examples():
+    yield
 
 
 @pytest.mark.usefixtures("_one_block")

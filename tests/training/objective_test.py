@@ -10,7 +10,7 @@ from blt_jax.training.run import Run
 from blt_jax.training.stages import build_stages
 from blt_jax.workdir.records import METRICS
 from tests.marks import long_test
-from tests.small_run import make_config
+from tests.small_run import make_config, without_examples
 
 COUNTS = np.array([100, 20, 5])
 RNG = np.random.default_rng(0)
@@ -249,12 +249,11 @@ def test_steps_are_compiled_once_for_each_stage_and_weights():
 
 
 @long_test("another run")
-def test_run_with_deferred_weights_trains(tmp_path, monkeypatch):
-  # No examples at the end, whose program takes long to compile.
-  monkeypatch.setattr(train, "attempt", lambda write, what: None)
+def test_run_with_deferred_weights_trains(tmp_path):
   config = make_config(",method=neither", stage1__epochs=0)
   config.model.update(loss="ldam", reweight_epoch=2)
-  results = train.train(config, tmp_path)
+  with without_examples():
+    results = train.train(config, tmp_path)
   assert results["last"]["epoch"] == 2
   header, *rows = (tmp_path / METRICS).read_text().splitlines()
   column = header.split(",").index("loss")

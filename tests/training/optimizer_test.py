@@ -57,8 +57,7 @@ def runs(tmp_path_factory):
     def poll(self):
       return stops.get(next(polls), NOTHING)
 
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(train, "attempt", lambda write, what: None)  # No examples.
+  with pytest.MonkeyPatch.context() as patch, small_run.without_examples():
     train.train(make_config(), folder / "whole")
     patch.setattr(train, "Watch", Stopping)
     for place in ("stage 1 epoch 1 after step 4", "stage 2 epoch 1 after step"):

@@ -24,7 +24,7 @@ from blt_jax.training.pick_weights import CONVNEXT, DINOV2, LITE0, ranked
 from blt_jax.workdir import directory
 from configs import common, finetune, image_folder
 from tests import loopback_hub
-from tests.small_run import one_block
+from tests.small_run import one_block, without_examples
 
 
 def make_config(**values):
@@ -189,14 +189,12 @@ def test_run_goes_on_with_what_was_picked():
 
 
 def test_run_without_a_hub_trains_from_scratch_and_goes_on(
-  offline, images, tmp_path, capsys, monkeypatch
+  offline, images, tmp_path, capsys
 ):
-  # No examples at the end, whose program takes long to compile.
-  monkeypatch.setattr(train, "attempt", lambda write, what: None)
   config = make_config(
     **{"dataset.root": images, "stage1.epochs": 1, "stage2.epochs": 0}
   )
-  with one_block():
+  with one_block(), without_examples():
     train.train(config, tmp_path / "run")
     said = capsys.readouterr().out
     assert "note: no pretrained weights can be had" in said

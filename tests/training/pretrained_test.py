@@ -12,13 +12,12 @@ from blt_jax.config import check_config, flatten, left_open, with_values
 from blt_jax.models import pretrained as models_pretrained
 from blt_jax.models import torch_names, torch_weights
 from blt_jax.training import build, choose, pretrained, resume
-from blt_jax.training import train as training
 from blt_jax.training.train import train
 from blt_jax.workdir import directory
 from configs import cifar10_lt, image_folder
 from tests import loopback_hub
 from tests.loopback_hub import timm_config
-from tests.small_run import make_config, one_block
+from tests.small_run import make_config, one_block, without_examples
 
 NAME = "ann/net"
 COMMIT = "0123456789" * 4
@@ -213,9 +212,9 @@ def test_names_that_are_none_are_refused(source):
 
 
 @pytest.fixture
-def _quick(monkeypatch):
-  """Without examples at the end, whose program takes long to compile."""
-  monkeypatch.setattr(training, "attempt", lambda write, what: None)
+def _quick():
+  with without_examples():
+    yield
 
 
 def _config(source, **fields):

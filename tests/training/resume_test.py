@@ -52,14 +52,12 @@ def script(monkeypatch):
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick():
-  with small_run.one_block(), small_run.steps_traced_once():
+  with (
+    small_run.one_block(),
+    small_run.steps_traced_once(),
+    small_run.without_examples(),
+  ):
     yield
-
-
-@pytest.fixture(autouse=True)
-def _without_examples(monkeypatch):
-  """No examples at the end, whose program takes long to compile."""
-  monkeypatch.setattr(train, "attempt", lambda write, what: None)
 
 
 @pytest.fixture(scope="module")
