@@ -207,5 +207,9 @@ def test_evaluation_repeats_the_test_of_the_best_epoch(whole):
 
 def test_report_shows_how_many_epochs_a_stage_had(whole):
   first, second = (len(_accuracies(whole, stage)) for stage in (1, 2))
-  setting = page._setting(read_run(whole))
+  run = read_run(whole)
+  setting = page._setting(run)
   assert f"{first} of {EPOCHS} + {second} of {EPOCHS} epochs" in setting
+  *_, one, two = page._summary(run, {"few": None, "many": None})
+  assert "Stage 1 ended early: its accuracy on validation rose no more" in one
+  assert two.endswith(f"(stage2.patience is {PATIENCE[2]}).")

@@ -92,12 +92,17 @@ def _setting(run: RunRecord) -> str:
 
 def _epochs(run: RunRecord, stage: int) -> str:
   """Epochs of a stage; of one that ended early also how many it had."""
+  epochs = run.config.stage(stage).epochs
+  done = Progress(tuple(run.rows)).epochs_done(stage)
+  return f"{done} of {epochs}" if _ended_early(run, stage) else f"{epochs}"
+
+
+def _ended_early(run: RunRecord, stage: int) -> bool:
+  """Whether patience has spared a stage epochs."""
   progress, section = Progress(tuple(run.rows)), run.config.stage(stage)
-  done = progress.epochs_done(stage)
-  early = progress.ended_early(stage, patience=section.patience)
-  if early and done < section.epochs:
-    return f"{done} of {section.epochs}"
-  return str(section.epochs)
+  return progress.epochs_done(stage) < section.epochs and progress.ended_early(
+    stage, patience=section.patience
+  )
 
 
 def _missing(side: Runs) -> Markup | None:
@@ -156,7 +161,15 @@ def _summary(run: RunRecord, best: Mapping[str, float | None]) -> Iterator[str]:
     yield "Training hallucinated no image."
   spent = {n: float(np.nansum(v)) for n, v in measures.times(run).items()}
   total = sum(spent.values())
-  yield f"{len(run.rows)} epochs took {duration(total)} (h:mm:ss)."
+  epochs = "1 epoch" if len(run.rows) == 1 else f"{len(run.rows)} epochs"
+  yield f"{epochs} took {duration(total)} (h:mm:ss)."
+  for stage in (1, 2):
+    if _ended_early(run, stage):
+      patience = run.config.stage(stage).patience
+      yield (
+        f"Stage {stage} ended early: its accuracy on validation rose no more "
+        f"(stage{stage}.patience is {patience})."
+      )
 
 
 def _tile(run: RunRecord, group: str, measured: Mapping[str, Any]) -> Markup:
