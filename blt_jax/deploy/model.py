@@ -242,6 +242,7 @@ class TrainedModel:
       hidden=about.hidden,
       adapter_width=about.adapter_width,
       dtype=jnp.dtype(about.dtype),
+      image_size=about.image_size,
     )
 
   @functools.cached_property

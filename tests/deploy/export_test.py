@@ -493,7 +493,7 @@ def transformer():
   name = "vit_tiny_patch16_224"
   small = {"width": 16, "depth": 1, "patch": 8, "native_size": 32}
   about = bad_exports.ABOUT | {"backbone": name, "hidden": 0}
-  about |= {"image_size": 48, "resize_size": 48}
+  about |= {"image_size": 32, "resize_size": 32}
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(vit.CONFIGS, name, small | {"head_width": 8})
     model = TrainedModel(Description.from_json(about, source="here"), {})
@@ -501,13 +501,14 @@ def transformer():
       lambda images: model.module().init(
         jax.random.key(0), images, train=False
       ),
-      np.zeros((1, 48, 48, 3), np.float32),
+      np.zeros((1, 32, 32, 3), np.float32),
     )
     rng = np.random.default_rng(0)
     variables = {"batch_stats": {}} | jax.tree.map(
       lambda s: rng.normal(size=s.shape).astype(np.float32), shapes
     )
-    yield dataclasses.replace(model, variables=variables)
+    model = dataclasses.replace(model, variables=variables)
+    yield with_fields(model, image_size=48, resize_size=48)
 
 
 def test_programs_hold_resampled_position_embeddings(transformer):
