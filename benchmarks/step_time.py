@@ -52,7 +52,7 @@ from ml_collections import config_flags
 from benchmarks import noise_images
 from blt_jax.config import check_config, follow, with_values
 from blt_jax.method.train_step import Batch, TrainState
-from blt_jax.training import build, devices
+from blt_jax.training import build, devices, evaluation
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.workdir import directory
@@ -187,7 +187,7 @@ def _programs(
     programs[name], report[name] = _compile(step, state, its[0])
     batches[name] = its
   evaluated = list(itertools.islice(run.feeder.evaluation("validation"), 1))
-  eval_fn = build.build_eval_step(run.config)
+  eval_fn = evaluation.build_eval_step(run.config)
   programs["evaluate"] = lambda state, batch: (state, eval_fn(state, batch))
   batches["evaluate"], report["evaluate"] = evaluated, {}
   return programs, batches, report

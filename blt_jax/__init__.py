@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _ORIGINS = {
   "PerturbResult": "method.perturb:PerturbResult",
   "SquashingCosine": "models.classifiers:SquashingCosine",
+  "config_dict": "config:config_dict",
   "confusion": "method.confusion",
   "convert": "models.torch_weights",
   "create_model": "models:create_model",
@@ -24,7 +25,7 @@ _ORIGINS = {
   "perturb_images": "method.perturb:perturb_images",
   "sampling": "data.sampling",
   "sources": "data.sources",
-  "train": "training.train:train",
+  "train": "library:train",
 }
 __all__ = sorted(_ORIGINS)
 

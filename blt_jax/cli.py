@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 # TensorFlow only reads images here: hide its messages about arithmetic.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 DATASETS = ("digits_lt", "cifar10_lt", "imagenet_lt", "places_lt")
 
@@ -135,12 +134,11 @@ _DRY_RUN = flags.DEFINE_bool(
 def _train() -> int:
   """Trains, tests and reports; resumes a run that has begun."""
   _check_needed("config", "configs/NAME.py")
-  from blt_jax.system import compile_cache, console, processes
+  from blt_jax.library import train
+  from blt_jax.system import console, processes
   from blt_jax.system.interrupt import Interrupted
-  from blt_jax.training.train import train
 
   processes.start()
-  compile_cache.enable()
   for line in command_line.without_effect():
     console.say(line)
   workdir = pathlib.Path(_WORKDIR.value or command_line.default_workdir())
@@ -151,25 +149,7 @@ def _train() -> int:
       print(interrupted, file=sys.stderr)
     # The exit code of a process that the signal ended.
     return 128 + interrupted.signal
-  if processes.is_first():
-    _write_report(workdir)
   return 0
-
-
-def _write_report(workdir: pathlib.Path) -> None:
-  """Writes the report of a finished run; prints a failure and goes on."""
-  from blt_jax.system import console
-  from blt_jax.workdir.directory import RESULTS
-
-  try:
-    from blt_jax.report import command
-
-    report, results = workdir / command.FILE, workdir / RESULTS
-    if report.exists() and report.stat().st_mtime >= results.stat().st_mtime:
-      return
-    console.say(f"report: {command.write_report([workdir], workdir)}")
-  except Exception as error:
-    console.say(f"left out: the report: {command_line.one_line(error)}")
 
 
 def _evaluate() -> int:

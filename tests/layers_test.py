@@ -17,6 +17,7 @@ ENTRIES = {
   "data",
   "deploy",
   "experiments",
+  "library",
   "method",
   "models",
   "report",
@@ -79,6 +80,16 @@ ALLOWED: dict[str, set[str]] = {
     "training.epoch_seconds",
     "workdir",
   },
+  "library": {
+    "config",
+    "data.dataset",
+    "report.command",
+    "system.compile_cache",
+    "system.console",
+    "system.processes",
+    "training.train",
+    "workdir",
+  },
   "cli": ENTRIES,
 }
 
@@ -119,14 +130,14 @@ EDGES = {
 }
 
 
-def test_top_of_the_package_has_eleven_entries():
+def test_top_of_the_package_has_twelve_entries():
   there = {
     path.stem
     for path in PACKAGE.iterdir()
     if path.suffix == ".py" or (path.is_dir() and path.name != "__pycache__")
   }
   assert there - {"__init__", "__main__"} == ENTRIES
-  assert len(ENTRIES) == 11
+  assert len(ENTRIES) == 12
 
 
 @pytest.mark.parametrize("name", sorted(EDGES))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blt_jax import cli
+from blt_jax import cli, library
 from blt_jax.config import SCHEMA
 from blt_jax.report import command as report_command
 from blt_jax.system import command_line
@@ -198,18 +198,18 @@ def test_report_is_written_where_it_is_missing_or_older_than_the_results(
 ):
   results, report = tmp_path / "results.json", tmp_path / "report.html"
   results.touch()
-  cli._write_report(tmp_path)
+  library._write_report(tmp_path)
   assert written == [tmp_path]
   report.touch()
-  cli._write_report(tmp_path)
+  library._write_report(tmp_path)
   assert len(written) == 1
   os.utime(report, (1, 1))
-  cli._write_report(tmp_path)
+  library._write_report(tmp_path)
   assert len(written) == 2
 
 
 def test_report_that_can_not_be_written_is_said_in_one_line(tmp_path, capsys):
-  cli._write_report(tmp_path)
+  library._write_report(tmp_path)
   out = capsys.readouterr().out
   assert out.startswith("left out: the report: --workdir=")
   assert out.count("\n") == 1

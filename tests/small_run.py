@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blt_jax.models import resnet, torch_names, torch_network
-from blt_jax.training import build
+from blt_jax.training import build, evaluation
 from blt_jax.training.train import train
 from configs import digits_lt
 from tests import program_cache
@@ -76,7 +76,7 @@ def steps_traced_once() -> Iterator[None]:
   programs from the disk again.
   """
   made: dict[Any, Callable] = {}
-  build_train, build_eval = build.build_train_step, build.build_eval_step
+  build_train, build_eval = build.build_train_step, evaluation.build_eval_step
 
   def train_step(config, stage, class_counts, *, target, reweighted=False):
     assert target is None
@@ -96,7 +96,7 @@ def steps_traced_once() -> Iterator[None]:
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(build, "build_train_step", train_step)
-    patch.setattr(build, "build_eval_step", eval_step)
+    patch.setattr(evaluation, "build_eval_step", eval_step)
     yield
 
 

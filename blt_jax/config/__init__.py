@@ -25,7 +25,7 @@ from blt_jax.config.open_fields import (
   left_open,
   repository_of,
 )
-from blt_jax.config.rules import AUTO
+from blt_jax.config.rules import AUTO, GIVEN
 from blt_jax.config.schema import (
   Config,
   StageConfig,
@@ -33,6 +33,7 @@ from blt_jax.config.schema import (
 
 __all__ = [
   "AUTO",
+  "GIVEN",
   "PIXEL_SOURCES",
   "PLACES",
   "SCHEMA",

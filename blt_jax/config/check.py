@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from blt_jax.config.dataset_config import check_pixels
-from blt_jax.config.rules import PATH, WEIGHTS, Rule, home_expanded
+from blt_jax.config.rules import GIVEN, PATH, WEIGHTS, Rule, home_expanded
 from blt_jax.config.schema import Config, ModelConfig
 from blt_jax.data.sources import USED_FIELDS
 from blt_jax.data.sources.splits import check_folds
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Sources of a user's own images. With these, fields that have a value for it
 # may be left open, and training/choose.py chooses them from the images.
-OPEN_SOURCES = ("npz", "image_list", "image_folder", "image_table")
+OPEN_SOURCES = ("npz", "image_list", "image_folder", "image_table", GIVEN)
 # Sources whose images are pixels already; no file is left to be decoded.
 PIXEL_SOURCES = ("digits", "npz")
 # The field that every data set of files may leave open.
@@ -104,7 +104,7 @@ def check_config(
   Raises:
     ValueError: naming the first bad field, its value and what is expected.
   """
-  values = _values(given)
+  values = values_of(given)
   for name, each in SCHEMA.items():
     value = values[name]
     can_be_open = may_be_open(each, values)
@@ -236,8 +236,8 @@ def is_open(each: Field, value: Any) -> bool:
   )
 
 
-def _values(given: Any) -> dict[str, Any]:
-  """{dotted name: value} of exactly the fields of the schema.
+def values_of(given: Any) -> dict[str, Any]:
+  """{dotted name: value} of exactly the fields of the schema, unchecked.
 
   Raises:
     ValueError: when a field or a section is missing or unknown.

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Annotated
 
 from blt_jax.config.rules import (
+  GIVEN,
   NAME,
   TEXT,
   AreaRange,
@@ -34,8 +35,8 @@ class DatasetConfig:
   name: Annotated[str, NAME] = field(
     "", "Name in results and reports; for TFDS the builder's name."
   )
-  source: Annotated[str, one_of(*SOURCES)] = field(
-    "", "Where the images come from; see docs/data.md."
+  source: Annotated[str, one_of(*SOURCES, GIVEN)] = field(
+    "", "Where the images come from; see docs/data.md. given: see docs/api.md."
   )
   root: Path = field(
     "", "Folder of the images (TFDS: data_dir), or .npz file.", resume="moved"

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 # Of fields that name something: training/choose.py is to choose it.
 AUTO = "auto"
+# Of fields that name images or a network: a program hands them in.
+GIVEN = "given"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Annotated
 from blt_jax.config.dataset_config import DatasetConfig
 from blt_jax.config.rules import (
   AUTO,
+  GIVEN,
   SHA256,
   WEIGHTS,
   Amount,
@@ -49,8 +50,10 @@ LOSSES = (
 class ModelConfig:
   """The network and its loss."""
 
-  backbone: Annotated[str, one_of(*BACKBONES)] = field(
-    "resnet10", "The network up to its features.", left_open=AUTO
+  backbone: Annotated[str, one_of(*BACKBONES, GIVEN)] = field(
+    "resnet10",
+    "The network up to its features. given: see docs/api.md.",
+    left_open=AUTO,
   )
   classifier: Annotated[str, one_of(*CLASSIFIERS)] = field(
     "squashing_cosine", "The last layer."

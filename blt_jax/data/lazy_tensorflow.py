@@ -22,6 +22,8 @@ def tensorflow():
   # truncated JPEG, without its name.
   if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2") == "2":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+  # It only reads images here: no arithmetic that rounds in another way.
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   for function in before_import:
     function()
   try:

@@ -6,16 +6,17 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blt_jax.config import Config, with_values
+from blt_jax.config import GIVEN, Config, with_values
 from blt_jax.deploy.description import TEMPERATURE, Description
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.system import console
 from blt_jax.training import build, objective, prior, stages
-from blt_jax.workdir import directory, files
+from blt_jax.workdir import directory, files, given
 from blt_jax.workdir.checkpoint import read_epoch
 from blt_jax.workdir.progress import EpochRow
 
@@ -25,6 +26,7 @@ def from_workdir(
   *,
   checkpoint: str = "best",
   posthoc_tau: float | None = None,
+  own: nn.Module | None = None,
 ) -> TrainedModel:
   """The network of a run; its images need not be there.
 
@@ -34,6 +36,7 @@ def from_workdir(
     posthoc_tau: replaces the run's `model.posthoc_tau` unless it is None. With
       another value the description has no accuracies, because the run measured
       with its own.
+    own: the network of the run where a program handed it in.
 
   Returns:
     The network, calibrated where the run has a temperature for this epoch and
@@ -41,7 +44,8 @@ def from_workdir(
 
   Raises:
     ValueError: when the directory holds no run or no checkpoint, the tau does
-      not go with the run's loss, or results.json has a wrong temperature.
+      not go with the run's loss, results.json has a wrong temperature, or the
+      run is of another network than `own`.
     FileNotFoundError: when no checkpoint can be read.
   """
   config = directory.read_config(workdir)
@@ -49,7 +53,12 @@ def from_workdir(
   if posthoc_tau is not None:
     config = with_values(config, {"model.posthoc_tau": posthoc_tau})
   names, counts = _classes(workdir)
-  model = build.build_model(config, len(names))
+  if own is None and config.model.backbone == GIVEN:
+    raise ValueError(
+      f"the network of {workdir} is of a program, {given.network(workdir)}; "
+      "expected blt_jax.load(workdir, model=...) in a program that has it."
+    )
+  model = build.build_model(config, len(names), own=own)
   template = build.state_shapes(config, model, len(names))
   arrays, row = read_epoch(workdir, template.arrays(), checkpoint=checkpoint)
   is_own_tau = config.model.posthoc_tau == own_tau
@@ -76,7 +85,7 @@ def from_workdir(
   )
   state = build.restored(config, template, arrays)
   variables = jax.tree.map(np.asarray, state.evaluated.variables)
-  return TrainedModel(description, variables)
+  return TrainedModel(description, variables, own)
 
 
 def images_folder(workdir: pathlib.Path) -> str:

@@ -54,11 +54,14 @@ class TrainedModel:
     description: what the network is and was trained for.
     variables: {"params", "batch_stats"} of `module`; the latter is empty for a
       network without batch normalisation.
+    own: the network where it is none of blt_jax's, but one that a program
+      handed to the run.
   """
 
   description: Description
   # Printing a network would otherwise print all of its weights.
   variables: Mapping[str, Any] = dataclasses.field(repr=False)
+  own: nn.Module | None = dataclasses.field(default=None, repr=False)
 
   @property
   def class_names(self) -> tuple[str, ...]:
@@ -193,7 +196,8 @@ class TrainedModel:
       float32 [n, C].
     """
     with jax.default_matmul_precision(self.description.precision):
-      logits: Any = self.module().apply(self.variables, images, train=False)
+      found: Any = self.module().apply(self.variables, images, train=False)
+    logits = found.astype(jnp.float32)
     offset = self.description.logit_offset
     return logits if offset is None else logits + jnp.array([offset])
 
@@ -232,6 +236,8 @@ class TrainedModel:
 
   def module(self) -> nn.Module:
     """The network, for one device."""
+    if self.own is not None:
+      return self.own
     about = self.description
     return create_model(
       about.backbone,

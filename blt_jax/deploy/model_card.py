@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from blt_jax.config import GIVEN
 from blt_jax.data import longtail
 from blt_jax.data.text import printable
 from blt_jax.deploy.description import Description
@@ -91,14 +92,18 @@ def _write_figures(workdir: pathlib.Path, folder: pathlib.Path) -> list[str]:
 
 def _title(about: Description) -> str:
   which = "best by validation" if about.checkpoint == "best" else "last"
+  kind = about.classifier.replace("_", "-")
   layer = f"a layer of {about.hidden}, " if about.hidden else ""
+  title = about.backbone
+  network = f"{title}, {layer}a {kind} classifier"
+  if about.backbone == GIVEN:
+    title, network = "A network", "a network of the program that trained it"
   return (
-    f"# {about.backbone} for {about.dataset}\n\n"
+    f"# {title} for {about.dataset}\n\n"
     f"An image classifier of {len(about.class_names)} classes, trained on "
     f"long-tailed data by blt_jax {about.blt_jax} with the method "
-    f"`{about.method}`: {about.backbone}, {layer}"
-    f"a {about.classifier.replace('_', '-')} classifier. The weights are "
-    f"those after stage {about.stage} epoch {about.epoch}, the {which}."
+    f"`{about.method}`: {network}. The weights are those after stage "
+    f"{about.stage} epoch {about.epoch}, the {which}."
   )
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from blt_jax.config import Config
+from blt_jax.config import GIVEN, Config
 from blt_jax.data import longtail
 from blt_jax.method import metrics
-from blt_jax.workdir import directory, files, records
+from blt_jax.workdir import directory, files, given, records
 from blt_jax.workdir.progress import EpochRow
 from blt_jax.workdir.records import Confusion, Examples, Predictions
 
@@ -69,11 +69,19 @@ class RunRecord:
   rows: list[EpochRow]
 
   @property
+  def network(self) -> str:
+    """The backbone; the class of a network that a program handed in."""
+    name = self.config.model.backbone
+    if name == GIVEN:
+      name = given.network(self.workdir).partition("(")[0]
+    return name
+
+  @property
   def origin(self) -> str:
-    """Data set, method, backbone and seed, for captions."""
+    """Data set, method, network and seed, for captions."""
     config = self.config
     return (
-      f"{config.dataset.name}, {config.method}, {config.model.backbone}, "
+      f"{config.dataset.name}, {config.method}, {self.network}, "
       f"seed {config.seed}"
     )
 

@@ -5,8 +5,8 @@ The parts themselves take plain arguments.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from blt_jax.config import Config
+from blt_jax.config import GIVEN, Config
 from blt_jax.data import augment, sources
 from blt_jax.data.dataset import Dataset
 from blt_jax.data.input_pipeline import Crops
@@ -25,6 +25,9 @@ from blt_jax.models import create_model
 from blt_jax.training import devices
 from blt_jax.training.objective import build_objective
 from blt_jax.training.stages import Stage, rate_scale
+
+if TYPE_CHECKING:
+  from blt_jax.models.given import Given
 
 # Fewest images that ascend at a time on an accelerator. With fewer, the time
 # goes into starting the kernels.
@@ -49,6 +52,11 @@ def build_dataset(config: Config) -> Dataset:
     ValueError: when a file is missing or malformed; names it.
   """
   dataset = config.dataset
+  if dataset.source == GIVEN:
+    raise ValueError(
+      f"config.dataset.source is {GIVEN!r}, and no data set is handed in; "
+      "expected blt_jax.train(config, workdir, dataset=...) in a program."
+    )
 
   def fields(kind):
     """An object of a dataclass whose fields are named as in the config."""
@@ -64,9 +72,15 @@ def build_dataset(config: Config) -> Dataset:
   )
 
 
-def build_model(config: Config, num_classes: int) -> nn.Module:
-  """The network of a configuration."""
+def build_model(
+  config: Config, num_classes: int, *, own: nn.Module | None = None
+) -> "nn.Module | Given":
+  """The network of a configuration, or around `own`, the caller's."""
   model = config.model
+  if own is not None or model.backbone == GIVEN:
+    from blt_jax.training import own_network  # Few runs need it.
+
+    return own_network.network(config, own, num_classes)
   return create_model(
     model.backbone,
     num_classes,
@@ -96,7 +110,7 @@ def adapter_width(config: Config, num_classes: int) -> int:
 
 def init_state(
   config: Config,
-  model: nn.Module,
+  model: "nn.Module | Given",
   num_classes: int,
   *,
   draw: int = 0,
@@ -115,7 +129,7 @@ def init_state(
 
 
 def state_shapes(
-  config: Config, model: nn.Module, num_classes: int
+  config: Config, model: "nn.Module | Given", num_classes: int
 ) -> TrainState:
   """A state of shapes and types alone, for a checkpoint to fill.
 
@@ -135,7 +149,7 @@ def state_shapes(
 def state_of(
   config: Config,
   variables: Mapping[str, Any],
-  model: nn.Module,
+  model: "nn.Module | Given",
   num_classes: int,
   *,
   key: jax.Array,
@@ -327,57 +341,6 @@ def build_hallucinate(config: Config) -> Callable:
     },
     narrowest=1 if devices.on_cpu(config) else _NARROWEST,
   )
-
-
-def build_offline_hallucinate(
-  config: Config, *, stream: rng.Stream, **options: Any
-) -> Callable:
-  """Hallucination outside of a training step, for static images and examples.
-
-  Args:
-    config: the configuration.
-    stream: STATIC_IMAGES or EXAMPLES.
-    **options: arguments of `hallucinate` that are not the configuration's.
-
-  Returns:
-    (state, (numbers int32 [k], Sources of k images)) -> Hallucinations; the
-    random numbers of an image depend on its number.
-  """
-  hallucinate_fn = functools.partial(build_hallucinate(config), **options)
-
-  def make(
-    state: TrainState, batch: tuple[jax.Array, hallucinate.Sources]
-  ) -> hallucinate.Hallucinations:
-    numbers, sources = batch
-    rngs = rng.outside_keys(state.rng, stream, numbers)
-    return hallucinate_fn(rngs, state.logits, state.confusion, sources)
-
-  return make
-
-
-def build_eval_step(
-  config: Config,
-  adjust_fns: Sequence[Callable[[jax.Array], jax.Array] | None] = (None,),
-  *,
-  with_logits: bool = False,
-  five_crop: bool = False,
-) -> Callable:
-  """`eval_step` mapped over the devices: (state, batch) -> outputs."""
-  average_fn = None
-  if five_crop:
-    from blt_jax.data.five_crop import mean_logits  # Few runs need it.
-
-    size = config.dataset.image_size
-    average_fn = functools.partial(mean_logits, size=size)
-  step = functools.partial(
-    train_step.eval_step,
-    normalize_fn=build_normalize(config),
-    average_fn=average_fn,
-    adjust_fns=adjust_fns,
-    with_logits=with_logits,
-    axis_name=devices.AXIS,
-  )
-  return devices.over_devices(step, config)
 
 
 def build_preprocess(config: Config) -> Callable:

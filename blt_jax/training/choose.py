@@ -8,7 +8,7 @@ run that goes on takes them from there.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,8 @@ from blt_jax.training import build, devices
 from blt_jax.workdir import directory
 
 if TYPE_CHECKING:
+  import flax.linen as nn
+
   from blt_jax.models.pretrained import Weights
 
 # Most images whose size is looked at.
@@ -76,13 +78,17 @@ class Complete:
 
   Attributes:
     config: the configuration.
-    dataset: its data set if that was loaded in order to choose, or None.
+    dataset: its data set if that was handed in, or loaded in order to choose.
     reasons: a line for each value that was chosen now.
+    own: the network that a program handed in, or None.
+    handed: what `workdir.given` keeps of what a program handed in.
   """
 
   config: Config
   dataset: Dataset | None = None
   reasons: Sequence[str] = ()
+  own: "nn.Module | None" = None
+  handed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def complete(
@@ -90,6 +96,7 @@ def complete(
   *,
   workdir: pathlib.Path | None = None,
   num_devices: int | None = None,
+  dataset: Dataset | None = None,
 ) -> Complete:
   """Fills in what a configuration leaves open.
 
@@ -98,6 +105,7 @@ def complete(
     workdir: of the run, which need not exist. The values in its config.json are
       taken, so that a run goes on as it began.
     num_devices: devices that share a batch; None for the configuration's.
+    dataset: the images that a program handed in; None for the configuration's.
 
   Returns:
     A Complete. Its config is the one given where nothing was open.
@@ -107,10 +115,10 @@ def complete(
       when none of the images can be read, or when config.json can't.
   """
   if workdir is not None and (workdir / directory.CONFIG).exists():
-    return Complete(_as_begun(config, directory.read_config(workdir)))
-  dataset = None
+    begun = directory.read_config(workdir)
+    return Complete(_as_begun(config, begun), dataset)
   if config.model.pretrained == AUTO:
-    dataset = build.build_dataset(config)
+    dataset = dataset or build.build_dataset(config)
   config, weights, about = choose_weights(config, dataset)
   config = follow(config)
   if not left_open(config) and config.dataset.source in PIXEL_SOURCES:

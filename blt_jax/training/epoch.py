@@ -18,7 +18,7 @@ from blt_jax.training import devices, nonfinite
 from blt_jax.training.feeder import Fed
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage, plan_epoch
-from blt_jax.workdir.progress import Midway
+from blt_jax.workdir.progress import EpochRow, Midway
 
 if TYPE_CHECKING:
   from blt_jax.training import static_images
@@ -176,6 +176,37 @@ class Epoch:
     """
     for name, value in values.items():
       self.sums[name] = self.sums.get(name, 0.0) + float(value)
+
+
+def epoch_row(
+  epoch: Epoch,
+  state: TrainState,
+  validation: dict[str, Any],
+  validation_seconds: float,
+) -> EpochRow:
+  """The row of metrics.csv; shares are in 0..1, accuracies in percent."""
+  stage, sums = epoch.stage, epoch.sums
+  real = stage.steps * stage.batch_size
+  hallucinated = sums.get("hallucinated", 0.0)
+  top5 = validation["top5"]
+  return EpochRow(
+    stage=stage.number,
+    epoch=epoch.number,
+    step=int(state.step),
+    loss=sums["loss"] / sums["weight"],
+    **{f"val_{group}": validation[group] for group in top5},
+    **{f"val_top5_{group}": top5[group] for group in top5},
+    hallucinated=int(hallucinated),
+    hallucinated_share=hallucinated / (real + hallucinated),
+    mean_updates=sums.get("updates", 0.0) / max(hallucinated, 1.0),
+    reached_share=sums.get("reached", 0.0) / max(hallucinated, 1.0),
+    overflow=epoch.overflow,
+    replaced=int(sums["replaced"]),
+    seconds=round(sums["seconds"], 3),
+    data_wait_share=round(sums["waited"] / sums["seconds"], 4),
+    validation_seconds=round(validation_seconds, 3),
+    images_per_second=round(real / sums["seconds"], 1),
+  )
 
 
 class _Times:

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blt_jax.config import Config, check_used, with_values
+from blt_jax.config import GIVEN, Config, check_used, with_values
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console
@@ -47,6 +47,7 @@ def evaluate_run(
     FileNotFoundError: when none of the run's checkpoints can be read.
   """
   own = directory.read_config(workdir)
+  _check_named(workdir, own)
   config = with_values(prior.as_begun(workdir, own), places or {})
   check_used(config, places or {})
   for tau in posthoc_taus:  # Before the images are looked for.
@@ -69,6 +70,25 @@ def evaluate_run(
     workdir, checkpoint, row, five_crop=config.dataset.five_crop
   )
   return [_test(run, state, row.stage, temperature)]
+
+
+def _check_named(workdir: pathlib.Path, config: Config) -> None:
+  """Refuses a run whose images or network only its program knows."""
+  handed_in = [
+    what
+    for what, name in (
+      ("images", config.dataset.source),
+      ("network", config.model.backbone),
+    )
+    if name == GIVEN
+  ]
+  if handed_in:
+    raise ValueError(
+      f"a program handed in the {' and the '.join(handed_in)} of "
+      f"--workdir={workdir}, and --mode=evaluate does not have them. "
+      "results.json has the test of the run; expected --input=LABELLED images "
+      "for a network of blt_jax, or blt_jax.load in a program."
+    )
 
 
 def _test(

@@ -2,15 +2,18 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from blt_jax.method import metrics
+from blt_jax.config import Config
+from blt_jax.method import metrics, train_step
 from blt_jax.method.confusion import confusion_matrix
 from blt_jax.method.train_step import EvalBatch, TrainState
+from blt_jax.training import build, devices
 from blt_jax.workdir.records import Predictions
 
 _EvalFn = Callable[[TrainState, EvalBatch], Mapping[str, Any]]
@@ -54,6 +57,31 @@ class Kept(NamedTuple):
 
   logits: np.ndarray
   labels: np.ndarray
+
+
+def build_eval_step(
+  config: Config,
+  adjust_fns: Sequence[Callable[[jax.Array], jax.Array] | None] = (None,),
+  *,
+  with_logits: bool = False,
+  five_crop: bool = False,
+) -> Callable:
+  """`eval_step` mapped over the devices: (state, batch) -> outputs."""
+  average_fn = None
+  if five_crop:
+    from blt_jax.data.five_crop import mean_logits  # Few runs need it.
+
+    size = config.dataset.image_size
+    average_fn = functools.partial(mean_logits, size=size)
+  step = functools.partial(
+    train_step.eval_step,
+    normalize_fn=build.build_normalize(config),
+    average_fn=average_fn,
+    adjust_fns=adjust_fns,
+    with_logits=with_logits,
+    axis_name=devices.AXIS,
+  )
+  return devices.over_devices(step, config)
 
 
 def evaluate(

@@ -10,7 +10,7 @@ from blt_jax.config import Config
 from blt_jax.method.hallucinate import Hallucinations, Sources
 from blt_jax.method.rng import Stream
 from blt_jax.method.train_step import TrainState
-from blt_jax.training import build, devices
+from blt_jax.training import devices, offline
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import tail_classes
 from blt_jax.workdir.records import Examples
@@ -111,7 +111,7 @@ def _examples_step(config: Config) -> Callable:
   """
   # All with one width: each further one would take longer to compile than it
   # saves in the one call.
-  make = build.build_offline_hallucinate(
+  make = offline.build_offline_hallucinate(
     config, stream=Stream.EXAMPLES, narrowest=MAX_EXAMPLES
   )
 

@@ -1,6 +1,7 @@
 """The state that a run, or a stage of it, begins with or goes on with."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import jax
@@ -188,19 +189,31 @@ def check_reuse(config: Config) -> None:
     )
 
 
-def check_images_of_reuse(run: Run) -> None:
+def check_images_of_reuse(run: Run, handed: Mapping[str, str]) -> None:
   """Refuses a `stage1.reuse` that was trained on other images.
 
+  Args:
+    run: the run.
+    handed: what a program handed to it, see `workdir.given`.
+
   Raises:
-    ValueError: when its classes or their numbers of images are not this run's.
+    ValueError: when its classes or their numbers of images are not this run's,
+      or something else was handed to it.
   """
-  if run.config.stage1.reuse:
-    directory.compare_classes(
-      pathlib.Path(run.config.stage1.reuse),
-      run.dataset.counts,
-      run.dataset.class_names,
-      remedy="Choose another config.stage1.reuse, or none.",
-    )
+  if not run.config.stage1.reuse:
+    return
+  folder = pathlib.Path(run.config.stage1.reuse)
+  remedy = "Choose another config.stage1.reuse, or none."
+  directory.compare_classes(
+    folder,
+    run.dataset.counts,
+    run.dataset.class_names,
+    remedy=remedy,
+  )
+  if handed:
+    from blt_jax.workdir import given  # Few runs need it.
+
+    given.check(folder, handed, remedy=remedy)
 
 
 def begin_stage(
@@ -239,7 +252,11 @@ def begin_stage(
     )
   if begun:
     return devices.place(state, run.config), pool
-  is_new = stage.number == 2 and run.config.stage2.new_classifier
+  is_new = (
+    stage.number == 2
+    and run.config.stage2.new_classifier
+    and "classifier" in state.params  # Of a caller's own network it may lack.
+  )
   if is_new:
     fresh = build.init_state(
       run.config, run.model, run.dataset.num_classes, draw=1

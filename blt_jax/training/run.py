@@ -5,13 +5,14 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import flax.linen as nn
 import numpy as np
 
-from blt_jax.config import Config, with_values
+from blt_jax.config import GIVEN, Config, with_values
 from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console
-from blt_jax.training import build, devices, lines, objective
+from blt_jax.training import build, devices, evaluation, lines, objective
 from blt_jax.training.evaluation import Evaluation, Kept, evaluate, predict
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import (
@@ -40,22 +41,32 @@ class Run:
     target_shares: float64 [C] that sums to 1, how frequent the classes are
       where the network is used, or None; see `prior.target_shares`.
     model: the network.
+    own: the Flax module that a program handed in as the network, or None.
     feeder: reads the images and deals them to the devices.
   """
 
-  def __init__(self, config: Config, *, dataset: Dataset | None = None):
+  def __init__(
+    self,
+    config: Config,
+    *,
+    dataset: Dataset | None = None,
+    own: nn.Module | None = None,
+  ):
     """Reads the data set's lists; raises ValueError for what can't work.
 
     Args:
       config: the configuration, with nothing left open (`choose.complete`).
-      dataset: what `build.build_dataset` gave for it, to spare reading twice.
+      dataset: what a program handed in, or what `build.build_dataset` gave for
+        the configuration, to spare reading twice.
+      own: the network that a program handed in, None for the configuration's.
     """
     self.config = config
     self.devices = devices.devices_of(config)
     self.dataset = dataset or build.build_dataset(config)
     self.class_counts = self.dataset.class_counts
     self.target_shares = self._target_shares()
-    self.model = build.build_model(config, self.dataset.num_classes)
+    self.own = own
+    self.model = build.build_model(config, self.dataset.num_classes, own=own)
     self.feeder = Feeder(config, self.dataset, devices=len(self.devices))
     # Steps by what they depend on, so that each is compiled once.
     self._train_fns: dict[tuple[int, bool], Callable] = {}
@@ -115,7 +126,7 @@ class Run:
         )
         for tau in taus
       ]
-      self._eval_fns[key] = build.build_eval_step(
+      self._eval_fns[key] = evaluation.build_eval_step(
         self.config,
         adjust_fns,
         with_logits=with_logits,
@@ -137,7 +148,7 @@ class Run:
         test=len(self.dataset.test),
       )
     )
-    if self.config.dataset.source in ("image_folder", "image_table"):
+    if self.config.dataset.source in ("image_folder", "image_table", GIVEN):
       data = self.dataset
       table = lines.class_table(
         data.class_names, data.counts, groups, data.group_counts
@@ -161,13 +172,19 @@ class Run:
     remarks = together.remarks(
       self.config, stages=self.stages, num_classes=self.dataset.num_classes
     )
+    name = self.config.model.backbone
+    if self.own is not None:
+      from blt_jax.training import own_network  # Few runs need it.
+
+      name = f"{type(self.own).__name__}, the program's own"
+      remarks += own_network.notes(self.config, self.own, self.state_shapes())
     for note in (*self.notes(), *remarks):
       console.say(f"note: {note}")
     epochs = " + ".join(str(stage.epochs) for stage in self.stages)
     epochs = f"{'at most ' * self.may_end_early(Progress())}{epochs}"
     console.say(
-      f"{self.config.method} with {self.config.model.backbone}, {epochs} "
-      f"epochs on {len(self.devices)} x {self.devices[0].device_kind}, seed "
+      f"{self.config.method} with {name}, {epochs} epochs on "
+      f"{len(self.devices)} x {self.devices[0].device_kind}, seed "
       f"{self.config.seed}"
     )
 

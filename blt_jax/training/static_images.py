@@ -16,7 +16,7 @@ from blt_jax.method.hallucinate import Sources
 from blt_jax.method.rng import Stream
 from blt_jax.method.train_step import TrainState
 from blt_jax.system import console, processes
-from blt_jax.training import build, devices
+from blt_jax.training import devices, offline
 from blt_jax.training.feeder import Feeder
 from blt_jax.training.stages import Stage
 from blt_jax.workdir import files
@@ -149,7 +149,7 @@ def _make(feeder: Feeder, state: TrainState, stage: Stage) -> Pool:
 
 def _static_step(config: Config) -> Callable:
   """(state, (numbers, sources)) -> (images, weights) of all devices."""
-  make = build.build_offline_hallucinate(config, stream=Stream.STATIC_IMAGES)
+  make = offline.build_offline_hallucinate(config, stream=Stream.STATIC_IMAGES)
 
   def step(state: TrainState, batch: tuple[np.ndarray, Sources]):
     made = make(state, batch)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 
-from blt_jax.config import Config, StageConfig, resize_size
+from blt_jax.config import GIVEN, Config, StageConfig, resize_size
 from blt_jax.training import prior
 from blt_jax.training.choose import SMALL
 from blt_jax.training.devices import devices_of, on_cpu
@@ -177,7 +177,7 @@ def _stem(config: Config) -> Iterator[str]:
   """Remarks on a network that is made for images of another size."""
   name, size = config.model.backbone, config.dataset.image_size
   is_small = name.startswith("small_")
-  if not is_small and not name.startswith("vit_") and size <= SMALL:
+  if not name.startswith(("small_", "vit_", GIVEN)) and size <= SMALL:
     yield (
       f"config.model.backbone {name} makes one pixel of 32 x 32: of "
       f"config.dataset.image_size {size} little is left; small_resnet10 is for "

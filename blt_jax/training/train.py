@@ -6,18 +6,20 @@ import functools
 import pathlib
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import ml_collections
 
 from blt_jax.config import PLACES, Config, check_config, flatten
+from blt_jax.data.dataset import Dataset
 from blt_jax.method.train_step import EvalBatch, TrainState
 from blt_jax.system import console, processes, tensorboard
 from blt_jax.system.interrupt import Interrupted, Watch
 from blt_jax.training import choose, devices, lines
-from blt_jax.training.epoch import Epoch
+from blt_jax.training.epoch import Epoch, epoch_row
 from blt_jax.training.evaluation import Evaluation
 from blt_jax.training.resume import (
   begin_or_resume,
@@ -41,6 +43,7 @@ class Session:
   checkpoints: Checkpoints
   events: tensorboard.Events
   watch: Watch
+  after_epoch: Callable[[EpochRow], object] | None = None
 
   def evaluate_after(self, epoch: Epoch, state: TrainState) -> Evaluation:
     """Evaluates the state after an epoch on the validation split.
@@ -61,7 +64,12 @@ class Session:
 
 
 def train(
-  config: ml_collections.ConfigDict | Config, workdir: pathlib.Path
+  config: ml_collections.ConfigDict | Config | Mapping[str, Any],
+  workdir: pathlib.Path,
+  *,
+  dataset: Dataset | None = None,
+  model: nn.Module | None = None,
+  after_epoch: Callable[[EpochRow], object] | None = None,
 ) -> dict[str, Any]:
   """Trains both stages, or what is left of them, and tests the result.
 
@@ -75,6 +83,9 @@ def train(
     config: a configuration, as get_config of configs/*.py gives it.
     workdir: directory of the run, made when it does not exist; ~ is the home
       folder.
+    dataset: images in place of the configuration's.
+    model: a network in place of the configuration's.
+    after_epoch: called in every process after an epoch's checkpoint.
 
   Returns:
     What results.json holds.
@@ -87,13 +98,18 @@ def train(
     Interrupted: a KeyboardInterrupt, after a signal.
   """
   workdir = workdir.expanduser()
-  chosen = choose.complete(check_config(config), workdir=workdir)
+  if dataset is None and model is None:
+    chosen = choose.complete(check_config(config), workdir=workdir)
+  else:
+    from blt_jax.training import given  # Few runs need it.
+
+    chosen = given.complete(config, workdir, dataset=dataset, own=model)
   results = directory.finished_results(workdir, chosen.config)
   if results:
     _say_finished(workdir, chosen.config)
     directory.remove_stale_lock(workdir)
   else:
-    with _begin(chosen, workdir) as session:
+    with _begin(chosen, workdir, after_epoch) as session:
       state, progress = begin_or_resume(
         session.run, session.checkpoints, workdir
       )
@@ -125,7 +141,11 @@ def _say_finished(workdir: pathlib.Path, config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
+def _begin(
+  chosen: choose.Complete,
+  workdir: pathlib.Path,
+  after_epoch: Callable[[EpochRow], object] | None,
+) -> Iterator[Session]:
   """Checks a run, announces it and locks its work directory."""
   config = chosen.config
   check_reuse(config)
@@ -135,8 +155,8 @@ def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
     directory.explain_write_errors(workdir),
     contextlib.ExitStack() as held,
   ):
-    run = Run(config, dataset=chosen.dataset)
-    check_images_of_reuse(run)
+    run = Run(config, dataset=chosen.dataset, own=chosen.own)
+    check_images_of_reuse(run, chosen.handed)
     if config.perturb.static:
       from blt_jax.training import static_images  # Few runs need it.
 
@@ -150,12 +170,16 @@ def _begin(chosen: choose.Complete, workdir: pathlib.Path) -> Iterator[Session]:
     directory.check_classes(
       workdir, run.dataset.counts, run.dataset.class_names
     )
+    if chosen.handed:
+      from blt_jax.workdir import given  # Few runs need it.
+
+      given.record(workdir, chosen.handed)
     directory.record_places(workdir, config)
     _record_splits(workdir, run)
     _record_prior(workdir, run)
     checkpoints = held.enter_context(run.open_checkpoints(workdir))
     events = held.enter_context(tensorboard.Events(workdir))
-    yield Session(run, workdir, checkpoints, events, watch)
+    yield Session(run, workdir, checkpoints, events, watch, after_epoch)
 
 
 def _record_splits(workdir: pathlib.Path, run: Run) -> None:
@@ -241,6 +265,8 @@ def train_stages(
           best=progress.best if stage.ended_early(progress) else None,
         )
       )
+      if session.after_epoch:
+        session.after_epoch(row)
   return state, progress
 
 
@@ -306,37 +332,6 @@ def _write_events(events: tensorboard.Events, row: EpochRow) -> None:
   for name in ("stage", "epoch", "step"):
     del values[name]
   events.write(row.step, values)
-
-
-def epoch_row(
-  epoch: Epoch,
-  state: TrainState,
-  validation: dict[str, Any],
-  validation_seconds: float,
-) -> EpochRow:
-  """The row of metrics.csv; shares are in 0..1, accuracies in percent."""
-  stage, sums = epoch.stage, epoch.sums
-  real = stage.steps * stage.batch_size
-  hallucinated = sums.get("hallucinated", 0.0)
-  top5 = validation["top5"]
-  return EpochRow(
-    stage=stage.number,
-    epoch=epoch.number,
-    step=int(state.step),
-    loss=sums["loss"] / sums["weight"],
-    **{f"val_{group}": validation[group] for group in top5},
-    **{f"val_top5_{group}": top5[group] for group in top5},
-    hallucinated=int(hallucinated),
-    hallucinated_share=hallucinated / (real + hallucinated),
-    mean_updates=sums.get("updates", 0.0) / max(hallucinated, 1.0),
-    reached_share=sums.get("reached", 0.0) / max(hallucinated, 1.0),
-    overflow=epoch.overflow,
-    replaced=int(sums["replaced"]),
-    seconds=round(sums["seconds"], 3),
-    data_wait_share=round(sums["waited"] / sums["seconds"], 4),
-    validation_seconds=round(validation_seconds, 3),
-    images_per_second=round(real / sums["seconds"], 1),
-  )
 
 
 def test_best_and_last(

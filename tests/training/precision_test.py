@@ -11,7 +11,7 @@ import pytest
 from blt_jax.config import check_config, follow
 from blt_jax.deploy import description, model
 from blt_jax.method import perturb
-from blt_jax.training import build, together
+from blt_jax.training import evaluation, together
 from blt_jax.training.run import Run
 from blt_jax.training.stages import plan_epoch
 from tests.bad_exports import ABOUT
@@ -43,13 +43,13 @@ def test_every_product_of_the_steps_has_the_precision_of_the_config():
   (fed,) = itertools.islice(run.feeder.training(plan), 1)
   train = _products(run.train_fn(stage, 2).lower(state, fed.batch).as_text())
   (batch,) = itertools.islice(run.feeder.evaluation("validation"), 1)
-  eval_fn = build.build_eval_step(config)
-  evaluation = _products(eval_fn.lower(state, batch).as_text())
+  eval_fn = evaluation.build_eval_step(config)
+  evaluated = _products(eval_fn.lower(state, batch).as_text())
   # A pass of the network, and one for the gradients of parameters or images.
   passes = 1 + 2 + 2 * len(perturb.halving_widths(stage.capacity))
-  assert len(train) > passes * (len(evaluation) - 1)
+  assert len(train) > passes * (len(evaluated) - 1)
   assert _are_highest(train)
-  assert _are_highest(evaluation)
+  assert _are_highest(evaluated)
 
 
 def test_network_of_an_export_has_the_precision_of_its_run():

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from blt_jax.config import GIVEN
 from blt_jax.deploy.description import Description
 from blt_jax.deploy.model import TrainedModel
 from blt_jax.models import torch_network, torch_weights
@@ -27,6 +28,7 @@ def write(model: TrainedModel, folder: pathlib.Path) -> None:
   from safetensors.numpy import save_file
 
   description = model.description
+  _check_named(description, "--format=safetensors")
   tensors = torch_network.network_to_torchvision(
     description.backbone, model.variables
   )
@@ -57,6 +59,7 @@ def read(path: pathlib.Path) -> TrainedModel:
   with torch_weights.open_safetensors(file) as opened:
     text = (opened.metadata() or {}).get(_DESCRIPTION)
   about = Description.from_json(_parsed(text), source=str(file))
+  _check_named(about, str(file))
   variables = torch_network.network_from_safetensors(
     about.backbone,
     file,
@@ -72,6 +75,15 @@ def load(folder: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
   """See `formats`."""
   classify = jax.jit(read(folder).logits_of_pixels)
   return lambda images: np.asarray(classify(images))
+
+
+def _check_named(about: Description, source: str) -> None:
+  """Raises ValueError for a network that only the program of its run knows."""
+  if about.backbone == GIVEN:
+    raise ValueError(
+      f"{source}: the network is none of blt_jax's, and its tensors have no "
+      "names of torchvision's; expected another --format, such as jax."
+    )
 
 
 def _parsed(text: str | None) -> Any:

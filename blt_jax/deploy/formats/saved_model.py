@@ -6,6 +6,7 @@ jax.experimental.jax2tf, writes StableHLO of JAX's age, which no TensorFlow
 older than JAX can read. Each export is loaded and compared before it is kept.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -79,7 +80,8 @@ def _export(model: TrainedModel, variables: Any) -> jax.export.Exported:
   size = model.input_size
 
   def logits(variables, images):
-    return TrainedModel(model.description, variables).logits_of_pixels(images)
+    with_them = dataclasses.replace(model, variables=variables)
+    return with_them.logits_of_pixels(images)
 
   return jax.export.export(jax.jit(logits), platforms=PLATFORMS)(
     jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables),

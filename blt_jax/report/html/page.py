@@ -85,9 +85,8 @@ def _title(run: RunRecord) -> str:
 
 
 def _setting(run: RunRecord) -> str:
-  config = run.config
   epochs = " + ".join(_epochs(run, stage) for stage in (1, 2))
-  return f"{config.model.backbone}, {epochs} epochs, seed {config.seed}"
+  return f"{run.network}, {epochs} epochs, seed {run.config.seed}"
 
 
 def _epochs(run: RunRecord, stage: int) -> str:
