@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import pytest
 
 from blt_jax.models import resnet, torch_names, torch_network
@@ -70,7 +71,7 @@ def _forget_shapes() -> None:
 
 @contextlib.contextmanager
 def steps_traced_once() -> Iterator[None]:
-  """Runs of one configuration share their steps, which have no state.
+  """Runs of one configuration share their steps; none reaches for the host.
 
   Else each of them spends seconds on tracing its steps and on reading their
   programs from the disk again.
@@ -82,8 +83,10 @@ def steps_traced_once() -> Iterator[None]:
     assert target is None
     key = (config, stage.number, class_counts.tobytes(), reweighted)
     if key not in made:
-      made[key] = build_train(
-        config, stage, class_counts, target=None, reweighted=reweighted
+      made[key] = _guarded(
+        build_train(
+          config, stage, class_counts, target=None, reweighted=reweighted
+        )
       )
     return made[key]
 
@@ -91,13 +94,23 @@ def steps_traced_once() -> Iterator[None]:
     assert adjust_fns == [None]
     key = (config, *sorted(options.items()))
     if key not in made:
-      made[key] = build_eval(config, adjust_fns, **options)
+      made[key] = _guarded(build_eval(config, adjust_fns, **options))
     return made[key]
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(build, "build_train_step", train_step)
     patch.setattr(evaluation, "build_eval_step", eval_step)
     yield
+
+
+def _guarded(step: Callable) -> Callable:
+  """A step that may not reach for the host."""
+
+  def guarded(state, batch):
+    with jax.transfer_guard("disallow"):
+      return step(state, batch)
+
+  return guarded
 
 
 def trained_run():

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
 from blt_jax.method import optimizer, train_step
 from blt_jax.method.train_step import Batch, Sources
@@ -55,14 +56,26 @@ def make_batch(seed):
 
 
 def over_devices(step, devices, *, out_axes=None):
-  """A step mapped over the first devices."""
-  return jax.pmap(
+  """A step mapped over the first devices, which may not reach for the host."""
+  owners = jax.devices()[:devices]
+  mapped = jax.pmap(
     step,
     axis_name="batch",
     in_axes=(None, 0),
     out_axes=out_axes,
-    devices=jax.devices()[:devices],
+    devices=owners,
   )
+  mesh = jax.sharding.Mesh(np.array(owners), ("batch",))
+
+  def guarded(state, batch):
+    state, batch = (
+      jax.device_put(tree, jax.sharding.NamedSharding(mesh, spec))
+      for tree, spec in ((state, P()), (batch, P("batch")))
+    )
+    with jax.transfer_guard("disallow"):
+      return mapped(state, batch)
+
+  return guarded
 
 
 def assert_close(a, b, rtol):
