@@ -119,7 +119,9 @@ def perturb_images(
 
   Args:
     logits_fn: images [n, h, w, c] -> logits [n, classes], any JAX function.
-    images: float [n, h, w, c], normalised as the model expects them.
+    images: float [n, h, w, c], normalised as the model expects them. float32
+      also for a model that computes in bfloat16: there small updates would be
+      rounded away.
     targets: int [n], the class that each image is moved towards, 0..classes-1.
     confidences: float [n], probability at which an image is done, 0..1.
     step_size: factor of the update.

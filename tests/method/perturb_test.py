@@ -342,6 +342,25 @@ def test_half_precision_takes_factors_of_any_kind():
   )
 
 
+def test_updates_too_small_for_bfloat16_add_up():
+  def logits_fn(images):
+    value = images.astype(jnp.bfloat16).astype(jnp.float32).sum((1, 2, 3))
+    return jnp.stack([value, jnp.zeros_like(value)], axis=1)
+
+  # Above 1 the numbers of bfloat16 are 1/128 apart: the network sees a change
+  # once the image is nearer to the next one, after 5 updates of 1/1024.
+  result = perturb_images(
+    logits_fn,
+    jnp.ones((1, 1, 1, 1)),
+    jnp.array([0]),
+    jax.nn.sigmoid(jnp.array([1 + 1 / 256])),
+    step_size=1 / 1024,
+  )
+  assert int(result.num_updates[0]) == 5
+  assert bool(result.reached[0])
+  assert float(result.images[0, 0, 0, 0]) == 1 + 5 / 1024
+
+
 def test_confidence_that_is_no_number_is_not_reached():
   logits_fn, images, targets, _ = _problem()
   result = perturb_images(logits_fn, images, targets, jnp.full(NUM, jnp.nan))

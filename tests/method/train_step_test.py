@@ -254,6 +254,27 @@ class _Linear(nn.Module):
     return nn.Dense(CLASSES, use_bias=False, name="classifier")(pixels)
 
 
+def test_ascent_and_update_give_the_network_images_of_float32(batch):
+  state, given = small_step.make_state(_Linear()), []
+
+  def apply_fn(variables, images, *, train, **options):
+    given.append((train, str(images.dtype)))
+    return state.apply_fn(variables, images, train=train, **options)
+
+  step = functools.partial(
+    train_step.train_step,
+    tx=small_step.TX,
+    preprocess_fn=small_step.preprocess,
+    hallucinate_fn=functools.partial(
+      hallucinate.hallucinate, preprocess_fn=small_step.preprocess
+    ),
+  )
+  trace = jax.make_jaxpr(step, axis_env=[("batch", 1)])
+  trace(state.replace(apply_fn=apply_fn), batch)
+  # A network of bfloat16 rounds both in the same way.
+  assert set(given) == {(False, "float32"), (True, "float32")}
+
+
 def test_each_image_and_slot_has_its_own_key_for_the_network(static):
   state, given = small_step.make_state(_Linear()), []
 
