@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from blt_jax.config import Config, with_values
 from blt_jax.method.hallucinate import Hallucinations
 from blt_jax.method.rng import Stream
-from blt_jax.training import build, devices
+from blt_jax.training import build, devices, offline
 from blt_jax.training.run import Run
 from blt_jax.workdir import directory
 from blt_jax.workdir.checkpoint import read_epoch
@@ -93,7 +93,7 @@ def ascend(config: Config, workdir: pathlib.Path, numbers) -> Hallucinations:
   rows = np.resize(rows, numbers.stop)
   (batch,) = run.feeder.sources(rows, batch_size=len(rows))
   batch = jax.tree.map(lambda array: array[:, numbers.start :], batch)
-  make = build.build_offline_hallucinate(
+  make = offline.build_offline_hallucinate(
     config, stream=Stream.EXAMPLES, narrowest=len(numbers)
   )
 

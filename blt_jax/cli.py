@@ -129,6 +129,12 @@ _DRY_RUN = flags.DEFINE_bool(
   False,
   "experiment, compare: only print the runs and what they cost.",
 )
+_PROFILE = flags.DEFINE_integer(
+  "profile",
+  0,
+  "train: trace so many steps of each stage for XProf and TensorBoard.",
+  lower_bound=0,
+)
 
 
 def _train() -> int:
@@ -143,7 +149,7 @@ def _train() -> int:
     console.say(line)
   workdir = pathlib.Path(_WORKDIR.value or command_line.default_workdir())
   try:
-    train(_CONFIG.value, workdir)
+    train(_CONFIG.value, workdir, profile_steps=_PROFILE.value)
   except Interrupted as interrupted:
     if processes.is_first():
       print(interrupted, file=sys.stderr)
@@ -160,6 +166,7 @@ def _evaluate() -> int:
     root, columns = command_line.given_table(_INPUT.value)
     from blt_jax.data.sources import Columns
     from blt_jax.deploy.evaluate import evaluate
+    from blt_jax.deploy.from_run import images_folder
 
     compile_cache.enable()
     tested = evaluate(
@@ -168,7 +175,9 @@ def _evaluate() -> int:
       output=pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None,
       root=root,
       columns=Columns(**columns),
-      run_root=_run_root(),
+      run_root=images_folder(pathlib.Path(_WORKDIR.value))
+      if _WORKDIR.value
+      else "",
     )
     return 1 if tested.problems else 0
   for flag in ("model", "output", "calibrate"):
@@ -296,15 +305,6 @@ def _trained() -> "TrainedModel":
     posthoc_taus=command_line.numbers("posthoc_tau"),
     calibrate=_CALIBRATE.value,
   )
-
-
-def _run_root() -> str:
-  """The folder of the images of --workdir, "" without it."""
-  if not _WORKDIR.value:
-    return ""
-  from blt_jax.deploy.from_run import images_folder
-
-  return images_folder(pathlib.Path(_WORKDIR.value))
 
 
 MODES = {

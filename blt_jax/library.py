@@ -24,6 +24,7 @@ def train(
   dataset: Dataset | str | os.PathLike | None = None,
   model: "nn.Module | None" = None,
   after_epoch: Callable[[EpochRow], object] | None = None,
+  profile_steps: int = 0,
 ) -> dict[str, Any]:
   """Trains both stages, or what is left of them, tests the result, reports it.
 
@@ -61,6 +62,8 @@ def train(
       row.val_overall, row.val_few and so on. The epoch's checkpoint is written
       then, and what the function raises ends the call: the same call goes on
       with the next epoch. Every process calls it.
+    profile_steps: steps of each stage to trace into workdir/profile, as
+      docs/performance.md says; 0 for none.
 
   Returns:
     What results.json holds: results["best"]["test"]["few"], for example, is the
@@ -80,7 +83,12 @@ def train(
   compile_cache.enable()
   folder = pathlib.Path(workdir).expanduser()
   results = engine.train(
-    config, folder, dataset=dataset, model=model, after_epoch=after_epoch
+    config,
+    folder,
+    dataset=dataset,
+    model=model,
+    after_epoch=after_epoch,
+    profile_steps=profile_steps,
   )
   if processes.is_first():
     _write_report(folder)

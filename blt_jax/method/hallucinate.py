@@ -169,6 +169,7 @@ def reuse(
   )
 
 
+@jax.named_scope("ascend")
 def _ascend(
   logits_fn: LogitsFn, images: jax.Array, *arguments: jax.Array, **options: Any
 ) -> PerturbResult:

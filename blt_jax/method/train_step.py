@@ -240,6 +240,7 @@ def _largest_pixel(extra: Hallucinations) -> jax.Array:
   return jnp.where(used, jnp.abs(pixels), 0).max(initial=0)
 
 
+@jax.named_scope("update")
 def _update(
   state: TrainState,
   images: jax.Array,
@@ -291,6 +292,7 @@ def _update(
   return state, loss * num_images, optax.tree.norm(grads)
 
 
+@jax.named_scope("evaluate")
 def eval_step(
   state: TrainState,
   batch: EvalBatch,

@@ -44,7 +44,7 @@ _PARSERS: dict[type, flags.ArgumentParser] = {
 # Mode -> the flags that it uses. An experiment takes the --config of its
 # --dataset, and only fields of it are given.
 USED_FLAGS: dict[str, tuple[str, ...]] = {
-  "train": ("config", "workdir"),
+  "train": ("config", "workdir", "profile"),
   "evaluate": (
     *("workdir", "model", "input", "output", "checkpoint", "posthoc_tau"),
     "calibrate",

@@ -353,6 +353,7 @@ def build_preprocess(config: Config) -> Callable:
     augment.normalize, mean=dataset.mean, std=dataset.std
   )
 
+  @jax.named_scope("augment")
   def preprocess(rngs: jax.Array, images: jax.Array | Crops) -> jax.Array:
     if isinstance(images, Crops):
       from blt_jax.data import device_resize  # Accelerators alone need it.

@@ -24,6 +24,8 @@ def over_devices(step: Callable, config: Config, **options: Any) -> Callable:
     with jax.default_matmul_precision(config.model.precision):
       return step(*arguments)
 
+  # Profiles show it.
+  precise.__name__ = getattr(step, "func", step).__name__
   return jax.pmap(
     precise,
     axis_name=AXIS,

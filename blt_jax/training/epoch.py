@@ -21,7 +21,7 @@ from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.workdir.progress import EpochRow, Midway
 
 if TYPE_CHECKING:
-  from blt_jax.training import static_images
+  from blt_jax.training import profile, static_images
 
 # Steps that the host runs ahead of the devices: enough that the devices never
 # wait, few enough that the progress bar is right and memory has room for them.
@@ -87,6 +87,7 @@ class Epoch:
     watch: Watch,
     save: Callable[[TrainState, Midway], None],
     workdir: pathlib.Path,
+    tracer: "profile.Tracer | None" = None,
   ) -> TrainState:
     """Makes the steps that are left.
 
@@ -96,13 +97,15 @@ class Epoch:
       watch: says when to save and to stop.
       save: takes the state between two steps, and `midway`.
       workdir: `nonfinite.check` writes there.
+      tracer: traces some of the steps, if any.
 
     Raises:
       FloatingPointError: when a loss, a gradient or a weight is not finite.
       Interrupted: when a signal asked to stop; after `save`.
     """
     if self.steps < self.stage.steps:
-      state = self._train_rest(state, pool, watch, save, workdir)
+      with self._traced(tracer) as train_fn:
+        state = self._train_rest(state, train_fn, pool, watch, save, workdir)
     norm = float(_norm((state.params, state.batch_stats)))
     if not math.isfinite(norm):
       raise FloatingPointError(
@@ -114,14 +117,14 @@ class Epoch:
   def _train_rest(
     self,
     state: TrainState,
+    train_fn: Callable,
     pool: "static_images.Pool | None",
     watch: Watch,
     save: Callable[[TrainState, Midway], None],
     workdir: pathlib.Path,
   ) -> TrainState:
     """`train` without the check of the weights."""
-    run, feeder = self._run, self._run.feeder
-    train_fn = run.train_fn(self.stage, self.number)
+    feeder = self._run.feeder
     title = f"stage {self.stage.number} epoch {self.number}/{self.stage.epochs}"
     rest = self._plan.tail(self.steps)
     fill = pool.fill if pool else None
@@ -148,6 +151,18 @@ class Epoch:
       self._settle(0, workdir)
       self._add(times.take())
     return state
+
+  def _traced(
+    self, tracer: "profile.Tracer | None"
+  ) -> contextlib.AbstractContextManager[Callable]:
+    """The step of the epoch, of which some calls may be traced."""
+    run, stage = self._run, self.stage
+    train_fn = run.train_fn(stage, self.number)
+    # As most epochs of the stage are.
+    first = run.config.perturb.start_epoch if stage.capacity else 1
+    if not tracer or self.number < first:
+      return contextlib.nullcontext(train_fn)
+    return tracer.traced(train_fn, stage.number, self.number)
 
   def _put(self, fed: Fed) -> Fed:
     """The same on the devices."""

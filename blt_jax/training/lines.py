@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from blt_jax.data.text import columns, padded, printable, shortened_apart
@@ -74,6 +75,24 @@ def dataset_lines(
     f"{len(class_counts)} classes, {int(class_counts.max())} ... "
     f"{int(class_counts.min())} a class ({sizes}); {validation} validation and "
     f"{test} test images"
+  )
+
+
+def parameters_line(params: Mapping[str, Any], *, are_trained: bool) -> str:
+  """How many parameters a network has, by its parts.
+
+  Args:
+    params: {"backbone", "classifier", ...: trees of arrays}.
+    are_trained: whether all of them are trained.
+  """
+  sizes = {
+    part: sum(leaf.size for leaf in jax.tree.leaves(tree))
+    for part, tree in params.items()
+  }
+  parts = ", ".join(f"{part} {size:,}" for part, size in sizes.items())
+  return (
+    f"parameters: {sum(sizes.values()):,} ({parts})"
+    f"{', all trained' * are_trained}; parameters.txt has each"
   )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from blt_jax.config import PLACES, Config, differing
 from blt_jax.method.train_step import TrainState, merge
 from blt_jax.system import console
-from blt_jax.training import build, devices
+from blt_jax.training import build, devices, lines
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage
 from blt_jax.workdir import directory, records
@@ -28,7 +28,19 @@ def begin_or_resume(
 
   It is the state of the newest checkpoint. Without any, it is the end of
   another run's stage 1 if the configuration names one, or else a fresh state.
+  What parameters it has is said in a line, and in parameters.txt in full.
   """
+  state, progress = _begin_or_resume(run, checkpoints, workdir)
+  params = state.variables["params"]
+  console.say(lines.parameters_line(params, are_trained=not state.frozen))
+  records.write_parameters(workdir, params)
+  return state, progress
+
+
+def _begin_or_resume(
+  run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
+) -> tuple[TrainState, Progress]:
+  """`begin_or_resume` without a line."""
   if checkpoints.latest_step() is not None:
     return _resume(run, checkpoints, workdir)
   directory.lengthen(workdir, run.config)

@@ -7,7 +7,7 @@ import pathlib
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -33,6 +33,9 @@ from blt_jax.workdir import directory, files, records
 from blt_jax.workdir.checkpoint import Checkpoints
 from blt_jax.workdir.progress import EpochRow, Midway, Progress
 
+if TYPE_CHECKING:
+  from blt_jax.training import profile
+
 
 @dataclasses.dataclass(frozen=True)
 class Session:
@@ -44,6 +47,7 @@ class Session:
   events: tensorboard.Events
   watch: Watch
   after_epoch: Callable[[EpochRow], object] | None = None
+  tracer: "profile.Tracer | None" = None
 
   def evaluate_after(self, epoch: Epoch, state: TrainState) -> Evaluation:
     """Evaluates the state after an epoch on the validation split.
@@ -70,6 +74,7 @@ def train(
   dataset: Dataset | None = None,
   model: nn.Module | None = None,
   after_epoch: Callable[[EpochRow], object] | None = None,
+  profile_steps: int = 0,
 ) -> dict[str, Any]:
   """Trains both stages, or what is left of them, and tests the result.
 
@@ -86,6 +91,7 @@ def train(
     dataset: images in place of the configuration's.
     model: a network in place of the configuration's.
     after_epoch: called in every process after an epoch's checkpoint.
+    profile_steps: steps of each stage to trace, see `profile.Tracer`.
 
   Returns:
     What results.json holds.
@@ -109,7 +115,7 @@ def train(
     _say_finished(workdir, chosen.config)
     directory.remove_stale_lock(workdir)
   else:
-    with _begin(chosen, workdir, after_epoch) as session:
+    with _begin(chosen, workdir, after_epoch, profile_steps) as session:
       state, progress = begin_or_resume(
         session.run, session.checkpoints, workdir
       )
@@ -145,6 +151,7 @@ def _begin(
   chosen: choose.Complete,
   workdir: pathlib.Path,
   after_epoch: Callable[[EpochRow], object] | None,
+  profile_steps: int,
 ) -> Iterator[Session]:
   """Checks a run, announces it and locks its work directory."""
   config = chosen.config
@@ -179,7 +186,12 @@ def _begin(
     _record_prior(workdir, run)
     checkpoints = held.enter_context(run.open_checkpoints(workdir))
     events = held.enter_context(tensorboard.Events(workdir))
-    yield Session(run, workdir, checkpoints, events, watch, after_epoch)
+    tracer = None
+    if profile_steps and processes.is_first():
+      from blt_jax.training import profile  # Few runs need it.
+
+      tracer = profile.Tracer(workdir, profile_steps)
+    yield Session(run, workdir, checkpoints, events, watch, after_epoch, tracer)
 
 
 def _record_splits(workdir: pathlib.Path, run: Run) -> None:
@@ -251,6 +263,7 @@ def train_stages(
         watch=session.watch,
         save=save,
         workdir=session.workdir,
+        tracer=session.tracer,
       )
       state, row = validate(session, state, epoch, save=save)
       progress = progress.after(row)

@@ -20,6 +20,7 @@ from blt_jax.workdir.progress import EpochRow
 
 METRICS, CONFUSION, EXAMPLES = "metrics.csv", "confusion", "perturbed.npz"
 SPLITS, PREDICTIONS, CLASSES = "splits.csv", "predictions", "classes.csv"
+PARAMETERS = "parameters.txt"
 
 _EPOCH = re.compile(r"stage(\d+)-epoch(\d+)\.npz")
 
@@ -162,6 +163,16 @@ class Examples:
 
   def __len__(self) -> int:
     return len(self.label)
+
+
+def write_parameters(workdir: pathlib.Path, params: Mapping[str, Any]) -> None:
+  """Writes parameters.txt: name, shape and type of each parameter."""
+  if not processes.is_first():
+    return
+  from clu import parameter_overview  # Only a training needs it.
+
+  table = parameter_overview.get_parameter_overview(params, include_stats=False)
+  files.write_text(workdir / PARAMETERS, f"{table}\n")
 
 
 def write_metrics(workdir: pathlib.Path, rows: Sequence[EpochRow]) -> None:

@@ -35,21 +35,38 @@ def _are_highest(lines):
   return all(x.count("HIGHEST") == 2 and "DEFAULT" not in x for x in lines)
 
 
-def test_every_product_of_the_steps_has_the_precision_of_the_config():
+@pytest.fixture(scope="module")
+def steps():
+  """(a stage, its lowered step, the lowered step of evaluation)."""
   config = follow(check_config(make_config(model__precision="highest")))
   run = Run(config)
   stage, state = run.stages[-1], run.state_shapes()
   plan = plan_epoch(config, stage, 2, labels=run.dataset.train.labels)
   (fed,) = itertools.islice(run.feeder.training(plan), 1)
-  train = _products(run.train_fn(stage, 2).lower(state, fed.batch).as_text())
+  train = run.train_fn(stage, 2).lower(state, fed.batch)
   (batch,) = itertools.islice(run.feeder.evaluation("validation"), 1)
   eval_fn = evaluation.build_eval_step(config)
-  evaluated = _products(eval_fn.lower(state, batch).as_text())
+  return stage, train, eval_fn.lower(state, batch)
+
+
+def test_every_product_of_the_steps_has_the_precision_of_the_config(steps):
+  stage, *lowered = steps
+  train, evaluated = (_products(each.as_text()) for each in lowered)
   # A pass of the network, and one for the gradients of parameters or images.
   passes = 1 + 2 + 2 * len(perturb.halving_widths(stage.capacity))
   assert len(train) > passes * (len(evaluated) - 1)
   assert _are_highest(train)
   assert _are_highest(evaluated)
+
+
+def test_profiles_have_names_for_the_parts_of_the_steps(steps):
+  _, train, evaluated = (
+    each if index == 0 else each.as_text(debug_info=True)
+    for index, each in enumerate(steps)
+  )
+  for name in ("/augment/", "/ascend/while/", "/update/"):
+    assert name in train
+  assert "/evaluate/" in evaluated
 
 
 def test_network_of_an_export_has_the_precision_of_its_run():

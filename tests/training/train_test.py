@@ -57,7 +57,7 @@ def finish(command_lines):
 def finished(finish, tmp_path_factory):
   """(work directory, printed lines) of a run that was never interrupted."""
   workdir = tmp_path_factory.mktemp("run") / "finished"
-  return workdir, finish(*SMALL, f"--workdir={workdir}")
+  return workdir, finish(*SMALL, f"--workdir={workdir}", "--profile=2")
 
 
 def _metrics(workdir):
@@ -289,6 +289,38 @@ def test_what_a_run_can_do_without_does_not_lose_it(capsys):
 
 def test_tensorboard_events_are_written(finished):
   assert list(finished[0].glob("events.*"))
+
+
+def test_a_profile_of_each_stage_names_its_steps_and_parts(finished):
+  workdir, output = finished
+  folder = workdir / "profile"
+  for place in ("stage 1 epoch 1", "stage 2 epoch 2"):
+    assert f"profile: 2 steps of {place} in {folder}; pip" in output
+  traces = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))
+  plain, blt = (path.read_bytes() for path in traces)
+  for name in (b"train", b"/augment/", b"/update/"):
+    assert name in plain
+    assert name in blt
+  assert b"/ascend/" not in plain
+  assert b"/ascend/" in blt
+
+
+def test_parameters_are_counted_and_listed(finished):
+  workdir, output = finished
+  sizes = [
+    int(size.replace(",", ""))
+    for size in re.findall(
+      r"parameters: ([\d,]+) \(backbone ([\d,]+), classifier ([\d,]+), hidden "
+      r"([\d,]+)\), all trained; parameters.txt has each",
+      output,
+    )[0]
+  ]
+  assert sizes[0] == sum(sizes[1:])
+  leaves = jax.tree.leaves(_arrays(workdir)["params"])
+  assert sizes[0] == sum(leaf.size for leaf in leaves)
+  table = (workdir / "parameters.txt").read_text()
+  assert table.count("\n| ") == 1 + len(leaves)
+  assert "| classifier/kernel " in table
 
 
 def test_a_finished_run_says_so_and_does_nothing(finish, finished):
