@@ -24,8 +24,8 @@ def over_devices(step: Callable, config: Config, **options: Any) -> Callable:
     with jax.default_matmul_precision(config.model.precision):
       return step(*arguments)
 
-  # Profiles show it.
-  precise.__name__ = getattr(step, "func", step).__name__
+  # Profiles show it; a partial function has none of its own.
+  precise.__name__ = getattr(getattr(step, "func", step), "__name__", "step")
   return jax.pmap(
     precise,
     axis_name=AXIS,

@@ -158,9 +158,9 @@ class Epoch:
     """The step of the epoch, of which some calls may be traced."""
     run, stage = self._run, self.stage
     train_fn = run.train_fn(stage, self.number)
-    # As most epochs of the stage are.
+    # The first epoch that is as most of the stage are.
     first = run.config.perturb.start_epoch if stage.capacity else 1
-    if not tracer or self.number < first:
+    if not tracer or self.number < min(first, stage.epochs):
       return contextlib.nullcontext(train_fn)
     return tracer.traced(train_fn, stage.number, self.number)
 
