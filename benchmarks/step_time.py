@@ -40,7 +40,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -56,13 +56,13 @@ from blt_jax.training import build, devices, evaluation
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage, plan_epoch
 from blt_jax.workdir import directory
-from blt_jax.workdir.checkpoint import read_epoch
 
 # Keep TensorFlow, where it reads images, from printing how it computes.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 NAMES = ("plain", "unchanged", "BLT")
+KINDS = (*NAMES, "evaluate")
 Report = dict[str, Any]
 _Item = TypeVar("_Item")
 
@@ -106,7 +106,12 @@ def main(_: list[str]) -> None:
 
 
 def measure(
-  run: Run, workdir: pathlib.Path | None, *, steps: int, most: int
+  run: Run,
+  workdir: pathlib.Path | None,
+  *,
+  steps: int,
+  most: int,
+  kinds: Sequence[str] = KINDS,
 ) -> Report:
   """Times the steps in turn, each from the same state.
 
@@ -115,6 +120,7 @@ def measure(
     workdir: of the run whose weights are taken, None for fresh ones.
     steps: timed steps of each kind, 1 or more; one of each comes before them.
     most: different batches, 1 or more.
+    kinds: which of KINDS are timed; the ratio needs "plain" and "BLT".
 
   Returns:
     The report as it is written to JSON, in seconds.
@@ -129,7 +135,7 @@ def measure(
       "hallucinates."
     )
   state = starting_state(run, workdir)
-  programs, batches, report = _programs(run, stage, state, most)
+  programs, batches, report = _programs(run, stage, state, most, kinds)
   seconds: dict[str, list[float]] = {name: [] for name in programs}
   sums: list[dict[str, float]] = []
   for number in range(-1, steps):
@@ -147,7 +153,9 @@ def measure(
     low, median, high = np.percentile(each, (25, 50, 75)).tolist()
     report[name] |= {"seconds": median, "quartiles": [low, high]}
   report["trained"] = workdir is not None
-  return report | _compare(seconds, sums, stage) | _settings(run, stage)
+  if "plain" in kinds and "BLT" in kinds:
+    report |= _compare(seconds, sums, stage)
+  return report | _settings(run, stage)
 
 
 def starting_state(run: Run, workdir: pathlib.Path | None) -> TrainState:
@@ -155,6 +163,8 @@ def starting_state(run: Run, workdir: pathlib.Path | None) -> TrainState:
   classes = run.dataset.num_classes
   state = build.init_state(run.config, run.model, classes)
   if workdir:
+    from blt_jax.workdir.checkpoint import read_epoch
+
     arrays, _ = read_epoch(workdir, state.arrays(), checkpoint="best")
     state = build.restored(run.config, state, arrays)
   else:
@@ -167,7 +177,7 @@ def starting_state(run: Run, workdir: pathlib.Path | None) -> TrainState:
 
 
 def _programs(
-  run: Run, stage: Stage, state: TrainState, most: int
+  run: Run, stage: Stage, state: TrainState, most: int, chosen: Sequence[str]
 ) -> tuple[dict[str, Callable], dict[str, list], Report]:
   """(compiled programs, their batches, what compiling and reading took)."""
   epoch = run.config.perturb.start_epoch
@@ -184,8 +194,11 @@ def _programs(
   programs: dict[str, Callable] = {}
   batches: dict[str, list] = {}
   for name, (step, its) in kinds.items():
-    programs[name], report[name] = _compile(step, state, its[0])
-    batches[name] = its
+    if name in chosen:
+      programs[name], report[name] = _compile(step, state, its[0])
+      batches[name] = its
+  if "evaluate" not in chosen:
+    return programs, batches, report
   evaluated = list(itertools.islice(run.feeder.evaluation("validation"), 1))
   eval_fn = evaluation.build_eval_step(run.config)
   programs["evaluate"] = lambda state, batch: (state, eval_fn(state, batch))
@@ -235,20 +248,24 @@ def _copy(state: TrainState, row: int, config) -> TrainState:
   return jax.block_until_ready(jax.tree.map(jnp.copy, state.replace(step=step)))
 
 
-def limit(hallucinated: float, updates: float, batch_size: int) -> float:
+def limit(
+  hallucinated: float, updates: float, batch_size: int, *, training: int = 3
+) -> float:
   """The ratio BLT / plain that the arithmetic alone allows.
 
-      1 + n (2 k + 1 + 3) / (3 B)
+      1 + n (2 k + 1 + t) / (t B)
 
-  in units of one forward pass of one image: an image of a batch costs 3, an
+  in units of one forward pass of one image: an image of a batch costs t, an
   update of the ascent 2 and its last check 1.
 
   Args:
     hallucinated: n, hallucinated images a batch.
     updates: k, updates of each on average.
     batch_size: B, real images a batch.
+    training: t; 2 where the backbone's weights get no gradient.
   """
-  return 1 + hallucinated * (2 * updates + 1 + 3) / (3 * batch_size)
+  each = 2 * updates + 1 + training
+  return 1 + hallucinated * each / (training * batch_size)
 
 
 def _compare(seconds, sums: list[dict[str, float]], stage: Stage) -> Report:

@@ -4,8 +4,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
-import tqdm
-
 from blt_jax.system import processes
 
 # Seconds between lines of progress where no terminal redraws the line.
@@ -31,6 +29,8 @@ def progress(
   Returns:
     Iterator over `steps`.
   """
+  import tqdm  # Programs that train without a terminal need not have it.
+
   terminal = sys.stderr.isatty()
   interval = 0.2 if terminal else _LOG_INTERVAL
   return iter(

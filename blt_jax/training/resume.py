@@ -14,15 +14,15 @@ from blt_jax.training import build, devices, lines
 from blt_jax.training.run import Run
 from blt_jax.training.stages import Stage
 from blt_jax.workdir import directory, records
-from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 from blt_jax.workdir.progress import Progress
 
 if TYPE_CHECKING:
   from blt_jax.training import static_images
+  from blt_jax.workdir.checkpoint import Checkpoints
 
 
 def begin_or_resume(
-  run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
+  run: Run, checkpoints: "Checkpoints", workdir: pathlib.Path
 ) -> tuple[TrainState, Progress]:
   """The state that a run goes on with, and where it stands.
 
@@ -38,7 +38,7 @@ def begin_or_resume(
 
 
 def _begin_or_resume(
-  run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
+  run: Run, checkpoints: "Checkpoints", workdir: pathlib.Path
 ) -> tuple[TrainState, Progress]:
   """`begin_or_resume` without a line."""
   if checkpoints.latest_step() is not None:
@@ -53,7 +53,7 @@ def _begin_or_resume(
 
 
 def _resume(
-  run: Run, checkpoints: Checkpoints, workdir: pathlib.Path
+  run: Run, checkpoints: "Checkpoints", workdir: pathlib.Path
 ) -> tuple[TrainState, Progress]:
   """Goes on from the newest checkpoint.
 
@@ -158,6 +158,8 @@ def _take_over_stage1(
   Raises:
     ValueError: when that run does not have the end of its stage 1.
   """
+  from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
+
   template = run.state_shapes()
   with Checkpoints(folder / FOLDER, read_only=True) as checkpoints:
     try:
@@ -233,7 +235,7 @@ def begin_stage(
   state: TrainState,
   stage: Stage,
   workdir: pathlib.Path,
-  checkpoints: Checkpoints,
+  checkpoints: "Checkpoints",
   *,
   progress: Progress,
 ) -> tuple[TrainState, "static_images.Pool | None"]:
@@ -264,6 +266,17 @@ def begin_stage(
     )
   if begun:
     return devices.place(state, run.config), pool
+  return begin_anew(run, state, stage), pool
+
+
+def begin_anew(run: Run, state: TrainState, stage: Stage) -> TrainState:
+  """The state that a stage's first step takes, on the devices.
+
+  Args:
+    run: the run.
+    state: fresh, or at the end of stage 1.
+    stage: the stage.
+  """
   is_new = (
     stage.number == 2
     and run.config.stage2.new_classifier
@@ -282,11 +295,11 @@ def begin_stage(
 
     state = class_means.begin(run, devices.place(state, run.config))
   state = build.with_new_optimizer(run.config, state)
-  return devices.place(state, run.config), pool
+  return devices.place(state, run.config)
 
 
 def _at_end_of_stage1(
-  run: Run, checkpoints: Checkpoints, progress: Progress
+  run: Run, checkpoints: "Checkpoints", progress: Progress
 ) -> TrainState:
   template = run.state_shapes()
   step = progress.step_after(1)

@@ -3,7 +3,7 @@
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import numpy as np
@@ -23,9 +23,11 @@ from blt_jax.training.stages import (
   shot_groups,
   shot_limits,
 )
-from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
 from blt_jax.workdir.progress import Progress
 from blt_jax.workdir.records import Predictions
+
+if TYPE_CHECKING:
+  from blt_jax.workdir.checkpoint import Checkpoints
 
 
 class Run:
@@ -192,8 +194,11 @@ class Run:
     """Remarks about the classes' sizes; see `data.advice`."""
     return notes(self.config, self.dataset)
 
-  def open_checkpoints(self, workdir: pathlib.Path) -> Checkpoints:
+  def open_checkpoints(self, workdir: pathlib.Path) -> "Checkpoints":
     """The checkpoints of the run."""
+    # Programs that measure steps alone need not have Orbax.
+    from blt_jax.workdir.checkpoint import FOLDER, Checkpoints
+
     return Checkpoints(workdir / FOLDER)
 
   def state_shapes(self) -> TrainState:
