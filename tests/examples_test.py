@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests import program_cache
+from tests.marks import long_test
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -66,6 +67,7 @@ def test_tail_is_better_with_it(scores):
   assert scores["with"][0] > scores["without"][0]
 
 
+@long_test("trains for most of a minute; library_test.py has a shorter run")
 def test_run_of_an_own_network_learns_the_digits(tmp_path):
   printed = run(ROOT / "examples" / "flax_linen.py", tmp_path)
   ((tail, overall),) = re.findall(
