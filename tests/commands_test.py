@@ -326,7 +326,6 @@ def test_flags_of_the_pages_are_understood(folder, command_lines):
     assert finished.code == 0, f"{command}\n{finished.stderr[-2000:]}"
 
 
-@long_test("runs every command of the page")
 def test_commands_of_data_md_end_well(data_folder, command_lines):
   commands = page_commands("main.py", "data.md")
   assert len(commands) > 10
