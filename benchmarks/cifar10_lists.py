@@ -15,7 +15,7 @@ import pathlib
 
 from absl import app, flags
 
-from blt_jax.data.sources import SplitOptions, image_lists
+from benchmarks import small_protocol
 
 SELECTION_PER_CLASS = 500
 
@@ -60,17 +60,7 @@ def _class_lines(
 
 def _write_protocol(root: pathlib.Path, folder: pathlib.Path) -> None:
   """Which images the small protocol trains, validates and tests on."""
-  dataset = image_lists.load_image_lists(
-    str(root),
-    str(root / "train.txt"),
-    test_list=str(root / "test.txt"),
-    options=SplitOptions(
-      profile="exponential",
-      max_per_class=1000,
-      imbalance=100.0,
-      validation_per_class=50,
-    ),
-  )
+  dataset = small_protocol.load(root)
   folder.mkdir(parents=True, exist_ok=True)
   for part in ("train", "validation", "test"):
     split = getattr(dataset, part)

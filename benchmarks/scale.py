@@ -242,12 +242,14 @@ def _used(config: Any, stage: Any, counts: np.ndarray) -> float:
 def seconds(step: Step, devices: int) -> Seconds:
   """What a BLT step takes on GPUs, by the rates above.
 
-  In units of one forward pass an image of the batch costs 3, in a slot or not,
-  and an update of the ascent 2 and its last check 1 (docs/performance.md).
+  A BLT step has the arithmetic of `step_time.limit`, and empty slots on top.
   """
+  from benchmarks.step_time import limit
+
   images = BATCH_SIZE + step.slots
-  passes = 3 * images + step.used * (2 * UPDATES + 1)
-  flops = step.flops * passes / (3 * BATCH_SIZE) / devices
+  empty = (step.slots - step.used) / BATCH_SIZE  # They are trained on as well.
+  ratio = limit(step.used, UPDATES, BATCH_SIZE) + empty
+  flops = step.flops * ratio / devices
   bandwidth = NVLINK if devices <= GPUS_OF_MACHINE else NETWORK
   # Each sum travels around a ring of the devices twice, in pieces.
   travelled = 2 * (devices - 1) / devices * step.sent

@@ -52,6 +52,21 @@ def command(*flags, path, devices=1):
   return [sys.executable, "-m", "benchmarks.gpu", *flags], environment
 
 
+def output_of(arguments, environment, *, seconds):
+  """What a command prints, which has to end well."""
+  finished = subprocess.run(
+    arguments,
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=seconds,
+    check=False,
+  )
+  assert finished.returncode == 0, finished.stdout + finished.stderr
+  return finished.stdout
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
   """(folder, the first row's file as it was) of a command that goes on.
@@ -72,17 +87,7 @@ def killed(tmp_path_factory):
   worker.kill()
   worker.wait()
   before = (first.read_text(), first.stat().st_mtime_ns)
-  arguments, environment = command(*flags, path=path)
-  finished = subprocess.run(
-    arguments,
-    cwd=ROOT,
-    env=environment,
-    capture_output=True,
-    text=True,
-    timeout=240,
-    check=False,
-  )
-  assert finished.returncode == 0, finished.stdout + finished.stderr
+  output_of(*command(*flags, path=path), seconds=240)
   return folder, before
 
 
@@ -238,18 +243,8 @@ def whole(tmp_path_factory):
     pytest.skip("compiles for minutes; set BLT_LONG_TESTS=1")
   folder = tmp_path_factory.mktemp("whole")
   flags = ("--tiny", "--minutes=30", f"--output={folder}")
-  arguments, environment = command(*flags, path="", devices=2)
-  finished = subprocess.run(
-    arguments,
-    cwd=ROOT,
-    env=environment,
-    capture_output=True,
-    text=True,
-    timeout=2000,
-    check=False,
-  )
-  assert finished.returncode == 0, finished.stdout + finished.stderr
-  return finished.stdout, folder
+  found = command(*flags, path="", devices=2)
+  return output_of(*found, seconds=2000), folder
 
 
 def test_every_part_is_measured(whole):

@@ -195,8 +195,8 @@ class Scripted(Watch):
     return STOP if self.polls == self.stop_at else NOTHING
 
 
-def stop_and_go_on(call, workdir, *, stop_at, **others):
-  """Calls it twice: stopped in stage 2 epoch 1, and to the end."""
+def assert_stop_changes_nothing(call, workdir, *, stop_at, **others):
+  """Calls it twice: stopped in stage 2 epoch 1, and to the same end."""
   watch = type("_Watch", (Scripted,), {"stop_at": stop_at})
   rows = []
   with pytest.MonkeyPatch.context() as patch:
@@ -214,7 +214,7 @@ def stop_and_go_on(call, workdir, *, stop_at, **others):
 
 
 def test_stopped_run_goes_on_to_the_same_bits(documented, tmp_path):
-  stop_and_go_on(documented, tmp_path, stop_at=25)
+  assert_stop_changes_nothing(documented, tmp_path, stop_at=25)
 
 
 @long_test("trains twice")
@@ -227,7 +227,7 @@ def test_network_without_statistics_goes_on_to_the_same_bits(
   )
   call.again(workdir, after_epoch=rows.append)
   assert any(row.hallucinated for row in rows)
-  stop_and_go_on(call, tmp_path / "stopped", stop_at=25)
+  assert_stop_changes_nothing(call, tmp_path / "stopped", stop_at=25)
   with pytest.raises(ValueError, match=r"is of a program, Plain\("):
     from_workdir(workdir)
   loaded = blt_jax.load(workdir, model=model)
@@ -243,7 +243,9 @@ def test_images_of_a_configuration_train_to_the_same_bits_as_in_memory(
   config.dataset.name, config.dataset.source = "digits", "digits"
   config.dataset.profile, config.dataset.imbalance = "exponential", 24.0
   config.dataset.max_per_class, config.dataset.validation_per_class = 120, 20
-  stop_and_go_on(documented, tmp_path, stop_at=25, config=config, dataset=None)
+  assert_stop_changes_nothing(
+    documented, tmp_path, stop_at=25, config=config, dataset=None
+  )
   with pytest.raises(ValueError, match="handed in the network of --workdir"):
     evaluate.evaluate_run(tmp_path)
 

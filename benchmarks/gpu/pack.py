@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 from absl import app, flags
 
-from blt_jax.data.sources import SplitOptions, image_lists
+from benchmarks import small_protocol
 from blt_jax.workdir import files
 
 PARTS = ("train", "validation", "test")
@@ -40,17 +40,7 @@ def main(_: list[str]) -> None:
 
 def pack(root: pathlib.Path, *, test_per_class: int) -> dict[str, np.ndarray]:
   """The bytes, lengths and labels of each part, and the classes' names."""
-  dataset = image_lists.load_image_lists(
-    str(root),
-    str(root / "train.txt"),
-    test_list=str(root / "test.txt"),
-    options=SplitOptions(
-      profile="exponential",
-      max_per_class=1000,
-      imbalance=100.0,
-      validation_per_class=50,
-    ),
-  )
+  dataset = small_protocol.load(root)
   arrays: dict[str, np.ndarray] = {"class_names": np.array(dataset.class_names)}
   for part in PARTS:
     split = getattr(dataset, part)
