@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 import sys
 import time
+import types
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,7 +29,6 @@ from benchmarks.gpu.rows import LeftOutError, Row, Store
 from benchmarks.gpu.setup import Setup
 from blt_jax.data import longtail
 from tests import program_cache
-from tests.marks import long_test
 from tests.small_run import one_block
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -39,6 +40,7 @@ for name in ("array_record", "clu", "huggingface_hub", "imagehash", "orbax",
              "tensorflow_datasets", "tqdm"):
   sys.modules[name] = None
 """
+FIRST = "rows/c-3x3s1-default.json"
 
 
 def command(*flags, path, devices=1):
@@ -68,52 +70,78 @@ def output_of(arguments, environment, *, seconds):
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-  """(folder, the first row's file as it was) of a command that goes on.
+def whole(tmp_path_factory):
+  """(folder, output, a row's file as it was) of all parts on two devices.
 
-  Its process was killed after the first row. Only what it needs is installed.
+  The program's process was killed after that row, and the same command went on.
+  Only what it needs is installed.
   """
   path = tmp_path_factory.mktemp("blocked")
   (path / "sitecustomize.py").write_text(BLOCKED)
   folder = tmp_path_factory.mktemp("output")
-  flags = ("--tiny", "--parts=c", f"--output={folder}")
-  first = folder / "rows" / "c-3x3s1-default.json"
-  arguments, environment = command(*flags, "--worker=c", path=path)
+  flags = ("--tiny", "--minutes=30", f"--output={folder}")
+  arguments, environment = command(*flags, "--worker=c", path=path, devices=2)
   worker = subprocess.Popen(arguments, cwd=ROOT, env=environment)
   for _ in range(1200):
-    if first.exists() or worker.poll() is not None:
+    if (folder / FIRST).exists() or worker.poll() is not None:
       break
     time.sleep(0.1)
   worker.kill()
   worker.wait()
-  before = (first.read_text(), first.stat().st_mtime_ns)
-  output_of(*command(*flags, path=path), seconds=240)
-  return folder, before
+  before = ((folder / FIRST).read_text(), (folder / FIRST).stat().st_mtime_ns)
+  output = output_of(*command(*flags, path=path, devices=2), seconds=1000)
+  return folder, output, before
 
 
-def test_killed_command_goes_on_and_measures_nothing_twice(killed):
-  folder, before = killed
-  first = folder / "rows" / "c-3x3s1-default.json"
+def measured(folder, row):
+  """What was measured for a row."""
+  return json.loads((folder / f"rows/{row}.json").read_text())["measured"]
+
+
+def test_every_part_is_measured(whole):
+  folder, output, _ = whole
+  assert "Failed" not in (folder / "page.md").read_text(), output
+  parts_measured = {path.name[0] for path in (folder / "rows").iterdir()}
+  assert parts_measured | set("f") == set(parts.PARTS)
+  drawn = {path.stem for path in (folder / "figures").iterdir()}
+  assert drawn >= {"steps", "ascent", "feeding", "networks", "accuracy"}
+  for figure in (folder / "figures").iterdir():
+    with Image.open(figure) as image:
+      assert min(image.size) > 200
+
+
+def test_killed_command_goes_on_and_measures_nothing_twice(whole):
+  folder, _, before = whole
+  first = folder / FIRST
   assert (first.read_text(), first.stat().st_mtime_ns) == before
-  names = {path.stem for path in (folder / "rows").iterdir()}
+  names = {path.stem for path in (folder / "rows").glob("c-*")}
   kinds = ("default", "bfloat16")
   assert names == {f"c-3x3s{s}-{kind}" for s in (1, 2) for kind in kinds}
   assert not (folder / "begun.json").exists()
 
 
-def test_both_gradients_of_a_convolution_are_the_same(killed):
-  for path in (killed[0] / "rows").glob("c-*-default.json"):
-    measured = json.loads(path.read_text())["measured"]
-    assert 0 <= measured["largest_difference"] < 1e-5
-    for times in measured["programs"].values():
+def test_both_gradients_of_a_convolution_are_the_same(whole):
+  for stride in (1, 2):
+    found = measured(whole[0], f"c-3x3s{stride}-default")
+    assert 0 <= found["largest_difference"] < 1e-5
+    for times in found["programs"].values():
       low, high = times["quartiles"]
       assert 0 < low <= times["seconds"] <= high
 
 
-def test_page_has_what_was_measured_and_what_is_missing(killed):
-  text = (killed[0] / "page.md").read_text()
+def test_step_has_rates_and_a_limit(whole):
+  found = measured(whole[0], "a-small_resnet10-default")
+  n, k = found["hallucinated"], found["updates"]
+  assert found["limit"] == pytest.approx(1 + n * (2 * k + 4) / (3 * 16))
+  expected = 3 * 16 * found["forward_flops"] / found["plain"]["seconds"]
+  assert found["plain_flops_per_second"] == pytest.approx(expected)
+  assert found["plain_share_of_peak"] is None
+
+
+def test_page_has_what_was_measured(whole):
+  text = (whole[0] / "page.md").read_text()
   assert text.count("| 3 x 3 / 2, 16 x 8 x 8 x 4, 8 filters |") == 2
-  assert "## Plain and BLT step\n\nNot measured yet." in text
+  assert "Not measured yet." not in text
   assert "say nothing about any machine" in text
 
 
@@ -153,6 +181,25 @@ def test_failed_rows_are_kept_with_their_error(tmp_path, capsys):
   assert "- large: RuntimeError: RESOURCE_EXHAUSTED: out of memory" in lines
   assert "- dies: code -9" in lines
   assert "not tried again" in capsys.readouterr().out
+
+
+def test_batch_that_does_not_fit_into_memory_is_halved(monkeypatch, capsys):
+  def measure(batch, *_, **__):
+    if batch > 64:
+      raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+    return {}
+
+  monkeypatch.setattr(step_time, "measure", measure)
+  monkeypatch.setattr(steps, "_rates", lambda *_: {})
+  given: Any = types.SimpleNamespace(batch=256, repeats=1, run=lambda run: run)
+  found = steps._measure(
+    given, lambda batch: batch, arithmetic="default", kinds=("plain",)
+  )
+  assert found["batch"] == 64
+  assert capsys.readouterr().out.splitlines() == [
+    "256 images do not fit into memory",
+    "128 images do not fit into memory",
+  ]
 
 
 def test_part_that_can_not_be_measured_says_why(tmp_path):
@@ -234,40 +281,3 @@ def test_packed_images_are_those_of_the_protocol(packed, tmp_path):
   assert data.counts["test"].tolist() == [2] * 10
   red = data.train.images[..., 0].mean(axis=(1, 2))
   np.testing.assert_allclose(red, 25 * data.train.labels, atol=4)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-  """(output, folder) of the program with all parts, on two devices."""
-  if "BLT_LONG_TESTS" not in os.environ:
-    pytest.skip("compiles for minutes; set BLT_LONG_TESTS=1")
-  folder = tmp_path_factory.mktemp("whole")
-  flags = ("--tiny", "--minutes=30", f"--output={folder}")
-  found = command(*flags, path="", devices=2)
-  return output_of(*found, seconds=2000), folder
-
-
-def test_every_part_is_measured(whole):
-  output, folder = whole
-  assert "Failed" not in (folder / "page.md").read_text(), output
-  measured = {path.name[0] for path in (folder / "rows").iterdir()}
-  assert measured | set("f") == set(parts.PARTS)
-  drawn = {path.stem for path in (folder / "figures").iterdir()}
-  assert drawn >= {"steps", "ascent", "feeding", "networks", "accuracy"}
-  for figure in (folder / "figures").iterdir():
-    with Image.open(figure) as image:
-      assert min(image.size) > 200
-
-
-@long_test("compiles two steps")
-def test_step_has_rates_and_a_limit(tmp_path):
-  with one_block(), jax.default_device(jax.devices()[0]):
-    rows = {
-      row.name: row for row in steps.main_rows(Setup(tmp_path, tiny=True))
-    }
-    found = rows["small_resnet10-default"].measure()
-  n, k = found["hallucinated"], found["updates"]
-  assert found["limit"] == pytest.approx(1 + n * (2 * k + 4) / (3 * 16))
-  expected = 3 * 16 * found["forward_flops"] / found["plain"]["seconds"]
-  assert found["plain_flops_per_second"] == pytest.approx(expected)
-  assert found["plain_share_of_peak"] is None
