@@ -21,7 +21,7 @@ from blt_jax.config import (
   given,
 )
 from blt_jax.deploy import export
-from blt_jax.deploy.formats import jax_program
+from blt_jax.deploy.formats import jax_program, saved_model
 from blt_jax.deploy.from_run import from_workdir
 from blt_jax.report import command
 from blt_jax.report.record import read_run
@@ -324,11 +324,11 @@ def test_network_is_exported_where_no_names_of_tensors_are_needed(
   model = blt_jax.load(documented.workdir, model=documented.model)
   with pytest.raises(ValueError, match="safetensors: the network is none of"):
     export.export(model, tmp_path / "out")
-  export.export(model, tmp_path / "out", names=["jax"])
+  export.export(model, tmp_path / "out", names=["jax", "savedmodel"])
   images = documented.dataset.test.images[:3]
-  np.testing.assert_allclose(
-    jax_program.load(tmp_path / "out")(images), model.logits(images), atol=1e-4
-  )
+  for module in (jax_program, saved_model):
+    exported = module.load(tmp_path / "out")
+    np.testing.assert_allclose(exported(images), model.logits(images), atol=1e-4)
   assert "a network of the program" in (tmp_path / "out/README.md").read_text()
 
 
