@@ -328,7 +328,9 @@ def test_network_is_exported_where_no_names_of_tensors_are_needed(
   images = documented.dataset.test.images[:3]
   for module in (jax_program, saved_model):
     exported = module.load(tmp_path / "out")
-    np.testing.assert_allclose(exported(images), model.logits(images), atol=1e-4)
+    np.testing.assert_allclose(
+      exported(images), model.logits(images), atol=1e-4
+    )
   assert "a network of the program" in (tmp_path / "out/README.md").read_text()
 
 

@@ -4,6 +4,7 @@ The environment says which processes there are (`start`). Each works on its
 share of every batch; only the first one writes files and prints.
 """
 
+import hashlib
 import math
 import os
 import sys
@@ -186,6 +187,18 @@ def total(number: int) -> int:
   if count() == 1:
     return number
   return int(np.sum(multihost_utils.process_allgather(np.int32(number))))
+
+
+def differing(text: str) -> list[int]:
+  """The processes whose text is another one than that of the first.
+
+  Every process has to call this.
+  """
+  if count() == 1:
+    return []
+  digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
+  every = multihost_utils.process_allgather(digest)
+  return np.flatnonzero((every != every[0]).any(axis=1)).tolist()
 
 
 def _whole(

@@ -163,6 +163,7 @@ def _begin(
     contextlib.ExitStack() as held,
   ):
     run = Run(config, dataset=chosen.dataset, own=chosen.own)
+    _check_images(run)
     check_images_of_reuse(run, chosen.handed)
     if config.perturb.static:
       from blt_jax.training import static_images  # Few runs need it.
@@ -217,6 +218,25 @@ def _record_prior(workdir: pathlib.Path, run: Run) -> None:
     shares=run.target_shares,
     class_names=run.dataset.class_names,
   )
+
+
+def _check_images(run: Run) -> None:
+  """Compares the images of all processes, by names or pixels, and labels.
+
+  Raises:
+    ValueError: when they are not the same: each process would read its share of
+      a batch from a list of its own.
+  """
+  if processes.count() == 1:
+    return
+  from blt_jax.data.fingerprint import fingerprint
+
+  if others := processes.differing(fingerprint(run.dataset)):
+    raise ValueError(
+      f"process {others[0]} has other images than process 0 (their number, "
+      "order, labels, or names or pixels); expected the same data set in every "
+      "process."
+    )
 
 
 def _check_shared(workdir: pathlib.Path, config: Config) -> None:

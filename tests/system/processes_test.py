@@ -280,6 +280,41 @@ def test_processes_of_different_configurations_do_not_wait(two):
     assert "Traceback" not in errors
 
 
+# A run of noise that is of another kind in each process.
+_HANDS_IN = """
+import sys
+import numpy as np
+import blt_jax
+from blt_jax.system import processes
+processes.start()
+rng = np.random.default_rng(processes.index())
+images = rng.integers(0, 256, (80, 8, 8, 3), np.uint8)
+config = blt_jax.config_dict()
+config.dataset.image_size = config.dataset.resize_size = 8
+config.stage1.batch_size = config.stage2.batch_size = 16
+try:
+  blt_jax.train(
+    config,
+    sys.argv[1],
+    dataset=blt_jax.sources.from_arrays(
+      images,
+      np.arange(80) % 4,
+      options=blt_jax.sources.SplitOptions(validation_per_class=2),
+    ),
+  )
+except ValueError as error:
+  processes.leave(SystemExit(f"error: {error}"))
+"""
+
+
+def test_processes_of_different_images_are_refused(tmp_path):
+  for process in _start_all(str(tmp_path), command=("-c", _HANDS_IN)):
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "process 1 has other images than process 0" in errors
+  assert not (tmp_path / "config.json").exists()
+
+
 # What each says when it ends by itself so many seconds after the start.
 _ENDS = """
 import sys, time
