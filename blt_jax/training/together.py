@@ -24,7 +24,7 @@ _LARGE = 2 * SMALL
 _EARLY = 0.5
 # Learning rates from which adamw rarely learns anything, and from which it
 # forgets what pretrained kernels know.
-_HIGH_FOR_ADAMW, _HIGH_FOR_KERNELS = 0.01, 0.002
+_HIGH_FOR_ADAMW, _HIGH_FOR_KERNELS = 0.01, 0.001
 
 
 def remarks(
@@ -206,14 +206,15 @@ def _high_rates(config: Config, stage: Stage) -> Iterator[str]:
   for name in names:
     given = getattr(stage.config, name)
     rate = given * rate_scale(config, stage.config)
-    high = _HIGH_FOR_ADAMW
+    high, usual = _HIGH_FOR_ADAMW, "0.00001 to 0.001 are usual"
     if name == "backbone_rate" and _trains_kernels(config):
       high = _HIGH_FOR_KERNELS
+      usual = "0.00001 to 0.0003 are usual for pretrained kernels"
     if config.optimizer.name == "adamw" and rate >= high:
       yield (
         f"config.stage{stage.number}.{name} is {given:g}, {rate:g} for a batch "
         f"of {stage.batch_size}: a step of adamw changes each weight by about "
-        "as much, and 0.00001 to 0.001 are usual"
+        f"as much, and {usual}"
       )
 
 
