@@ -211,7 +211,7 @@ def _compile(step, state: TrainState, batch) -> tuple[Callable, Report]:
   start = time.perf_counter()
   program = step.lower(state, batch).compile()
   seconds = time.perf_counter() - start
-  memory, costs = program.memory_analysis(), program.cost_analysis()
+  memory, costs = program.memory_analysis(), program.cost_analysis() or {}
   # Results take the place of donated arguments; count these once.
   held = (
     memory.temp_size_in_bytes

@@ -76,6 +76,7 @@ def train(
     OSError: when the work directory can't be written any more.
     Interrupted: a KeyboardInterrupt, after a signal.
   """
+  _check_handed(dataset, after_epoch)
   if isinstance(dataset, str | os.PathLike):
     from blt_jax.config.given import at
 
@@ -93,6 +94,20 @@ def train(
   if processes.is_first():
     _write_report(folder)
   return results
+
+
+def _check_handed(dataset: object, after_epoch: object) -> None:
+  """Refuses what a program hands in by mistake, before anything is done."""
+  if not isinstance(dataset, Dataset | str | os.PathLike | None):
+    raise ValueError(
+      f"dataset is a {type(dataset).__name__}; expected a data set of "
+      "blt_jax.sources (from_arrays makes one of arrays), a path, or None."
+    )
+  if not (after_epoch is None or callable(after_epoch)):
+    raise ValueError(
+      f"after_epoch is a {type(after_epoch).__name__}; expected a function of "
+      "one argument, or None."
+    )
 
 
 def _write_report(workdir: pathlib.Path) -> None:

@@ -143,12 +143,45 @@ def test_page_has_what_was_measured(whole):
   assert text.count("| 3 x 3 / 2, 16 x 8 x 8 x 4, 8 filters |") == 2
   assert "Not measured yet." not in text
   assert "say nothing about any machine" in text
+  assert f"\n- date: {time.strftime('%Y-%m-%d')}" in text
 
 
 def test_another_machine_is_refused(tmp_path):
   Store(tmp_path).claim({"device": "NVIDIA H200", "tiny": False})
   with pytest.raises(ValueError, match="with device 'NVIDIA H200', and here"):
     Store(tmp_path).claim({"device": "cpu", "tiny": False})
+
+
+def test_nothing_is_measured_on_a_processor_by_mistake(tmp_path):
+  with pytest.raises(ValueError, match="JAX finds no GPU here; expected one"):
+    parts.measure(Setup(tmp_path), "a")
+  assert Store(tmp_path).machine() is None
+
+
+def test_part_that_fails_before_its_rows_leaves_the_others(
+  tmp_path, monkeypatch, capsys
+):
+  def failing(given):
+    raise RuntimeError("no such\nimages")
+
+  def one(given):
+    yield Row("b", "x", {}, dict)
+
+  for name, rows in (("a", failing), ("b", one)):
+    monkeypatch.setitem(parts.PARTS, name, parts.Part(name, rows))
+  store = Store(tmp_path)
+  parts._measure_parts(store, Setup(tmp_path), "ab", os.getppid())
+  assert store.left_out() == {"a": "RuntimeError: no such images", "b": ""}
+  assert [row["name"] for row in store.kept("b")] == ["x"]
+  assert "(a) left out: RuntimeError" in capsys.readouterr().out
+
+
+def test_row_that_the_time_ends_is_named(tmp_path):
+  store = Store(tmp_path)
+  with pytest.raises(KeyboardInterrupt), store.begun(Row("e", "x", {}, dict)):
+    raise KeyboardInterrupt
+  assert store.forget_begun() == "(e) x"
+  assert store.forget_begun() == ""
 
 
 def test_row_is_measured_again_under_other_settings_only(tmp_path, capsys):

@@ -334,6 +334,22 @@ def test_network_is_exported_where_no_names_of_tensors_are_needed(
   assert "a network of the program" in (tmp_path / "out/README.md").read_text()
 
 
+@pytest.mark.parametrize(
+  "given, message",
+  [
+    (
+      {"dataset": (np.zeros((4, 8, 8, 3)), np.zeros(4))},
+      r"dataset is a tuple; expected a data set .*from_arrays",
+    ),
+    ({"after_epoch": []}, "after_epoch is a list; expected a function"),
+  ],
+)
+def test_what_is_handed_in_by_mistake_is_refused(tmp_path, given, message):
+  with pytest.raises(ValueError, match=message):
+    blt_jax.train(make_config(), tmp_path / "run", **given)
+  assert not (tmp_path / "run").exists()
+
+
 def test_fields_without_effect_are_named_and_others_refused():
   config = make_config(
     dataset__profile="step", dataset__few_up_to=9, model__backbone="resnet18"

@@ -20,7 +20,8 @@ importance, within the time:
 DIR gets a JSON file a row as soon as it is measured, and in the end page.md
 with figures. The same command again goes on and measures nothing twice; it
 writes the page anew. A row whose process died, or that raised, is kept with its
-error: remove its file to try it again. --tiny runs every part at toy sizes, for
+error: remove its file to try it again. One that takes longer than all of the
+time never ends: give more --minutes. --tiny runs every part at toy sizes, for
 tests.
 """
 
@@ -74,6 +75,9 @@ def main(_: Sequence[str]) -> None:
   if chosen.worker:
     parts.measure(given, chosen.worker)
     return
+  platforms = os.environ.get("JAX_PLATFORMS", "cpu")
+  if "cpu" not in platforms:  # FLOPs are counted in programs for it.
+    os.environ["JAX_PLATFORMS"] = f"{platforms},cpu"
   store = Store(given.folder)
   end = time.monotonic() + 60 * chosen.minutes - _RESERVE
   if given.tiny:
@@ -96,8 +100,9 @@ def _measure(store: Store, chosen: str, end: float) -> None:
         left = max(end - time.monotonic(), 0.0)
         code = subprocess.run(command, timeout=left, check=False).returncode
       except subprocess.TimeoutExpired:
-        store.forget_begun()
-        print("the time is up; the same command goes on")
+        row = store.forget_begun()
+        begun = f" during {row}, which begins anew" if row else ""
+        print(f"the time is up{begun}; the same command goes on")
         return
       if code == 0:
         break

@@ -7,6 +7,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -35,6 +36,7 @@ def rows(given: Setup) -> Iterator[Row]:
     "batch": given.batch,
     "image_size": given.size,
     "repeats": given.repeats,
+    "decoder": "TensorFlow" if find_spec("tensorflow") else "Pillow",
   }
   for where in _PLACES:
     measure = functools.partial(_measure_pieces, given, where)

@@ -1,6 +1,8 @@
 """The machine that is measured, and what its card could do at most."""
 
+import contextlib
 import os
+import pathlib
 import platform
 import re
 from typing import Any
@@ -33,16 +35,26 @@ _PEAKS: dict[str, tuple[float | None, float | None, float]] = {
 def describe(*, tiny: bool) -> dict[str, Any]:
   """What has to be the same in all measurements of a folder."""
   device = jax.devices()[0]
+  version = getattr(device.client, "platform_version", device.platform)
   return {
     "device": device.device_kind,
     "devices": jax.device_count(),
-    "platform": getattr(device.client, "platform_version", device.platform),
+    "platform": " ".join(version.split()),
     "cores": os.cpu_count(),
-    "host": platform.machine(),
+    "host": _processor(),
     "jax": jax.__version__,
     "jaxlib": jaxlib.__version__,
     "tiny": tiny,
   }
+
+
+def _processor() -> str:
+  """The processor's name where Linux tells it, else its kind."""
+  with contextlib.suppress(OSError):
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    if named := re.search(r"^model name\s*: (.+)$", text, re.MULTILINE):
+      return named[1]
+  return platform.machine()
 
 
 def peak(kind: str, arithmetic: str) -> float | None:

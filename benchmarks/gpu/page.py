@@ -21,6 +21,7 @@ def write(store: Store) -> pathlib.Path:
   measured = {name: _measured(store.kept(name)) for name in parts.PARTS}
   lines = ["# Measured on {device}".format(**{"device": "?", **machine}), ""]
   lines += [f"- {name}: {value}" for name, value in machine.items()]
+  lines += [f"- date: {' to '.join(store.dates())}"] if store.dates() else []
   if machine.get("tiny"):
     lines += ["", "Toy sizes: these numbers say nothing about any machine."]
   for name, part in parts.PARTS.items():
@@ -78,7 +79,7 @@ def _steps(rows: Rows, _: dict[str, Rows]) -> list[str]:
     "limit",
     "images x updates",
     "images/s",
-    "plain, TFLOP/s (of peak)",
+    "plain, BLT: TFLOP/s (of peak)",
     "plain, BLT: MB",
     "compiled in, s",
   ]
@@ -94,7 +95,7 @@ def _steps(rows: Rows, _: dict[str, Rows]) -> list[str]:
       if "ratio" in row
       else "",
       f"{row['images_per_second']:.0f}",
-      _rate(row),
+      ", ".join(_rate(row, k) for k in kinds if k in row),
       ", ".join(f"{row[k]['bytes'] / 1e6:.0f}" for k in kinds if k in row),
       ", ".join(f"{row[k]['compile_seconds']:.0f}" for k in kinds if k in row),
     ]
@@ -119,9 +120,9 @@ def _described(row: dict[str, Any]) -> str:
   return text + ", no augmentation" * row["bare"]
 
 
-def _rate(row: dict[str, Any]) -> str:
-  share = row["plain_share_of_peak"]
-  text = f"{row['plain_flops_per_second'] / 1e12:.3g}"
+def _rate(row: dict[str, Any], kind: str) -> str:
+  share = row[f"{kind}_share_of_peak"]
+  text = f"{row[f'{kind}_flops_per_second'] / 1e12:.3g}"
   return text + (f" ({share:.0%})" if share is not None else "")
 
 
@@ -220,8 +221,8 @@ def _feeding(rows: Rows, _: dict[str, Rows]) -> list[str]:
       lines += ["", *table(columns, found)]
   lines.append(
     "\n{batch} JPEG files of noise (500 x 375 pixels) a batch, plain steps of "
-    "{backbone}, bfloat16. Resident: the batch lies on the device "
-    "already.".format(**rows[0])
+    "{backbone}, bfloat16; {decoder} decodes. Resident: the batch lies on the "
+    "device already.".format(**rows[0])
   )
   return lines
 

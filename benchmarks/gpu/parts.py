@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import jax
+
 from benchmarks.gpu import (
   accuracy,
   ascent,
@@ -51,9 +53,15 @@ def measure(given: Setup, names: str) -> None:
   It stops where the process that started it has been killed.
 
   Raises:
-    ValueError: the folder has measurements of another machine.
+    ValueError: the folder has measurements of another machine, or JAX finds
+      processors alone where sizes are not toy sizes.
   """
   parent = os.getppid()
+  if not given.tiny and jax.devices()[0].platform == "cpu":
+    raise ValueError(
+      "JAX finds no GPU here; expected one, or --tiny. To see why: "
+      "python -c 'import jax; jax.devices(\"gpu\")'"
+    )
   store = Store(given.folder)
   store.claim(machine.describe(tiny=given.tiny))
   with contextlib.ExitStack() as held:
@@ -71,8 +79,14 @@ def _measure_parts(store: Store, given: Setup, names: str, parent: int) -> None:
         _measure(store, row)
       store.leave_out(name, "")
     except LeftOutError as reason:
-      print(f"({name}) left out: {reason}", flush=True)
-      store.leave_out(name, str(reason))
+      _leave_out(store, name, str(reason))
+    except Exception as error:  # Before a row; other parts can be measured.
+      _leave_out(store, name, _line(error))
+
+
+def _leave_out(store: Store, name: str, reason: str) -> None:
+  print(f"({name}) left out: {reason}", flush=True)
+  store.leave_out(name, reason)
 
 
 def _measure(store: Store, row: Row) -> None:
@@ -86,8 +100,11 @@ def _measure(store: Store, row: Row) -> None:
     try:
       measured = row.measure()
     except Exception as error:  # The rows after it can be measured.
-      line = " ".join(str(error).split())[:300]
-      print(f"{label}: {type(error).__name__}: {line}", flush=True)
-      store.keep(row, error=f"{type(error).__name__}: {line}")
+      print(f"{label}: {_line(error)}", flush=True)
+      store.keep(row, error=_line(error))
     else:
       store.keep(row, measured=measured)
+
+
+def _line(error: Exception) -> str:
+  return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

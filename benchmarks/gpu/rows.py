@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -89,19 +90,19 @@ class Store:
     yield
     path.unlink()
 
-  def forget_begun(self) -> None:
-    """The row under way was stopped for lack of time: it begins anew."""
+  def forget_begun(self) -> str:
+    """Forgets the row under way, which begins anew; its name, "" for none."""
+    note = files.read_object(self.folder / _BEGUN)
     (self.folder / _BEGUN).unlink(missing_ok=True)
+    return f"({note['part']}) {note['name']}" if note else ""
 
   def fail_begun(self, error: str) -> str:
     """Keeps an error for the row under way; returns its name, "" for none."""
     note = files.read_object(self.folder / _BEGUN)
     if note is None:
       return ""
-    row = Row(**note, measure=dict)
-    self.keep(row, error=error)
-    self.forget_begun()
-    return f"({row.part}) {row.name}"
+    self.keep(Row(**note, measure=dict), error=error)
+    return self.forget_begun()
 
   def leave_out(self, part: str, reason: str) -> None:
     """Notes why a part can't be measured; "" if it can."""
@@ -118,6 +119,15 @@ class Store:
     paths = (self.folder / _ROWS).glob(f"{part}-*.json")
     ordered = sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path))
     return [files.read_object(path) or {} for path in ordered]
+
+  def dates(self) -> list[str]:
+    """The day of the first and, if it is another, that of the last row."""
+    times = sorted(p.stat().st_mtime for p in (self.folder / _ROWS).iterdir())
+    days = [
+      time.strftime("%Y-%m-%d", time.localtime(each))
+      for each in (times[:1] + times[-1:])
+    ]
+    return list(dict.fromkeys(days))
 
   def _path(self, part: str, name: str) -> pathlib.Path:
     return self.folder / _ROWS / f"{part}-{name}.json"

@@ -155,7 +155,12 @@ def _rates(
 
 @functools.cache
 def forward_flops(config: Config) -> float:
-  """FLOPs that one more image adds to a forward pass, before XLA's work."""
+  """FLOPs that one more image adds to a forward pass, before XLA's work.
+
+  They are counted in a program for the processor: JAX counts none in programs
+  that are not compiled yet for a GPU, and those of compiled ones lack what
+  cuDNN computes.
+  """
   model, size = build.build_model(config, 1000), config.dataset.image_size
   key = jax.random.key(0)
 
@@ -163,8 +168,9 @@ def forward_flops(config: Config) -> float:
     images = jax.ShapeDtypeStruct((count, size, size, 3), jnp.float32)
     init = functools.partial(model.init, train=False)
     apply = functools.partial(model.apply, train=False)
-    lowered = jax.jit(apply).lower(jax.eval_shape(init, key, images), images)
-    costs: Any = lowered.cost_analysis()
+    shapes = jax.eval_shape(init, key, images)
+    with jax.default_device(jax.devices("cpu")[0]):
+      costs: Any = jax.jit(apply).lower(shapes, images).cost_analysis()
     return float(costs["flops"])
 
   return flops(2) - flops(1)

@@ -23,15 +23,16 @@ def forward(model: nn.Module, image_size: int) -> float:
 
 
 def count(function: Callable[..., Any], *arguments: Any) -> float:
-  """FLOPs of a function, compiled for the default device.
+  """FLOPs of a function, compiled for the processor.
 
-  Additions with the zeros of a padding are not counted, and a loop is counted
-  as if it ran once.
+  XLA does not count what cuDNN computes on a GPU. Additions with the zeros of a
+  padding are not counted, and a loop is counted as if it ran once.
 
   Args:
     function: any JAX function.
     *arguments: arrays or `jax.ShapeDtypeStruct`s, in trees.
   """
-  compiled = jax.jit(function).lower(*arguments).compile()
+  with jax.default_device(jax.devices("cpu")[0]):
+    compiled = jax.jit(function).lower(*arguments).compile()
   costs: Any = compiled.cost_analysis()
   return float(costs.get("flops", 0.0))

@@ -17,7 +17,8 @@ class Given:
   What the module draws at random, such as dropout, follows from the seed and
   the step. Where its call has these arguments it also gets
 
-      mask        bool [n], False where an image has no part in the loss
+      mask        bool [n], False where an image has no part in the loss; None
+                  outside of training
       image_rngs  PRNG keys [n], one an image; None in inference
 
   Running statistics become means over the devices, as every device has the
@@ -54,7 +55,7 @@ class Given:
 
   def init(self, rng: jax.Array, images: jax.Array, *, train: bool) -> Any:
     """Fresh variables, as the module's `init` gives them."""
-    return self.module.init(rng, images, train=train)
+    return self.module.init(rng, images, train=train, **self._options())
 
   def apply(
     self,
@@ -67,11 +68,7 @@ class Given:
     mutable: Any = False,
   ) -> Any:
     """Float32 logits [n, C]; with `mutable` also the updates, as Flax's."""
-    options: dict[str, Any] = {}
-    if self.takes_mask:
-      options["mask"] = mask
-    if self._takes_rngs:
-      options["image_rngs"] = image_rngs
+    options = self._options(mask, image_rngs)
     if image_rngs is not None:
       # Flax takes this key where a stream, such as "dropout", has none.
       options["rngs"] = {"params": image_rngs[0]}
@@ -85,6 +82,17 @@ class Given:
       updates = jax.lax.pmean(updates, self._axis_name)
     return logits.astype(jnp.float32), updates
 
+  def _options(
+    self, mask: jax.Array | None = None, image_rngs: jax.Array | None = None
+  ) -> dict[str, Any]:
+    """What the module's call takes beside images and `train`."""
+    options: dict[str, Any] = {}
+    if self.takes_mask:
+      options["mask"] = mask
+    if self._takes_rngs:
+      options["image_rngs"] = image_rngs
+    return options
+
   def check(self, *, image_size: int, num_classes: int) -> None:
     """Refuses a network that a run can't train; computes nothing.
 
@@ -96,8 +104,10 @@ class Given:
     key = jax.random.key(0)
 
     def call(key: jax.Array) -> tuple[Any, Any]:
-      variables = self.module.init(key, images, train=False)
-      return variables, self.module.apply(variables, images, train=False)
+      variables = self.init(key, images, train=False)
+      return variables, self.module.apply(
+        variables, images, train=False, **self._options()
+      )
 
     variables, logits = jax.eval_shape(call, key)
     name = type(self.module).__name__

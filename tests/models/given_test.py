@@ -19,7 +19,8 @@ class Own(nn.Module):
   classes: int = 5
 
   @nn.compact
-  def __call__(self, images, *, train, mask=None):
+  def __call__(self, images, *, train, mask, image_rngs):
+    del image_rngs
     if mask is not None:
       mask = mask.reshape(-1, 1)
     features = images.mean((1, 2))
@@ -52,7 +53,8 @@ def test_randomness_follows_from_the_keys_and_inference_has_none():
   assert (first != other).any()
   logits = network.apply(variables, IMAGES, train=False)
   np.testing.assert_array_equal(
-    logits, Own().apply(variables, IMAGES, train=False)
+    logits,
+    Own().apply(variables, IMAGES, train=False, mask=None, image_rngs=None),
   )
 
 
@@ -89,7 +91,7 @@ class Counting(Own):
   @nn.compact
   def __call__(self, images, *, train):
     self.variable("cache", "calls", lambda: 0)
-    return Own(5)(images, train=train)
+    return Own(5)(images, train=train, mask=None, image_rngs=None)
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,8 @@ def test_evaluation_size_follows_the_image_size(size, short):
         "stage2.epochs": 0,
       },
       "config.stage1.backbone_rate is 0.001, 0.001 for a batch of 128: a step "
-      "of adamw changes each weight by about as much, and 0.00001 to 0.0003 are "
-      "usual for pretrained kernels",
+      "of adamw changes each weight by about as much, and 0.00001 to 0.0003 "
+      "are usual for pretrained kernels",
     ),
   ],
 )
