@@ -57,7 +57,9 @@ def expected(field: Field) -> str:
   """The values that a field may have, in words."""
   if field.left_open is None:
     return field.rule.allowed
-  return f"{field.rule.allowed}; or {field.left_open!r}, see docs/data.md"
+  of_weights = field.name in ("model.pretrained", "model.train")
+  page = "docs/pretrained.md" if of_weights else "docs/data.md"
+  return f"{field.rule.allowed}; or {field.left_open!r}, see {page}"
 
 
 def _default(field: Field) -> str:

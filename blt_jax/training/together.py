@@ -24,7 +24,7 @@ _LARGE = 2 * SMALL
 _EARLY = 0.5
 # Learning rates from which adamw rarely learns anything, and from which it
 # forgets what pretrained kernels know.
-_HIGH_FOR_ADAMW, _HIGH_FOR_KERNELS = 0.01, 0.001
+_HIGH_FOR_ADAMW, _HIGH_FOR_KERNELS = 0.01, 0.0005
 
 
 def remarks(

@@ -151,11 +151,13 @@ def test_evaluation_size_follows_the_image_size(size, short):
       {
         "optimizer.name": "adamw",
         "model.pretrained": "resnet10.safetensors",
-        "stage1.backbone_rate": 0.001,
+        "stage1.backbone_rate": 0.003,
+        "stage1.batch_size": 16,
         "stage1.classifier_rate": 0.003,
         "stage2.epochs": 0,
+        "optimizer.rate_batch_size": 64,
       },
-      "config.stage1.backbone_rate is 0.001, 0.001 for a batch of 128: a step "
+      "config.stage1.backbone_rate is 0.003, 0.00075 for a batch of 16: a step "
       "of adamw changes each weight by about as much, and 0.00001 to 0.0003 "
       "are usual for pretrained kernels",
     ),
