@@ -304,6 +304,7 @@ def _trained() -> "TrainedModel":
     checkpoint=_CHECKPOINT.value if given else None,
     posthoc_taus=command_line.numbers("posthoc_tau"),
     calibrate=_CALIBRATE.value,
+    pretrained=command_line.given_weights(),
   )
 
 

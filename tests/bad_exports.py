@@ -292,7 +292,7 @@ EXPORTING = [
     "pretrained: missing",
     nothing,
     _BEGIN + "a.safetensors",
-    ("config.model.pretrained: a.safetensors", "No such file"),
+    ("config.model.pretrained: /", "/a.safetensors: No such file"),
   ),
   Case(
     "pretrained: of another backbone",

@@ -158,6 +158,14 @@ FLAGS = [
         ("--config.dataset.root is not used by --mode=predict", "evaluate."),
       ),
       (
+        "--mode=report --workdir=a --config.model.pretrained=b",
+        ("not used by --mode=report", "compare, experiment, evaluate, predict"),
+      ),
+      (
+        "--mode=export --model=a --output=b --config.model.pretrained=c",
+        ("pretrained=c: expected only with --workdir", "--model=a, holds all"),
+      ),
+      (
         "--mode=export --workdir=a --output=b --seeds=1",
         ("--seeds is not used by --mode=export", "only with --mode=experim"),
       ),

@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from blt_jax.config.dataset_config import check_pixels
-from blt_jax.config.rules import GIVEN, PATH, WEIGHTS, Rule, home_expanded
+from blt_jax.config.rules import (
+  GIVEN,
+  PATH,
+  WEIGHTS,
+  Rule,
+  home_expanded,
+  whole_path,
+)
 from blt_jax.config.schema import Config, ModelConfig
 from blt_jax.data.sources import USED_FIELDS
 from blt_jax.data.sources.splits import check_folds
@@ -44,7 +51,8 @@ class Field:
     help: a line for users.
     left_open: the value that lets training/choose.py choose; None without one.
     resume: what the value may be when a run is resumed: "same", "any", "more"
-      (at least as much) or "moved" (another place of the same images).
+      (at least as much) or "moved" (another place of the same images or
+      weights).
   """
 
   name: str
@@ -70,7 +78,7 @@ def _fields_of(section: Any, prefix: str = "") -> Iterator[Field]:
 # {"perturb.p": its Field} of every field.
 SCHEMA: dict[str, Field] = {each.name: each for each in _fields_of(Config())}
 
-# The fields that say where a run's images are.
+# The fields that say where a run's images and the weights it began with are.
 PLACES = tuple(n for n, each in SCHEMA.items() if each.resume == "moved")
 
 
@@ -282,7 +290,10 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _typed(values: Mapping[str, Any]) -> Config:
-  """The Config of values that have passed their rules; ~ is expanded."""
+  """The Config of values that have passed their rules; ~ is expanded.
+
+  Weights in a file are named by its whole path: a run may need them later.
+  """
   sections: dict[str, dict[str, Any]] = {}
   for name, value in values.items():
     section, _, field = name.rpartition(".")
@@ -290,8 +301,10 @@ def _typed(values: Mapping[str, Any]) -> Config:
       value = tuple(value)
     elif SCHEMA[name].kind is float:
       value = float(value)
-    elif SCHEMA[name].rule in (PATH, WEIGHTS):
+    elif SCHEMA[name].rule is PATH:
       value = home_expanded(value)
+    elif SCHEMA[name].rule is WEIGHTS:
+      value = whole_path(value)
     sections.setdefault(section, {})[field] = value
   hints = typing.get_type_hints(Config)
   top = sections.pop("")

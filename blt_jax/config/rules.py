@@ -131,6 +131,13 @@ def home_expanded(path: str) -> str:
   return expanded
 
 
+def whole_path(weights: str) -> str:
+  """Weights to begin with, a file by a path that is right from any folder."""
+  if weights in ("", AUTO) or repository(weights):
+    return weights
+  return os.path.abspath(home_expanded(weights))
+
+
 def _is_path(value: Any) -> bool:
   """Whether a value can be a path, perhaps with ~ for a home folder."""
   if not isinstance(value, str) or "\0" in value:
@@ -186,8 +193,9 @@ def field(
     left_open: the value that lets training/choose.py choose, if there is one.
     resume: what the value may be when a run is resumed: the same, any, or at
       least as much ("more"). "any" is for fields that do not change the result.
-      "moved" is for places of the images: any that holds the same classes with
-      the same numbers of images, and config.json then has the new place.
+      "moved" is for places of the images and of weights to begin with: any that
+      holds the same classes with the same numbers of images, or the same file,
+      and config.json then has the new place.
   """
   metadata = {"help": help, "left_open": left_open, "resume": resume}
   return dataclasses.field(default=default, metadata=metadata)

@@ -101,6 +101,7 @@ class ModelConfig:
     "Weights of the backbone to begin with; empty: none. See "
     "docs/pretrained.md.",
     left_open=AUTO,
+    resume="moved",
   )
   pretrained_sha256: Annotated[str, SHA256] = field(
     "", "SHA-256 that their file has to have.", left_open=""

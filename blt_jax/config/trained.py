@@ -37,6 +37,19 @@ def check(model: ModelConfig) -> None:
     )
 
 
+def check_file_is_needed(model: ModelConfig) -> None:
+  """Refuses a new place of weights that a finished epoch does without.
+
+  Raises:
+    ValueError: checkpoints of the run hold all its weights.
+  """
+  if model.train == "all":
+    raise ValueError(
+      f"config.model.pretrained is {model.pretrained!r}; expected none: the "
+      "checkpoints of the run hold all its weights."
+    )
+
+
 def usual_part(backbone: str) -> str:
   """What pays to be trained of a pretrained network: a `model.train`.
 

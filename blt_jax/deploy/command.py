@@ -14,6 +14,7 @@ def network(
   checkpoint: str | None,
   posthoc_taus: Sequence[float],
   calibrate: bool,
+  pretrained: str | None = None,
 ) -> TrainedModel:
   """The network of --workdir or --model.
 
@@ -24,6 +25,7 @@ def network(
     checkpoint: --checkpoint, None where it is not given.
     posthoc_taus: --posthoc_tau.
     calibrate: --calibrate; without it the network has no temperature.
+    pretrained: --config.model.pretrained, None where it is not given.
 
   Raises:
     ValueError: names a flag that is missing or that does not go with others, or
@@ -47,8 +49,15 @@ def network(
       f"--checkpoint={checkpoint}: expected only with --workdir; an export, "
       f"--model={model}, holds one checkpoint."
     )
+  if model and pretrained is not None:
+    raise ValueError(
+      f"--config.model.pretrained={pretrained}: expected only with --workdir; "
+      f"an export, --model={model}, holds all weights."
+    )
   if workdir:
-    found = _of_run(workdir, checkpoint or "best", posthoc_taus)
+    found = _of_run(
+      workdir, checkpoint or "best", posthoc_taus, pretrained=pretrained
+    )
   else:
     from blt_jax.deploy.formats import safetensors_file
 
@@ -57,7 +66,11 @@ def network(
 
 
 def _of_run(
-  workdir: str, checkpoint: str, posthoc_taus: Sequence[float]
+  workdir: str,
+  checkpoint: str,
+  posthoc_taus: Sequence[float],
+  *,
+  pretrained: str | None,
 ) -> TrainedModel:
   # What trains is slow to import, and not there where exports alone are used.
   from blt_jax.deploy.from_run import from_workdir
@@ -66,4 +79,5 @@ def _of_run(
     pathlib.Path(workdir),
     checkpoint=checkpoint,
     posthoc_tau=posthoc_taus[0] if posthoc_taus else None,
+    pretrained=pretrained,
   )

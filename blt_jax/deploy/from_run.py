@@ -27,6 +27,7 @@ def from_workdir(
   checkpoint: str = "best",
   posthoc_tau: float | None = None,
   own: nn.Module | None = None,
+  pretrained: str | None = None,
 ) -> TrainedModel:
   """The network of a run; its images need not be there.
 
@@ -37,6 +38,8 @@ def from_workdir(
       another value the description has no accuracies, because the run measured
       with its own.
     own: the network of the run where a program handed it in.
+    pretrained: where the weights are now that the run began with and left as
+      they were in part; None if they are where they were.
 
   Returns:
     The network, calibrated where the run has a temperature for this epoch and
@@ -44,14 +47,20 @@ def from_workdir(
 
   Raises:
     ValueError: when the directory holds no run or no checkpoint, the tau does
-      not go with the run's loss, results.json has a wrong temperature, or the
-      run is of another network than `own`.
+      not go with the run's loss, results.json has a wrong temperature, the run
+      is of another network than `own`, or its weights to begin with are not
+      there, have changed or are not needed.
     FileNotFoundError: when no checkpoint can be read.
   """
   config = directory.read_config(workdir)
   own_tau = config.model.posthoc_tau
   if posthoc_tau is not None:
     config = with_values(config, {"model.posthoc_tau": posthoc_tau})
+  if pretrained is not None:
+    from blt_jax.config import trained  # Few runs need it.
+
+    config = with_values(config, {"model.pretrained": pretrained})
+    trained.check_file_is_needed(config.model)
   names, counts = _classes(workdir)
   if own is None and config.model.backbone == GIVEN:
     raise ValueError(

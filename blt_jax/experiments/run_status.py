@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from blt_jax.config import as_begun, differing, left_open
+from blt_jax.config import Config, as_begun, differing, left_open
 from blt_jax.experiments.plan import REUSE, PlannedRun, stage1_fields
 from blt_jax.workdir import directory
 
@@ -31,7 +31,7 @@ def is_finished(run: PlannedRun) -> bool:
     for field, (theirs, ours) in differing(
       begun, as_begun(run.config, begun)
     ).items()
-    if field != REUSE
+    if field != REUSE and not _is_moved(begun, field, ours)
   ]
   if different:
     raise ValueError(
@@ -39,6 +39,15 @@ def is_finished(run: PlannedRun) -> bool:
       "expected another --output, or the same fields."
     )
   return directory.read_results(run.workdir) is not None
+
+
+def _is_moved(begun: Config, field: str, ours: Any) -> bool:
+  """Whether a value is another place of the weights that a run began with."""
+  if field != "model.pretrained":
+    return False
+  from blt_jax.models import pretrained  # Few runs need it.
+
+  return pretrained.is_copy(ours, begun.model.pretrained_sha256)
 
 
 def stage1_sources(

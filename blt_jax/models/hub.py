@@ -1,10 +1,14 @@
 """Files of repositories on a hub, through huggingface_hub and its cache."""
 
-import os
+import contextlib
 import pathlib
 from typing import Any
 
 from blt_jax.models import is_commit
+
+
+class NotThereError(ValueError):
+  """A repository that could be asked has no such file."""
 
 
 def fetch(
@@ -22,10 +26,11 @@ def fetch(
     Its path in the cache; the name of its folder is the commit.
 
   Raises:
-    ValueError: says what is wrong and what to do.
+    ValueError: says what is wrong and what to do; a NotThereError where the
+      repository has no such file.
     ImportError: huggingface_hub is not installed.
   """
-  errors = _library().errors
+  errors, kind = _library().errors, ValueError
   try:
     return _path(name, file, revision, offline)
   except errors.GatedRepoError:
@@ -47,7 +52,7 @@ def fetch(
     wrong = f"has no {file} in the cache, and HF_HUB_OFFLINE is set"
     expected = _elsewhere(name)
   except errors.EntryNotFoundError:
-    wrong = f"has no {file}"
+    kind, wrong = NotThereError, f"has no {file}"
     expected = "a repository with one; pickles (.bin, .pth) are not read"
   except errors.HFValidationError as error:
     wrong = f"is no name of a repository ({_line(error)})"
@@ -59,16 +64,31 @@ def fetch(
     wrong = f"can't be reached ({type(error).__name__}: {_line(error)})"
     expected = _elsewhere(name)
   where = f"hf:{name}" + (f"@{revision}" if revision else "")
-  raise ValueError(f"{where} {wrong}; expected {expected}.")
+  raise kind(f"{where} {wrong}; expected {expected}.")
 
 
 def fetch_if_there(
   name: str, file: str, *, revision: str
 ) -> pathlib.Path | None:
-  """`fetch`; None where the repository has no such file, or can't be asked."""
+  """`fetch`; None where the repository has no such file.
+
+  Args:
+    name: as for `fetch`.
+    file: as for `fetch`.
+    revision: a commit, of which the cache remembers what it lacks.
+
+  Raises:
+    ValueError: it can't be told, or not be fetched.
+  """
+  hub = _library()
+  where = {"repo_id": name, "filename": file, "revision": revision}
+  if hub.try_to_load_from_cache(**where) is hub._CACHED_NO_EXIST:
+    return None
   try:
-    return _path(name, file, revision, False)
-  except Exception:
+    return fetch(name, file, revision=revision)
+  except NotThereError:
+    with contextlib.suppress(Exception):
+      hub.hf_hub_download(**where)  # Notes it in the cache, and fails.
     return None
 
 
@@ -96,6 +116,7 @@ def _path(name: str, file: str, revision: str, offline: bool) -> pathlib.Path:
 def _library() -> Any:
   try:
     import huggingface_hub
+    import huggingface_hub.constants
     import huggingface_hub.errors
   except ImportError as error:
     raise ImportError(
@@ -107,11 +128,11 @@ def _library() -> Any:
 
 def _elsewhere(name: str) -> str:
   """What helps where there is no network."""
-  folder = os.environ.get("HF_HOME", "~/.cache/huggingface")
+  folder = _library().constants.HF_HUB_CACHE
   return (
     f"a cache that was filled with a network: `hf download {name} "
-    f"model.safetensors config.json` there, then {folder} copied here and "
-    "HF_HUB_OFFLINE=1"
+    f"model.safetensors config.json` there, then its cache copied to {folder} "
+    "here and HF_HUB_OFFLINE=1"
   )
 
 

@@ -188,20 +188,39 @@ def _trained_size(opened: Any) -> int:
 
 
 def _beside(path: pathlib.Path, settled: str) -> pathlib.Path | None:
-  """The config.json that is with a file of weights, if there is one."""
+  """The config.json that is with a file of weights, if there is one.
+
+  Raises:
+    ValueError: it can't be told whether there is one. A run would keep what is
+      usual for the network, though its weights may be of another preprocessing.
+  """
   found = repository(settled)
   if not found:
     beside = path.with_name(CONFIG)
     return beside if beside.is_file() else None
   from blt_jax.models import hub
 
-  return hub.fetch_if_there(found[0], CONFIG, revision=found[1])
+  try:
+    return hub.fetch_if_there(found[0], CONFIG, revision=found[1])
+  except ValueError as error:
+    raise ValueError(
+      f"{error} {CONFIG} says how images were prepared for these weights; for "
+      f"what is usual for their network, name the file alone, {path}, and "
+      "config.model.backbone."
+    ) from None
 
 
 def sha256(path: pathlib.Path) -> str:
   """The SHA-256 of a file, hexadecimal."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_copy(source: str, expected: str) -> bool:
+  """Whether weights are a file of this machine with a hash that is not ""."""
+  path = pathlib.Path(source)
+  is_file = bool(expected) and not repository(source) and path.is_file()
+  return is_file and sha256(path) == expected
 
 
 def check_sha256(source: str, found: str, expected: str) -> None:
@@ -230,10 +249,24 @@ def _usual(name: str) -> Preprocessing | None:
 
 
 def _by_name(source: str) -> str:
-  """The backbone whose name a file or repository has, before any dot; or ""."""
+  """The backbone that a file or repository is named after, or "".
+
+  Its name is what is before any dot; a tag of timm's may follow.
+  """
   last = source.partition("@")[0].replace("\\", "/").rpartition("/")[2]
-  name = last.partition(".")[0]
-  return name if name in BACKBONES else ""
+  name, _, rest = last.partition(".")
+  return _of_tag(name, rest.partition(".")[0]) if name in BACKBONES else ""
+
+
+def _of_tag(architecture: str, tag: str) -> str:
+  """The network of weights that timm has under a tag.
+
+  timm names the network that has the exact GELU for OpenAI's, who trained with
+  the quick one, as a note in timm's source says.
+  """
+  if tag == "openai" and "quickgelu" not in architecture:
+    return architecture.replace("_clip_", "_clip_quickgelu_")
+  return architecture
 
 
 def _read_config(path: pathlib.Path) -> Mapping[str, Any] | None:
@@ -289,12 +322,8 @@ def _of_timm(
   architecture = content.get("architecture", "")
   if not isinstance(architecture, str):
     architecture = ""
-  if given.get("tag") == "openai" and "quickgelu" not in architecture:
-    # timm names the network that has the exact GELU; OpenAI trained with the
-    # quick one, as a note in timm's source says.
-    architecture = architecture.replace("_clip_", "_clip_quickgelu_")
   return (
-    architecture,
+    _of_tag(architecture, str(given.get("tag"))),
     classes if type(classes) is int else 0,
     Preprocessing(
       _colors(given, "mean", IMAGENET[0], where),

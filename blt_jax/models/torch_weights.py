@@ -3,6 +3,7 @@
 import contextlib
 import math
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from blt_jax.models.torch_names import LEAVES, TO_TORCH, TRACKED, Path
 _FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
 # safetensors' names of the types that weights may have.
 _FLOATS = ("F64", "F32", "F16", "BF16")
+# Names of the adapters in an export of this package.
+_ADAPTER = re.compile(r"blocks\.\d+\.adapter\.")
 # First bytes of PyTorch's files: archives, and pickles of older versions.
 _PICKLES = (b"PK\x03\x04", b"\x80")
 
@@ -232,8 +235,15 @@ def _left_out(name: str, used: Mapping[str, str], keys: Iterable[str]) -> str:
   taken = set(used.values())
   others = [k for k in keys if k not in taken and not k.endswith(TRACKED)]
   if torch_names.to_torchvision(name, used[first]) == first:
-    names = ", ".join(map(repr, others))
-    return f"its last layer is left out ({names})" if others else ""
+    adapters = [key for key in others if _ADAPTER.match(key)]
+    head = ", ".join(repr(key) for key in others if key not in adapters)
+    clauses = [f"its last layer is left out ({head})"] * bool(head)
+    if adapters:
+      clauses.append(
+        f"its adapters are left out ({len(adapters)} tensors, such as "
+        f"{adapters[0]!r})"
+      )
+    return "; ".join(clauses)
   clause = f"{used[first]!r} is taken for {first!r}"
   if others:
     clause += f"; left out: {len(others)} other tensors, such as {others[0]!r}"
@@ -254,7 +264,8 @@ def read_tensors(
     path: of the file.
     name: of the backbone, one of blt_jax.models.BACKBONES.
     expected: shapes by torchvision's names.
-    with_head: whether these include the network's last layer.
+    with_head: whether these include the network's last layer and its adapters,
+      if it has any; else both are left out.
     say: as for `backbone_from_safetensors`.
 
   Raises:
@@ -266,6 +277,8 @@ def read_tensors(
     used = _tensors_of(f"{path} for {name}", name, keys)
     if with_head:
       used |= {k: k for k in keys if torch_names.is_last_layer(name, k)}
+    else:
+      used = {k: key for k, key in used.items() if not _ADAPTER.match(k)}
     _check_names(f"{path} for {name}", used, expected)
     if clause := _left_out(name, used, keys):
       say(f"{path}: {clause}")

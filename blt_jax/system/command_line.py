@@ -67,6 +67,14 @@ USED_FLAGS: dict[str, tuple[str, ...]] = {
 
 # Fields that evaluate takes beside the run's own.
 _EVALUATED = (*PLACES, "dataset.prior", "dataset.five_crop")
+# Where weights are that a run left as they were, in part.
+_WEIGHTS = "model.pretrained"
+# Modes without --config -> fields that they take.
+_TAKEN: dict[str, tuple[str, ...]] = {
+  "evaluate": _EVALUATED,
+  "predict": (_WEIGHTS,),
+  "export": (_WEIGHTS,),
+}
 # Fields that evaluate --input takes for a table: the names of its columns.
 _COLUMNS = tuple(f"dataset.{n}" for n in ("path", "label", "split", "group"))
 
@@ -167,6 +175,11 @@ def given_places() -> dict[str, Any]:
   return _given_fields(_EVALUATED)
 
 
+def given_weights() -> str | None:
+  """`model.pretrained` on a command without --config, None if not given."""
+  return _given_fields([_WEIGHTS]).get(_WEIGHTS)
+
+
 def given_table(source: str) -> tuple[str, dict[str, str]]:
   """What a command without --config says about the table of --input.
 
@@ -180,6 +193,7 @@ def given_table(source: str) -> tuple[str, dict[str, str]]:
     ValueError: names a field that is not for --input.
   """
   places, columns = given_places(), _given_fields(_COLUMNS)
+  places.pop(_WEIGHTS, None)  # It is for the network.
   root = "" if os.path.isdir(source) else places.pop("dataset.root", "")
   unused = [*places, *(columns if os.path.isdir(source) else ())]
   if unused:
@@ -223,18 +237,22 @@ def _define_places(arguments: Sequence[str]) -> None:
       raise ValueError(
         f"--config is missing; --config.{name} needs --config=configs/NAME.py."
       )
-    if mode != "evaluate":
+    is_taken = name in _TAKEN.get(mode, ())
+    if mode != "evaluate" and not is_taken:
+      others = [m for m, taken in _TAKEN.items() if name in taken]
+      if name in _COLUMNS:
+        others = ["evaluate"]
       raise ValueError(
         f"--config.{name} is not used by --mode={mode}; expected it only with "
-        f"--mode={_modes_of('config')}, experiment"
-        f"{', evaluate' if name in (*_EVALUATED, *_COLUMNS) else ''}."
+        f"--mode={', '.join([_modes_of('config'), 'experiment', *others])}."
       )
     is_column = name in _COLUMNS and bool(given(arguments, "input"))
-    if name not in _EVALUATED and not is_column:
+    if not is_taken and not is_column:
       raise ValueError(
         f"--config.{name} is not used by --mode=evaluate, which takes the "
-        "run's own; expected only where its images are now, how frequent its "
-        "classes are in use, and by which crops of an image to evaluate: "
+        "run's own; expected only where its images and weights are now, how "
+        "frequent its classes are in use, and by which crops of an image to "
+        "evaluate: "
         f"{_flags_of(_EVALUATED)}; with --input=TABLE also the names of its "
         "columns: "
         f"{_flags_of(_COLUMNS)}."

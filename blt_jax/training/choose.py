@@ -136,12 +136,21 @@ def complete(
 
 
 def _as_begun(config: Config, begun: Config) -> Config:
-  """`config.as_begun`; a branch or tag of the weights may not have moved."""
-  filled = as_begun(config, begun)
-  if filled.model.pretrained != config.model.pretrained:
-    from blt_jax.training import pretrained  # Few runs need it.
+  """`config.as_begun`; the weights are the same, perhaps in another place.
 
+  Raises:
+    ValueError: the weights are others.
+  """
+  filled = as_begun(config, begun)
+  ours = filled.model.pretrained
+  if ours == config.model.pretrained == begun.model.pretrained:
+    return filled
+  from blt_jax.training import pretrained  # Few runs need it.
+
+  if ours != config.model.pretrained:
     pretrained.check_revision(config, filled)
+  else:
+    pretrained.check_moved(ours, begun)
   return filled
 
 

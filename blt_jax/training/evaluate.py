@@ -33,8 +33,9 @@ def evaluate_run(
     posthoc_taus: values of `model.posthoc_tau` to evaluate with instead of the
       run's own; the accuracies on validation, which are to choose one by, are
       printed beside those on test.
-    places: {field: value} of `config.PLACES`, where the images are now, and of
-      `dataset.prior` and `dataset.five_crop`, if not those of the run.
+    places: {field: value} of `config.PLACES`, where the images and weights are
+      now, and of `dataset.prior` and `dataset.five_crop`, if not those of the
+      run.
 
   Returns:
     What `measures.measures` gives for the test images, once; with taus only
@@ -50,6 +51,10 @@ def evaluate_run(
   _check_named(workdir, own)
   config = with_values(prior.as_begun(workdir, own), places or {})
   check_used(config, places or {})
+  if "model.pretrained" in (places or {}):
+    from blt_jax.config import trained  # Few runs need it.
+
+    trained.check_file_is_needed(config.model)
   for tau in posthoc_taus:  # Before the images are looked for.
     with_values(config, {"model.posthoc_tau": tau})
   run = Run(config, dataset=_images_of(workdir, config))

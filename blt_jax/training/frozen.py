@@ -52,7 +52,10 @@ def with_frozen(config: Config, state: TrainState) -> TrainState:
   except ValueError as error:
     raise ValueError(
       "config.model.pretrained, which holds what config.model.train "
-      f"{config.model.train!r} leaves as it is: {error}"
+      f"{config.model.train!r} leaves as it is: {error} Where the file, "
+      f"SHA-256 {config.model.pretrained_sha256}, is in another place, add "
+      "--config.model.pretrained=FILE; in a program, blt_jax.load(workdir, "
+      "pretrained=FILE)."
     ) from None
   _, params = parts.split(
     config.model.backbone, found["params"], train=config.model.train

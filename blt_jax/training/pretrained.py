@@ -151,6 +151,27 @@ def check_revision(given: Config, begun: Config) -> None:
     )
 
 
+def check_moved(place: str, begun: Config) -> None:
+  """Refuses other weights than a run began with, but for a copy of their file.
+
+  Args:
+    place: `model.pretrained` as it is given, another one than the run's.
+    begun: the configuration of the run.
+
+  Raises:
+    ValueError: has both places, and the hash of the run's.
+  """
+  theirs, expected = begun.model.pretrained, begun.model.pretrained_sha256
+  if pretrained.is_copy(place, expected):
+    return
+  raise ValueError(
+    f"config.model.pretrained is {place!r}; expected {theirs!r}, with which "
+    "the run began"
+    f"{expected and ', or a copy of its file, SHA-256 '}{expected}. For other "
+    "weights choose another --workdir."
+  )
+
+
 @contextlib.contextmanager
 def named() -> Iterator[None]:
   """Puts the name of the field before the message of a ValueError."""

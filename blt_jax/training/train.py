@@ -112,6 +112,9 @@ def train(
     chosen = given.complete(config, workdir, dataset=dataset, own=model)
   results = directory.finished_results(workdir, chosen.config)
   if results:
+    # The images were not looked at, the weights were.
+    names = ("model.pretrained",)
+    directory.record_places(workdir, chosen.config, names=names)
     _say_finished(workdir, chosen.config)
     directory.remove_stale_lock(workdir)
   else:

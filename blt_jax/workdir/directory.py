@@ -120,7 +120,8 @@ def check_config_of(workdir: pathlib.Path, config: Config) -> None:
   """Checks that a run can go on under a configuration.
 
   More epochs are allowed, and fields that don't change the result. Where the
-  images are may change, too: `check_classes` compares these.
+  images and weights are may change, too: `check_classes` and
+  training/pretrained.py compare these.
 
   Raises:
     ValueError: names the fields that differ.
@@ -167,11 +168,19 @@ def _epochs(config: Config) -> list[int]:
   return [config.stage1.epochs, config.stage2.epochs]
 
 
-def record_places(workdir: pathlib.Path, config: Config) -> None:
-  """Writes into config.json where a run's images are now."""
+def record_places(
+  workdir: pathlib.Path, config: Config, *, names: Sequence[str] = PLACES
+) -> None:
+  """Writes into config.json where a run's images and weights are now.
+
+  Args:
+    workdir: of the run.
+    config: with the places.
+    names: those of PLACES that were compared with the run's.
+  """
   before = read_config(workdir)
   ours = flatten(config)
-  moved = with_values(before, {name: ours[name] for name in PLACES})
+  moved = with_values(before, {name: ours[name] for name in names})
   if moved == before:
     return
   if processes.is_first():

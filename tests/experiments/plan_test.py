@@ -13,6 +13,7 @@ from blt_jax.experiments import run_status
 from blt_jax.experiments.catalog import EXPERIMENTS, choose
 from blt_jax.experiments.plan import make_plan
 from blt_jax.experiments.protocols import PROTOCOLS
+from blt_jax.models.pretrained import sha256
 from blt_jax.training.resume import check_reuse
 from blt_jax.workdir import directory, files
 
@@ -178,6 +179,23 @@ def test_run_of_another_configuration_in_its_place_is_refused(tmp_path):
   _finish(_plan(["fig3"], tmp_path).runs[0])
   other = _plan(["fig3"], tmp_path, overrides={"dataset.rotation": 5.0}).runs[0]
   with pytest.raises(ValueError, match=r"rotation \(10.0 there, 5.0 here\)"):
+    run_status.is_finished(other)
+
+
+def test_finished_run_counts_wherever_its_weights_are(tmp_path):
+  places = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+  for path, content in zip(places, (b"1", b"1", b"2"), strict=True):
+    path.write_bytes(content)
+  first, copy, other = (
+    _plan(["fig3"], tmp_path, overrides={"model.pretrained": str(path)}).runs[0]
+    for path in places
+  )
+  config = config_dict(first.config)
+  config.model.pretrained_sha256 = sha256(places[0])
+  directory.claim(first.workdir, check_config(config))
+  files.write_json(first.workdir / directory.RESULTS, {})
+  assert run_status.is_finished(copy)
+  with pytest.raises(ValueError, match=r"another configuration: model.pretrai"):
     run_status.is_finished(other)
 
 

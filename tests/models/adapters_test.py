@@ -10,7 +10,7 @@ from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
 from blt_jax import models
-from blt_jax.models import parts, torch_network, vit
+from blt_jax.models import parts, torch_network, torch_weights, vit
 from tests import small_run
 
 NAME = "vit_tiny_patch16_224"
@@ -117,6 +117,23 @@ def test_a_file_holds_the_adapters(variables, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, read, variables)
   with pytest.raises(ValueError, match="adapter.* has shape .*; expected"):
     torch_network.network_from_safetensors(NAME, path, **about, adapter_width=3)
+
+
+def test_adapters_of_a_file_are_left_out_of_its_backbone(variables, tmp_path):
+  path, said = tmp_path / "a.safetensors", []
+  tensors = torch_network.network_to_torchvision(
+    NAME, {"batch_stats": {}, **variables}
+  )
+  save_file(tensors, path)
+  found = torch_weights.backbone_from_safetensors(NAME, path, say=said.append)
+  _, frozen = parts.split(NAME, variables["params"], train="adapters")
+  jax.tree.map(
+    np.testing.assert_array_equal, found["params"], frozen["backbone"]
+  )
+  assert said == [
+    f"{path}: its last layer is left out ('head.bias', 'head.weight'); its "
+    "adapters are left out (14 tensors, such as 'blocks.0.adapter.down.bias')"
+  ]
 
 
 def test_other_networks_take_no_adapters():

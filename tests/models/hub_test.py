@@ -55,18 +55,20 @@ def test_cache_is_enough_where_the_hub_is_gone(served, monkeypatch, tmp_path):
 
 def test_filled_cache_is_enough_offline(served, tmp_path):
   """In another process, with the variables of huggingface_hub."""
-  served.add(NAME, {"model.safetensors": b"abc"})
+  commit = served.add(NAME, {"model.safetensors": b"abc"})
   hub.fetch(NAME, "model.safetensors")
+  assert hub.fetch_if_there(NAME, "config.json", revision=commit) is None
   program = (
     "from blt_jax.models import hub\n"
     f"print(hub.fetch('{NAME}', 'model.safetensors').read_text())\n"
-    f"print(hub.fetch_if_there('{NAME}', 'config.json', revision=''))\n"
+    f"print(hub.fetch_if_there('{NAME}', 'config.json', revision='{commit}'))\n"
     "try:\n"
     "  hub.fetch('ann/other', 'model.safetensors')\n"
     "except ValueError as error:\n"
     "  print(error)\n"
   )
-  variables = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+  cache = str(tmp_path / "home" / "hub")
+  variables = {"HF_HUB_CACHE": cache, "HF_HUB_OFFLINE": "1"}
   finished = subprocess.run(
     [sys.executable, "-c", program],
     cwd=ROOT,
@@ -81,8 +83,8 @@ def test_filled_cache_is_enough_offline(served, tmp_path):
     "None",
     "hf:ann/other has no model.safetensors in the cache, and HF_HUB_OFFLINE is "
     "set; expected a cache that was filled with a network: `hf download "
-    f"ann/other model.safetensors config.json` there, then {tmp_path}/home "
-    "copied here and HF_HUB_OFFLINE=1.",
+    "ann/other model.safetensors config.json` there, then its cache copied to "
+    f"{cache} here and HF_HUB_OFFLINE=1.",
   ]
 
 
@@ -122,6 +124,24 @@ def test_file_that_may_be_absent_is(served):
   assert hub.fetch_if_there(NAME, "config.json", revision=commit) is None
   commit = served.add(NAME, {"config.json": b"{}"})
   assert hub.fetch_if_there(NAME, "config.json", revision=commit) is not None
+
+
+def test_file_that_can_not_be_asked_for_is_not_taken_for_absent(
+  served, monkeypatch, tmp_path
+):
+  commit = served.add(NAME, {"model.safetensors": b"abc"})
+  served.repositories[NAME].broken = True
+  with pytest.raises(ValueError, match="^hf:ann/net@.* can't be fetched .*500"):
+    hub.fetch_if_there(NAME, "config.json", revision=commit)
+  served.repositories[NAME].gated = True
+  with pytest.raises(ValueError, match="is gated"):
+    hub.fetch_if_there(NAME, "config.json", revision=commit)
+  loopback_hub.use(monkeypatch, "http://127.0.0.1:9", tmp_path / "home")
+  with pytest.raises(ValueError, match="can't be reached .*refused"):
+    hub.fetch_if_there(NAME, "config.json", revision=commit)
+  loopback_hub.use(monkeypatch, served.url, tmp_path / "home", offline=True)
+  with pytest.raises(ValueError, match="has no config.json in the cache"):
+    hub.fetch_if_there(NAME, "config.json", revision=commit)
 
 
 def test_missing_library_is_named(monkeypatch):

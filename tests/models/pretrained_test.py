@@ -88,6 +88,50 @@ def test_weights_of_openai_have_the_activation_of_their_training(
   assert pretrained.find(str(file)).architecture == architecture
 
 
+@pytest.mark.parametrize(
+  ("name", "architecture"),
+  [
+    ("openai", "vit_base_patch16_clip_quickgelu_224"),
+    ("openai_ft_in1k", "vit_base_patch16_clip_224"),
+    ("laion2b", "vit_base_patch16_clip_224"),
+  ],
+)
+def test_file_that_is_named_after_openai_has_its_activation(
+  tmp_path, name, architecture
+):
+  for rest in ("", ".1"):
+    stem = f"vit_base_patch16_clip_224.{name}{rest}"
+    path = tmp_path / f"{stem}.safetensors"
+    path.write_bytes(NO_WEIGHTS)
+    assert pretrained.find(str(path)).architecture == architecture
+
+
+def test_repository_whose_config_json_can_not_be_had_is_refused(
+  served, monkeypatch, tmp_path
+):
+  commit = served.add("ann/net", {"model.safetensors": NO_WEIGHTS})
+  path, _ = pretrained.locate("hf:ann/net")
+  loopback_hub.use(monkeypatch, "http://127.0.0.1:9", tmp_path / "home")
+  with pytest.raises(
+    ValueError,
+    match=f"^hf:ann/net@{commit} can't be reached .*; expected .* config.json "
+    f"says how images were prepared .* name the file alone, {path}, and ",
+  ):
+    pretrained.find("hf:ann/net")
+  found = pretrained.find(str(path), backbone="resnet18")
+  assert found.told_by == "as usual for resnet18, since no config.json says it"
+
+
+def test_repository_without_a_config_json_is_as_usual(
+  served, monkeypatch, tmp_path
+):
+  served.add("ann/net", {"model.safetensors": NO_WEIGHTS})
+  for url in (served.url, "http://127.0.0.1:9"):  # The cache remembers it.
+    loopback_hub.use(monkeypatch, url, tmp_path / "home")
+    found = pretrained.find("hf:ann/net", backbone="resnet18")
+    assert found.told_by.endswith("since no config.json says it")
+
+
 def test_file_is_told_of_by_the_config_json_beside_it(file):
   beside = file.with_name("config.json")
   beside.write_bytes(timm_config("resnet18", interpolation="random"))

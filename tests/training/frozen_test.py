@@ -1,23 +1,32 @@
 """Runs that train a part of a network whose rest others have trained."""
 
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from PIL import Image
 from safetensors.numpy import save_file
 
+import blt_jax
 from blt_jax.config import check_config
 from blt_jax.config.unused import unused
 from blt_jax.deploy import export
 from blt_jax.deploy.formats import safetensors_file
 from blt_jax.deploy.from_run import from_workdir
-from blt_jax.models import create_backbone, torch_names, torch_weights, vit
+from blt_jax.models import (
+  create_backbone,
+  pretrained,
+  torch_names,
+  torch_weights,
+  vit,
+)
 from blt_jax.system.interrupt import NOTHING, STOP, Interrupted, Watch
 from blt_jax.training import build, evaluate, frozen, resume, train
-from blt_jax.workdir import files
+from blt_jax.workdir import directory, files
 from blt_jax.workdir.checkpoint import Checkpoints
 from tests import small_run
 
@@ -126,13 +135,104 @@ def test_an_evaluation_measures_what_the_run_did(whole):
   assert found["overall"] == results["best"]["test"]["overall"]
 
 
-def test_weights_that_are_gone_are_named(whole, weights, tmp_path):
-  aside = weights.rename(tmp_path / "aside.safetensors")
-  try:
-    with pytest.raises(ValueError, match="which holds what .* leaves as it is"):
-      from_workdir(whole)
-  finally:
-    aside.rename(weights)
+@pytest.fixture
+def aside(weights, tmp_path):
+  """The weights in another place."""
+  place = weights.rename(tmp_path / "aside.safetensors")
+  yield place
+  place.rename(weights)
+
+
+def test_weights_that_are_gone_are_named(whole, weights, aside):
+  expected = (
+    rf"which holds what .* leaves as it is: {weights}: No such file .* Where "
+    rf"the file, SHA-256 {pretrained.sha256(aside)}, is in another place, add "
+    r"--config\.model\.pretrained=FILE; .*load\(workdir, pretrained=FILE\)"
+  )
+  for use in (blt_jax.load, evaluate.evaluate_run):
+    with pytest.raises(ValueError, match=expected):
+      use(whole)
+
+
+def test_weights_in_another_place_are_as_good(whole, aside, monkeypatch):
+  monkeypatch.chdir(aside.parent)
+  place = aside.name
+  (found,) = evaluate.evaluate_run(whole, places={"model.pretrained": place})
+  results = files.read_object(whole / "results.json")
+  assert found["overall"] == results["best"]["test"]["overall"]
+  loaded = blt_jax.load(whole, pretrained=place).variables
+  begun = torch_weights.backbone_from_safetensors(NAME, aside)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    loaded["params"]["backbone"],
+    begun["params"],
+  )
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "predict", "evaluate --input"])
+def test_commands_take_the_new_place(whole, aside, mode, command_lines):
+  folder = aside.parent
+  (folder / "images" / "3").mkdir(parents=True)
+  Image.new("RGB", (8, 8)).save(folder / "images" / "3" / "a.png")
+  flags = [f"--mode={mode.partition(' ')[0]}", f"--workdir={whole}"]
+  if mode != "evaluate":
+    flags += ["--input=images", "--output=a.csv"]
+  finished = command_lines.run(
+    [*flags, f"--config.model.pretrained={aside.name}"], folder, one_block=True
+  )
+  assert finished.code == 0, finished.stderr
+  assert (folder / "a.csv").exists() == (mode != "evaluate")
+
+
+def _other(weights, folder):
+  """A file of other weights."""
+  path = folder / "other.safetensors"
+  content = bytearray(weights.read_bytes())
+  content[-1] ^= 1
+  path.write_bytes(content)
+  return path
+
+
+def test_other_weights_in_another_place_are_refused(whole, weights, tmp_path):
+  other = _other(weights, tmp_path)
+  with pytest.raises(ValueError, match=f"{other} has SHA-256 .*; expected "):
+    blt_jax.load(whole, pretrained=other)
+  with pytest.raises(ValueError, match=f"{other} has SHA-256 .*; expected "):
+    evaluate.evaluate_run(whole, places={"model.pretrained": str(other)})
+
+
+def test_a_finished_run_records_the_new_place(
+  whole, weights, tmp_path, monkeypatch, capsys
+):
+  run, copy = tmp_path / "run", tmp_path / "copy.safetensors"
+  shutil.copytree(whole, run)
+  shutil.copy(weights, copy)
+  monkeypatch.chdir(tmp_path)
+  train.train(make_config("copy.safetensors"), run)
+  assert directory.read_config(run).model.pretrained == str(copy)
+  said = capsys.readouterr().out
+  assert f"config.model.pretrained is now '{copy}', before '{weights}'" in said
+  content = files.read_object(run / "config.json")
+  assert content["model"]["pretrained"] == str(copy)
+
+
+@pytest.mark.parametrize("place", ["other", "gone", "hf:ann/net", ""])
+def test_a_run_goes_on_with_its_own_weights_alone(
+  whole, weights, tmp_path, place
+):
+  path = {"other": _other(weights, tmp_path), "gone": tmp_path / "gone"}
+  config = make_config(path.get(place, place))
+  config.model.train = "all" if not place else config.model.train
+  before = (whole / "config.json").read_bytes()
+  hash_ = pretrained.sha256(weights)
+  with pytest.raises(
+    ValueError,
+    match=f"is '{path.get(place, place)}'.*; expected '{weights}', with which "
+    f"the run began, or a copy of its file, SHA-256 {hash_}"
+    r"\. For other weights choose another --workdir\.",
+  ):
+    train.train(config, whole)
+  assert (whole / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from blt_jax import load
 from blt_jax.config import check_config, flatten, left_open, with_values
 from blt_jax.models import pretrained as models_pretrained
 from blt_jax.models import torch_names, torch_weights
@@ -263,7 +264,7 @@ def test_run_begins_with_a_repository_and_keeps_its_commit(
   ):
     train(_config(f"hf:{NAME}@main"), run)
   with pytest.raises(
-    ValueError, match="another configuration: model.pretrained"
+    ValueError, match="is 'hf:ann/other'; expected .*, with which the run began"
   ):
     train(_config("hf:ann/other"), run)
 
@@ -292,6 +293,40 @@ def test_run_whose_file_has_changed_is_refused(small, tmp_path, capsys):
   path.unlink()
   train(_config(str(path), epochs=2), run)
   assert f"note: {path} is gone" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_quick")
+def test_run_goes_on_with_its_weights_in_another_folder(
+  served, small, tmp_path, monkeypatch
+):
+  about = timm_config("small_resnet10", input_size=[3, 8, 8], crop_pct=1.0)
+  served.add(NAME, {"model.safetensors": small, "config.json": about})
+  run, place = tmp_path / "run", tmp_path / "weights.safetensors"
+  train(_config(f"hf:{NAME}"), run)
+  place.write_bytes(small)
+  monkeypatch.chdir(tmp_path)
+  train(_config(place.name, epochs=2), run)
+  config = directory.read_config(run)
+  assert (config.model.pretrained, config.stage1.epochs) == (str(place), 2)
+  # Every weight is in the checkpoints.
+  with pytest.raises(ValueError, match=f"is '{place}'; expected none: the ch"):
+    load(run, pretrained=place)
+
+
+def test_weights_in_a_file_are_named_from_any_folder(tmp_path, monkeypatch):
+  config = check_config(image_folder.get_config())
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv("HOME", "/home/ann")
+  for given, whole in (
+    ("a/b.safetensors", str(tmp_path / "a/b.safetensors")),
+    ("../c", str(tmp_path.parent / "c")),
+    ("~/d", "/home/ann/d"),
+    (f"hf:{NAME}", f"hf:{NAME}"),
+    ("auto", "auto"),
+    ("", ""),
+  ):
+    found = with_values(config, {"model.pretrained": given})
+    assert found.model.pretrained == whole
 
 
 def test_state_has_the_weights(small, tmp_path):
