@@ -1,4 +1,5 @@
 from benchmarks import training_memory
+from blt_jax.models import vit
 from tests import small_run
 
 
@@ -17,3 +18,17 @@ def test_what_is_frozen_costs_no_memory_and_no_arithmetic():
   assert classifier.peak < whole.peak - saved
   # A pass forward, against one forward and two back.
   assert classifier.flops < 0.5 * whole.flops
+
+
+def test_what_is_frozen_beside_adapters_has_no_gradient_and_no_momentum():
+  name = "vit_tiny_patch16_224"
+  small = {"width": 64, "depth": 1, "patch": 8, "native_size": 16}
+  with small_run.network_of(vit.CONFIGS, name, **small):
+    whole, adapters = (
+      training_memory.measure(name, train, batch=4, size=16, classes=10)
+      for train in ("all", "adapters")
+    )
+  # Of SGD each frozen weight of the backbone would have a gradient and a
+  # momentum, of 4 bytes each.
+  frozen = whole.trained - (64 * 10 + 10)
+  assert whole.peak - adapters.peak >= 8 * frozen

@@ -1,5 +1,6 @@
 """Exports of a real run: loaded elsewhere, compared, documented."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -7,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -17,14 +19,20 @@ from safetensors.numpy import load_file, save_file
 import blt_jax
 from blt_jax.deploy import export, model_card, predict
 from blt_jax.deploy.description import Description
-from blt_jax.deploy.formats import jax_program, safetensors_file
+from blt_jax.deploy.formats import jax_program, safetensors_file, saved_model
 from blt_jax.deploy.model import TrainedModel
-from blt_jax.models import torch_network, torch_weights, vit
+from blt_jax.models import (
+  convnext,
+  efficientnet,
+  torch_network,
+  torch_weights,
+  vit,
+)
 from blt_jax.training import build, resume
 from blt_jax.training.train import train
 from blt_jax.workdir import directory
 from tests import bad_exports
-from tests.small_run import ROOT, make_config
+from tests.small_run import ROOT, make_config, network_of
 
 
 @pytest.fixture(scope="module")
@@ -487,15 +495,35 @@ def test_onnx_says_which_environment_it_needs(model, tmp_path):
   assert not (tmp_path / "exported").exists()
 
 
-@pytest.fixture(scope="module")
-def transformer():
-  """A small vision transformer for images of 48 pixels; its own are of 32."""
-  name = "vit_tiny_patch16_224"
-  small = {"width": 16, "depth": 1, "patch": 8, "native_size": 32}
+# Small networks with the names of large ones: where those are, and settings.
+SMALL = {
+  "vit_tiny_patch16_224": (
+    vit.CONFIGS,
+    {"width": 16, "depth": 1, "patch": 8, "native_size": 32, "head_width": 8},
+  ),
+  "convnext_atto": (
+    convnext.CONFIGS,
+    {"depths": (1, 1), "filters": (8, 16), "conv_mlp": True},
+  ),
+  "tf_efficientnet_lite0": (
+    efficientnet.CONFIGS,
+    {
+      "stages": (efficientnet.MBConvConfig(1, 16, size=5, strides=2),),
+      "lite": True,
+      "filters": 8,
+      "features": 16,
+    },
+  ),
+}
+
+
+@contextlib.contextmanager
+def small_model(name, **fields):
+  """A small network of random weights, for images of 32 pixels."""
   about = bad_exports.ABOUT | {"backbone": name, "hidden": 0}
-  about |= {"image_size": 32, "resize_size": 32}
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(vit.CONFIGS, name, small | {"head_width": 8})
+  about |= {"image_size": 32, "resize_size": 32, **fields}
+  configs, small = SMALL[name]
+  with network_of(configs, name, **small):
     model = TrainedModel(Description.from_json(about, source="here"), {})
     shapes = jax.eval_shape(
       lambda images: model.module().init(
@@ -504,10 +532,54 @@ def transformer():
       np.zeros((1, 32, 32, 3), np.float32),
     )
     rng = np.random.default_rng(0)
-    variables = {"batch_stats": {}} | jax.tree.map(
-      lambda s: rng.normal(size=s.shape).astype(np.float32), shapes
-    )
-    model = dataclasses.replace(model, variables=variables)
+
+    def draw(path, leaf):
+      values = rng.normal(size=leaf.shape).astype(np.float32)
+      return np.exp(values) if path[-1].key == "var" else values
+
+    variables = {"batch_stats": {}} | jax.tree.map_with_path(draw, shapes)
+    yield dataclasses.replace(model, variables=variables)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_programs_of_the_other_families(name, tmp_path):
+  fields = {"adapter_width": 8} if name.startswith("vit_") else {}
+  pixels = export.sample_images(32)[6:9]
+  with small_model(name, **fields) as model:
+    expected = model.logits(pixels)
+    if fields:  # An adapter that got lost would be seen.
+      other = with_fields(model, adapter_width=0).logits(pixels)
+      assert np.abs(other - expected).min() > 0.01
+    for module in (jax_program, saved_model):
+      module.write(model, tmp_path)
+      found = module.load(tmp_path)(pixels)
+      np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "tf_efficientnet_lite0"])
+def test_jax2onnx_does_not_see_the_convolutions_for_cpus(name, monkeypatch):
+  # It puts its own call in the place of that of nn.Conv, and knows no
+  # primitive that chooses by the platform.
+  call = nn.Conv.__call__
+
+  def without_ours(self, inputs):
+    object.__setattr__(self, "conv_general_dilated", None)
+    return call(self, inputs)
+
+  pixels = export.sample_images(32)[:1]
+  with small_model(name) as model:
+    ours = str(jax.make_jaxpr(model.logits_of_pixels)(pixels))
+    monkeypatch.setattr(nn.Conv, "__call__", without_ours)
+    theirs = str(jax.make_jaxpr(lambda x: model.logits_of_pixels(x))(pixels))
+  assert "platform_index" in ours
+  assert "platform_index" not in theirs
+  assert "custom_vjp" not in theirs
+
+
+@pytest.fixture(scope="module")
+def transformer():
+  """A small vision transformer for images of 48 pixels; its own are of 32."""
+  with small_model("vit_tiny_patch16_224") as model:
     yield with_fields(model, image_size=48, resize_size=48)
 
 

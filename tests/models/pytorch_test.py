@@ -195,6 +195,30 @@ def test_network_of_timm_begins_ours(name, tmp_path):
   np.testing.assert_allclose(found, in_torch(theirs), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+  "name", ["vit_tiny_patch16_224", "convnext_atto", "tf_efficientnet_lite0"]
+)
+def test_whole_network_without_hidden_layer_in_timm(name):
+  timm = pytest.importorskip("timm")
+  ours = create_model(name, 3, classifier="linear", hidden=0)
+  variables = {"batch_stats": {}, **random_variables(ours)}
+  images = np.random.default_rng(0).normal(size=(1, 224, 224, 3))
+  images = images.astype(np.float32)
+  theirs = timm.create_model(name, pretrained=False, num_classes=3)
+  tensors = as_tensors(torch_network.network_to_torchvision(name, variables))
+  theirs.load_state_dict(tensors, strict=True)
+  expected = jax.jit(
+    functools.partial(ours.apply, train=False),
+    compiler_options={"xla_backend_optimization_level": 0},
+  )(variables, images)
+  np.testing.assert_allclose(
+    in_torch(theirs, images),
+    expected,
+    rtol=1e-3,
+    atol=1e-4 * np.abs(expected).max(),
+  )
+
+
 def convert_pth(*arguments):
   return subprocess.run(
     [sys.executable, "tools/pth_to_safetensors.py", *map(str, arguments)],
