@@ -316,11 +316,11 @@ def test_run_goes_on_with_its_weights_in_another_folder(
 def test_weights_in_a_file_are_named_from_any_folder(tmp_path, monkeypatch):
   config = check_config(image_folder.get_config())
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setenv("HOME", "/home/ann")
+  monkeypatch.setenv("HOME", str(tmp_path / "ann"))
   for given, whole in (
     ("a/b.safetensors", str(tmp_path / "a/b.safetensors")),
     ("../c", str(tmp_path.parent / "c")),
-    ("~/d", "/home/ann/d"),
+    ("~/d", str(tmp_path / "ann/d")),
     (f"hf:{NAME}", f"hf:{NAME}"),
     ("auto", "auto"),
     ("", ""),
