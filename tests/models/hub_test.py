@@ -53,6 +53,32 @@ def test_cache_is_enough_where_the_hub_is_gone(served, monkeypatch, tmp_path):
   assert hub.fetch(NAME, "model.safetensors") == path
 
 
+def test_token_and_mirror_of_the_environment_are_used(served, tmp_path):
+  """In another process, with the variables of huggingface_hub."""
+  served.add(NAME, {"model.safetensors": b"abc"}, gated=True)
+  with pytest.raises(ValueError, match="is gated"):
+    hub.fetch(NAME, "model.safetensors")
+  program = (
+    "from blt_jax.models import hub\n"
+    f"print(hub.fetch('{NAME}', 'model.safetensors').read_text())\n"
+  )
+  variables = {
+    "HF_ENDPOINT": served.url,
+    "HF_TOKEN": loopback_hub.TOKEN,
+    "HF_HOME": str(tmp_path / "another"),
+  }
+  finished = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=ROOT,
+    env={**os.environ, **variables},
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stdout == "abc\n"
+
+
 def test_filled_cache_is_enough_offline(served, tmp_path):
   """In another process, with the variables of huggingface_hub."""
   commit = served.add(NAME, {"model.safetensors": b"abc"})
