@@ -53,6 +53,20 @@ def test_cache_is_enough_where_the_hub_is_gone(served, monkeypatch, tmp_path):
   assert hub.fetch(NAME, "model.safetensors") == path
 
 
+def printed_by(program, variables):
+  """Lines of another process, which reads the variables as it begins."""
+  finished = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=ROOT,
+    env={**os.environ, **variables},
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert finished.returncode == 0, finished.stderr
+  return finished.stdout.splitlines()
+
+
 def test_token_and_mirror_of_the_environment_are_used(served, tmp_path):
   """In another process, with the variables of huggingface_hub."""
   served.add(NAME, {"model.safetensors": b"abc"}, gated=True)
@@ -67,16 +81,8 @@ def test_token_and_mirror_of_the_environment_are_used(served, tmp_path):
     "HF_TOKEN": loopback_hub.TOKEN,
     "HF_HOME": str(tmp_path / "another"),
   }
-  finished = subprocess.run(
-    [sys.executable, "-c", program],
-    cwd=ROOT,
-    env={**os.environ, **variables},
-    capture_output=True,
-    text=True,
-    timeout=60,
-  )
-  assert finished.returncode == 0, finished.stderr
-  assert finished.stdout == "abc\n"
+  printed = printed_by(program, variables)
+  assert printed == ["abc"]
 
 
 def test_filled_cache_is_enough_offline(served, tmp_path):
@@ -95,16 +101,8 @@ def test_filled_cache_is_enough_offline(served, tmp_path):
   )
   cache = str(tmp_path / "home" / "hub")
   variables = {"HF_HUB_CACHE": cache, "HF_HUB_OFFLINE": "1"}
-  finished = subprocess.run(
-    [sys.executable, "-c", program],
-    cwd=ROOT,
-    env={**os.environ, **variables},
-    capture_output=True,
-    text=True,
-    timeout=60,
-  )
-  assert finished.returncode == 0, finished.stderr
-  assert finished.stdout.splitlines() == [
+  printed = printed_by(program, variables)
+  assert printed == [
     "abc",
     "None",
     "hf:ann/other has no model.safetensors in the cache, and HF_HUB_OFFLINE is "
